@@ -1,0 +1,3 @@
+module orlop.dev/orlop
+
+go 1.26.0
