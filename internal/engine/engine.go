@@ -1,0 +1,168 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package engine is what a container runtime can do for us: one small interface that containerd, CRI-O and Docker
+// fulfil with the same meaning, whatever each does by itself. Its adapters are engine/cri, engine/containerd and
+// engine/docker; engine/enginetest proves them, and stands in for them.
+package engine
+
+import (
+	"context"
+	"time"
+
+	"orlop.dev/orlop/internal/oci"
+)
+
+// Interface is a container runtime. Errors carry a Reason where one is known.
+type Interface interface {
+	// Describe names the runtime; it is also the cheapest proof that it answers.
+	Describe(ctx context.Context) (Description, error)
+
+	// List gives every image, or those with the given ids. An id that is not there is left out; a list that cannot
+	// be had whole is an error, and never a shorter list.
+	List(ctx context.Context, ids ...string) ([]Image, error)
+
+	// Uses gives everything that needs an image here: containers in any state, sandboxes, image volumes.
+	Uses(ctx context.Context) ([]Use, error)
+
+	// Pull fetches one image, and returns what the runtime then holds. With a tag and a digest both, the tag ends up
+	// naming that digest. It fails with NoEffect when the runtime said OK and the image is not there as asked.
+	Pull(ctx context.Context, req PullRequest) (Image, error)
+
+	// Remove takes names from one image, or the whole image, and nothing else. Where the runtime cannot do just
+	// that it fails with Unsupported and has done nothing; where the runtime itself knows of a use, with InUse.
+	// Removing what is gone succeeds. Its caller looks afterwards: see Verify.
+	Remove(ctx context.Context, req RemoveRequest) error
+}
+
+// Pinner is a runtime through which an image can be held against the kubelet's garbage collection.
+type Pinner interface {
+	// Pin sets or lifts our pin on the image that ref names. Pinning twice is the same as once. A name that is not
+	// there is NotFound. Pins that the runtime's own configuration sets stay.
+	Pin(ctx context.Context, ref oci.Ref, pinned bool) error
+}
+
+// Batcher is a runtime that can take many images away as one: with one garbage collection at the end, and with a
+// way back until then.
+type Batcher interface {
+	// Batch holds the content of everything here until the batch is closed.
+	Batch(ctx context.Context) (Batch, error)
+}
+
+// Batch is a row of removals. It is not for use by several goroutines at once.
+type Batch interface {
+	// Remove is Interface.Remove, but that the content stays until Close.
+	Remove(ctx context.Context, req RemoveRequest) error
+	// Restore gives an image that this batch removed its names, labels and pins back.
+	Restore(ctx context.Context, imageID string) error
+	// Close lets the content go, and returns when the disk has it back. It must be called, also after a failure,
+	// and with a context that is not cancelled.
+	Close(ctx context.Context) error
+}
+
+// Description is what a runtime says of itself.
+type Description struct {
+	Name     string `json:"name"`     // containerd, cri-o or docker
+	Version  string `json:"version"`  // the runtime's own, such as 2.4.2
+	Endpoint string `json:"endpoint"` // such as unix:///run/containerd/containerd.sock
+	// ImageFS is the folder, on the host, whose file system holds the images; empty where the runtime does not tell.
+	ImageFS string `json:"imageFS,omitempty"`
+}
+
+// Image is one image on this machine, under all its names.
+type Image struct {
+	// ID is the runtime's own, exactly as it gives it. It is a key on this machine only: containerd and Docker's
+	// older store give the digest of the config, Docker's newer store that of the manifest.
+	ID string `json:"id"`
+	// Tags are the names with a tag; Digests are repository@digest, of the index where the image came by one.
+	Tags    []oci.Ref `json:"tags,omitempty"`
+	Digests []oci.Ref `json:"digests,omitempty"`
+	// Pinned: the runtime reports it as held against garbage collection, by whomever.
+	Pinned bool `json:"pinned,omitempty"`
+	// Sandbox: the runtime is configured to start pods with it.
+	Sandbox bool `json:"sandbox,omitempty"`
+	// PullBytes is the compressed size, what a pull moves; DiskBytes what it takes on disk. 0 is unknown.
+	PullBytes int64 `json:"pullBytes,omitempty"`
+	DiskBytes int64 `json:"diskBytes,omitempty"`
+	// Layers are what its bytes on disk consist of, for counting what is shared; empty where the runtime does not tell.
+	Layers []Layer `json:"-"`
+	// FirstSeen is when this machine got it, LastUsed when a container last did; zero is unknown.
+	FirstSeen time.Time `json:"firstSeen,omitzero"`
+	LastUsed  time.Time `json:"lastUsed,omitzero"`
+}
+
+// Layer is a part of an image on disk that other images may share.
+type Layer struct {
+	ID    string // unique on this machine: a digest, or a snapshot's key
+	Bytes int64
+}
+
+// UseKind tells what needs an image.
+type UseKind string
+
+// The kinds of use.
+const (
+	UseContainer UseKind = "container"
+	UseSandbox   UseKind = "sandbox"
+	UseVolume    UseKind = "volume"
+)
+
+// Use is one need of an image by something on this machine.
+type Use struct {
+	// ImageID is the image's ID as List gives it. Where the runtime tells only a name, Ref is set instead.
+	ImageID string  `json:"imageID,omitempty"`
+	Ref     oci.Ref `json:"ref,omitzero"`
+	Kind    UseKind `json:"kind"`
+	// Exited: a container that has ended, which --force passes over. One that was created and never started has not.
+	Exited bool `json:"exited,omitempty"`
+	// Pod is namespace/name where the runtime knows it, else empty; Container is the container's name.
+	Pod       string `json:"pod,omitempty"`
+	Container string `json:"container,omitempty"`
+}
+
+// PullRequest asks for one image.
+type PullRequest struct {
+	Ref         oci.Ref
+	Credentials *Credentials // nil: none
+	// Progress is called with the newest state, from one goroutine, and not after Pull has returned; nil: not wanted.
+	Progress func(Progress)
+}
+
+// Credentials open one registry. They are never logged nor put into an error.
+type Credentials struct {
+	Username      string `json:"username,omitempty"`
+	Password      string `json:"password,omitempty"`
+	IdentityToken string `json:"identityToken,omitempty"`
+}
+
+// Progress is how far a pull is. A runtime that does not tell reports nothing.
+type Progress struct {
+	Phase Phase `json:"phase"`
+	// Done and Total are compressed bytes; Total is what is known so far, and may grow.
+	Done  int64 `json:"done,omitempty"`
+	Total int64 `json:"total,omitempty"`
+}
+
+// Phase is what a pull is doing.
+type Phase string
+
+// The phases of a pull, in their order.
+const (
+	PhaseResolving   Phase = "resolving"
+	PhaseDownloading Phase = "downloading"
+	PhaseUnpacking   Phase = "unpacking"
+)
+
+// RemoveRequest asks to remove names of an image, or all of it.
+type RemoveRequest struct {
+	// Image is as List gave it.
+	Image Image
+	// Tags are the names that go, a true part of Image.Tags. Empty: the image goes, with every name that it has.
+	// The digest name of a repository goes with that repository's last tag.
+	Tags []oci.Ref
+	// Force: containers that have exited do not hold the image, where the runtime itself would say that they do.
+	Force bool
+}
+
+// Whole reports whether the image goes, rather than some of its names.
+func (r RemoveRequest) Whole() bool { return len(r.Tags) == 0 }

@@ -1,0 +1,109 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// Reason is why something did not work, one word for what each runtime says in its own. It is an error itself, so
+// that errors.Is(err, engine.NotFound) asks for it.
+type Reason string
+
+// The reasons. Unsupported, InUse and NoEffect are the engine's; the rest come from registries, disks and runtimes.
+const (
+	NotFound            Reason = "NotFound"
+	Unauthorized        Reason = "Unauthorized"
+	RateLimited         Reason = "RateLimited"
+	RegistryUnavailable Reason = "RegistryUnavailable"
+	NoMatchingPlatform  Reason = "NoMatchingPlatform"
+	SignatureRejected   Reason = "SignatureRejected"
+	InsufficientDisk    Reason = "InsufficientDisk"
+	Timeout             Reason = "Timeout"
+	InvalidReference    Reason = "InvalidReference"
+	RuntimeUnavailable  Reason = "RuntimeUnavailable"
+	InUse               Reason = "InUse"
+	NoEffect            Reason = "NoEffect"
+	Unsupported         Reason = "Unsupported"
+	Unknown             Reason = "Unknown"
+)
+
+// Error makes a Reason an error of its own.
+func (r Reason) Error() string { return string(r) }
+
+// failure is an error that carries its reason without repeating it in the text.
+type failure struct {
+	reason Reason
+	err    error
+}
+
+func (f *failure) Error() string        { return f.err.Error() }
+func (f *failure) Unwrap() error        { return f.err }
+func (f *failure) Is(target error) bool { return target == f.reason }
+
+// Because gives err a reason. A nil err stays nil.
+func Because(reason Reason, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &failure{reason: reason, err: err}
+}
+
+// Becausef is Because with a new error.
+func Becausef(reason Reason, format string, args ...any) error {
+	return &failure{reason: reason, err: fmt.Errorf(format, args...)}
+}
+
+// ReasonOf is the reason that err carries, Unknown if it carries none, and empty for nil.
+func ReasonOf(err error) Reason {
+	if err == nil {
+		return ""
+	}
+	if f, ok := errors.AsType[*failure](err); ok {
+		return f.reason
+	}
+	if r, ok := errors.AsType[Reason](err); ok {
+		return r
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return Timeout
+	}
+	return Unknown
+}
+
+// words are what runtimes and the registries behind them say, in the order in which they decide: a rate limit is
+// often reported together with a refused login, and everything may be wrapped in "not found" by a fallback.
+var words = []struct {
+	reason Reason
+	any    []string
+}{
+	{InsufficientDisk, []string{"no space left on device", "disk quota exceeded"}},
+	{RateLimited, []string{"429", "toomanyrequests", "too many requests", "rate limit"}},
+	{SignatureRejected, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
+	{NoMatchingPlatform, []string{"no match for platform", "no matching manifest", "no image found in manifest list", "no image found in image index"}},
+	{RegistryUnavailable, []string{"registryunavailable", "connection refused", "no such host", "i/o timeout", "tls handshake",
+		"network is unreachable", "no route to host", "connection reset", "unexpected eof", "x509:", "status code 50",
+		"status: 50", "status 50", "500 internal", "502 bad", "503 service", "504 gateway", "server gave http response to https"}},
+	{Unauthorized, []string{"401", "403", "unauthorized", "authorization failed", "authentication required", "denied", "no basic auth"}},
+	{NotFound, []string{"404", "not found", "manifest unknown", "name unknown", "no such image", "repository does not exist"}},
+	{InUse, []string{"image is in use", "is being used by", "is using its referenced image", "image used by"}},
+	{Timeout, []string{"deadline exceeded", "context deadline", "timed out"}},
+	{InvalidReference, []string{"invalid reference", "could not parse reference", "short-name"}},
+}
+
+// ReasonFromText finds the reason in a runtime's own words.
+func ReasonFromText(text string) Reason {
+	text = strings.ToLower(text)
+	for _, w := range words {
+		for _, word := range w.any {
+			if strings.Contains(text, word) {
+				return w.reason
+			}
+		}
+	}
+	return Unknown
+}
