@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -76,33 +77,31 @@ func ReasonOf(err error) Reason {
 }
 
 // words are what runtimes and the registries behind them say, in the order in which they decide: a rate limit is
-// often reported together with a refused login, and everything may be wrapped in "not found" by a fallback.
+// often reported together with a refused login, and everything may be wrapped in "not found" by a fallback. Numbers
+// stand alone, since a digest may contain any of them.
 var words = []struct {
 	reason Reason
-	any    []string
+	said   *regexp.Regexp
 }{
-	{InsufficientDisk, []string{"no space left on device", "disk quota exceeded"}},
-	{RateLimited, []string{"429", "toomanyrequests", "too many requests", "rate limit"}},
-	{SignatureRejected, []string{"signaturevalidationfailed", "signature validation failed", "source image rejected"}},
-	{NoMatchingPlatform, []string{"no match for platform", "no matching manifest", "no image found in manifest list", "no image found in image index"}},
-	{RegistryUnavailable, []string{"registryunavailable", "connection refused", "no such host", "i/o timeout", "tls handshake",
-		"network is unreachable", "no route to host", "connection reset", "unexpected eof", "x509:", "status code 50",
-		"status: 50", "status 50", "500 internal", "502 bad", "503 service", "504 gateway", "server gave http response to https"}},
-	{Unauthorized, []string{"401", "403", "unauthorized", "authorization failed", "authentication required", "denied", "no basic auth"}},
-	{NotFound, []string{"404", "not found", "manifest unknown", "name unknown", "no such image", "repository does not exist"}},
-	{InUse, []string{"image is in use", "is being used by", "is using its referenced image", "image used by"}},
-	{Timeout, []string{"deadline exceeded", "context deadline", "timed out"}},
-	{InvalidReference, []string{"invalid reference", "could not parse reference", "short-name"}},
+	{InsufficientDisk, regexp.MustCompile(`no space left on device|disk quota exceeded`)},
+	{RateLimited, regexp.MustCompile(`\b429\b|toomanyrequests|too many requests|rate limit`)},
+	{SignatureRejected, regexp.MustCompile(`signature ?validation ?failed|source image rejected`)},
+	{NoMatchingPlatform, regexp.MustCompile(`no match for platform|no matching manifest|no image found in (manifest list|image index)`)},
+	{RegistryUnavailable, regexp.MustCompile(`registryunavailable|connection re(fused|set)|no such host|i/o timeout|tls handshake|` +
+		`network is unreachable|no route to host|unexpected eof|x509:|\b50[0234]\b|http response to https`)},
+	{Unauthorized, regexp.MustCompile(`\b40[13]\b|unauthorized|authorization failed|authentication required|denied|no basic auth`)},
+	{NotFound, regexp.MustCompile(`\b404\b|not found|(manifest|name) unknown|no such image|repository does not exist`)},
+	{InUse, regexp.MustCompile(`image is in use|is being used by|is using its referenced image|image used by`)},
+	{Timeout, regexp.MustCompile(`deadline exceeded|timed out`)},
+	{InvalidReference, regexp.MustCompile(`invalid reference|could not parse reference|short-name`)},
 }
 
 // ReasonFromText finds the reason in a runtime's own words.
 func ReasonFromText(text string) Reason {
 	text = strings.ToLower(text)
 	for _, w := range words {
-		for _, word := range w.any {
-			if strings.Contains(text, word) {
-				return w.reason
-			}
+		if w.said.MatchString(text) {
+			return w.reason
 		}
 	}
 	return Unknown
