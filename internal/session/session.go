@@ -87,9 +87,9 @@ type Progress struct {
 // Step is the end of the work on one image.
 type Step struct {
 	// Asked is the reference of a pull, or the name under which a removed image is shown.
-	Asked string  `json:"asked"`
-	State State   `json:"state"`
-	ID    string  `json:"id,omitempty"`
+	Asked string   `json:"asked"`
+	State State    `json:"state"`
+	ID    string   `json:"id,omitempty"`
 	Names []string `json:"names,omitempty"`
 	// Digest is the digest of the manifest or index that a pulled name now stands for.
 	Digest string `json:"digest,omitempty"`
