@@ -145,7 +145,7 @@ func Recheck(s State, r Removal, o Options) (kept Kept, hold, gone bool) {
 		return Kept{Image: img, Reason: ReasonStaleNeeds, Message: "what pods need was last heard " + duration.HumanDuration(s.Now.Sub(s.Needs.AsOf)) + " ago"}, true, false
 	}
 	if len(r.Tags) == 0 {
-		for _, name := range names(img) {
+		for _, name := range Names(img) {
 			if !has(r.Image, name) {
 				return Kept{Image: img, Reason: ReasonChanged, Message: "has got the name " + name.String() + " since the plan was made"}, true, false
 			}

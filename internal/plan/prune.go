@@ -62,11 +62,11 @@ func (s selector) spares(img engine.Image) (Kept, bool) {
 // unselected is why the request does not mean the image; empty when it does.
 func (s selector) unselected(img engine.Image) (Reason, string) {
 	for _, target := range s.req.Keep {
-		if means(target, img) {
+		if Means(target, img) {
 			return ReasonExcepted, "excepted by " + target.String()
 		}
 	}
-	fits := func(target oci.Target) bool { return means(target, img) }
+	fits := func(target oci.Target) bool { return Means(target, img) }
 	facts := Facts{Image: img, InUse: len(s.protect.using(img, false)) > 0, Now: s.now}
 	switch {
 	case s.req.DanglingOnly && len(img.Tags) > 0:
@@ -101,8 +101,8 @@ func (s selector) unselected(img engine.Image) (Reason, string) {
 	return "", ""
 }
 
-// means reports whether any name of the image, or its id, is meant.
-func means(target oci.Target, img engine.Image) bool {
+// Means reports whether any name of the image, or its id, is meant.
+func Means(target oci.Target, img engine.Image) bool {
 	return len(namesMeant(target, img)) > 0 || target.MatchID(img.ID, img.Digests)
 }
 
@@ -113,7 +113,7 @@ func latest(images []engine.Image, n int) (latest, unaged map[string]bool) {
 	byRepository := map[string][]engine.Image{}
 	for _, img := range images {
 		repositories := map[string]bool{}
-		for _, name := range names(img) {
+		for _, name := range Names(img) {
 			repositories[name.Repository()] = true
 		}
 		for repository := range repositories {

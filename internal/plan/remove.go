@@ -62,7 +62,7 @@ func choose(images []engine.Image, target oci.Target, choices map[string]*choice
 		}
 	}
 	if len(byID) == 1 {
-		add(choices, byID[0], names(byID[0]), true)
+		add(choices, byID[0], Names(byID[0]), true)
 	}
 	if len(byID) > 1 {
 		for _, img := range byID {
@@ -89,7 +89,7 @@ func add(choices map[string]*choice, img engine.Image, meant []oci.Ref, exact bo
 
 // decideNames turns a choice into a removal of the image, or of those of its names that were chosen.
 func (p *Plan) decideNames(c choice) {
-	if len(c.names) == len(names(c.img)) {
+	if len(c.names) == len(Names(c.img)) {
 		p.Remove = append(p.Remove, Removal{Image: c.img, Exact: c.exact})
 		return
 	}
