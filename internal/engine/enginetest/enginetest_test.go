@@ -4,6 +4,7 @@
 package enginetest
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"strings"
@@ -120,5 +121,19 @@ func TestTrapped(t *testing.T) {
 				t.Errorf("the promise did not fail by itself:\n%s", out)
 			}
 		})
+	}
+}
+
+func TestFailNext(t *testing.T) {
+	rt := NewDocker(NewRegistry())
+	boom := engine.Because(engine.RuntimeUnavailable, errors.New("the socket is closed"))
+	rt.FailNext(OpList, boom, nil, boom)
+	for i, want := range []engine.Reason{engine.RuntimeUnavailable, "", engine.RuntimeUnavailable, ""} {
+		if _, err := rt.List(t.Context()); engine.ReasonOf(err) != want {
+			t.Errorf("call %d: error = %v, want reason %q", i+1, err, want)
+		}
+	}
+	if rt.Calls(OpList) != 4 {
+		t.Errorf("calls = %d, want 4", rt.Calls(OpList))
 	}
 }
