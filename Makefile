@@ -25,7 +25,10 @@ images: build ## write the node image and the tools image as archives into dist/
 setup: ## install what tests and the lab need (Debian, as root)
 	@hack/setup
 
-test: test-unit test-lab test-e2e ## build and pass every test, those on the real cluster too
+test: ## build and pass every test, those on the real cluster too
+	@for part in test-unit test-lab test-e2e; do \
+		echo "== make $$part ($$(date +%T))"; $(MAKE) --no-print-directory $$part || exit 1; \
+	done; echo "== every test passed ($$(date +%T))"
 
 test-unit: setup ## the tests that need no cluster
 	go vet ./...
