@@ -82,7 +82,9 @@ func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
 func (r *Runtime) Close() error { return r.conn.Close() }
 
 // Describe is what CRI says.
-func (r *Runtime) Describe(ctx context.Context) (engine.Description, error) { return r.cri.Describe(ctx) }
+func (r *Runtime) Describe(ctx context.Context) (engine.Description, error) {
+	return r.cri.Describe(ctx)
+}
 
 func inNamespace(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, "containerd-namespace", namespace)

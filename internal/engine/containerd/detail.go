@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
@@ -91,6 +92,7 @@ func blobOf(info *contentapi.Info) blob {
 			b.snapshots = append(b.snapshots, snapshotKey{snapshotter, value})
 		}
 	}
+	slices.Sort(b.children)
 	return b
 }
 

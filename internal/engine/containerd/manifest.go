@@ -22,6 +22,9 @@ import (
 )
 
 const (
+	// labelSource, before a registry's host, is set to the repositories from which content came.
+	labelSource = "containerd.io/distribution.source."
+
 	// maxManifest bounds what is read of content that may be a manifest; registries take no larger one.
 	maxManifest = 4 << 20
 
@@ -140,7 +143,8 @@ func (r *Runtime) contentFrom(ctx context.Context, ref oci.Ref) ([]*contentapi.I
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	path := strings.TrimPrefix(ref.Repository(), ref.Registry()+"/")
-	filter := fmt.Sprintf("labels.%q~=%q", "containerd.io/distribution.source."+ref.Registry(), "(^|,)"+regexp.QuoteMeta(path)+"(,|$)")
+	host, _, _ := strings.Cut(ref.Registry(), ":") // The label does not name the port.
+	filter := fmt.Sprintf("labels.%q~=%q", labelSource+host, "(^|,)"+regexp.QuoteMeta(path)+"(,|$)")
 	stream, err := r.content.List(ctx, &contentapi.ListContentRequest{Filters: []string{filter}})
 	if err != nil {
 		return nil, socket.Why(err)
