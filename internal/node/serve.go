@@ -36,7 +36,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, open Open) error {
 	// Not waited for: a read of standard input cannot be interrupted, and ends with the process.
 	go s.readUpdates()
 	result, err := s.answer(ctx, req, open)
-	if cause := context.Cause(ctx); errors.Is(cause, ErrAskerGone) {
+	if cause := context.Cause(ctx); errors.Is(cause, ErrAskerGone) && (err == nil || errors.Is(err, context.Canceled)) {
 		err = cause
 	}
 	if err != nil {
