@@ -49,9 +49,16 @@ func Usual() []Candidate {
 	}
 }
 
-// Probe connects to a socket. Serving tells whether Kubernetes uses what answers there: a containerd beside a Docker
-// engine may answer, and hold nothing of Kubernetes.
-type Probe func(ctx context.Context, endpoint string) (rt engine.Interface, serving bool, err error)
+// Probe connects to a socket.
+type Probe func(ctx context.Context, endpoint string) (Answer, error)
+
+// Answer is a runtime that answers.
+type Answer struct {
+	Runtime engine.Interface
+	// Serving tells whether Kubernetes uses it: a containerd beside a Docker engine may answer, and hold nothing of
+	// Kubernetes. Nil: it does.
+	Serving func(ctx context.Context) (bool, error)
+}
 
 // Search is how a runtime is looked for. Nothing is created or changed on the machine.
 type Search struct {
@@ -67,28 +74,22 @@ type Search struct {
 	Candidates []Candidate
 }
 
-// answer is what one candidate gave.
-type answer struct {
-	runtime engine.Interface
-	serving bool
-}
-
 // Find connects to the first runtime that serves Kubernetes, else to the first that answers.
 func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 	var idle engine.Interface
 	var said []string
 	for _, c := range s.candidates() {
-		got, err := s.try(ctx, c)
+		rt, serving, err := s.try(ctx, c)
 		switch {
 		case err != nil:
 			said = append(said, fmt.Sprintf("  unix://%s: %v", c.Path, err))
-		case got.serving:
+		case serving:
 			release(idle)
-			return got.runtime, nil
+			return rt, nil
 		case idle == nil:
-			idle = got.runtime
+			idle = rt
 		default:
-			release(got.runtime)
+			release(rt)
 		}
 		if ctx.Err() != nil {
 			release(idle)
@@ -135,30 +136,43 @@ func (s Search) candidates() []Candidate {
 
 func (s Search) unknown(c Candidate) bool { return s.Probes[c.Kind] == nil }
 
-func (s Search) try(ctx context.Context, c Candidate) (answer, error) {
-	endpoint := "unix://" + c.Path
-	if _, err := Path(endpoint); err != nil {
-		return answer{}, err
+func (s Search) try(ctx context.Context, c Candidate) (rt engine.Interface, serving bool, err error) {
+	if err := isSocket(c.Path); err != nil {
+		return nil, false, err
 	}
-	info, err := os.Stat(c.Path)
+	got, err := s.Probes[c.Kind](ctx, "unix://"+c.Path)
+	if err != nil {
+		return nil, false, fmt.Errorf("no %s: %w", c.Kind, err)
+	}
+	if err := s.expected(ctx, got.Runtime); err != nil {
+		release(got.Runtime)
+		return nil, false, err
+	}
+	if s.Endpoint != "" || got.Serving == nil {
+		return got.Runtime, true, nil
+	}
+	if serving, err = got.Serving(ctx); err != nil {
+		release(got.Runtime)
+		return nil, false, err
+	}
+	return got.Runtime, serving, nil
+}
+
+func isSocket(path string) error {
+	if !filepath.IsAbs(path) {
+		return errors.New("an endpoint must read unix:///PATH")
+	}
+	info, err := os.Stat(path)
 	if pathErr, ok := errors.AsType[*os.PathError](err); ok {
-		return answer{}, pathErr.Err
+		return pathErr.Err
 	}
 	if err != nil {
-		return answer{}, err
+		return err
 	}
 	if info.Mode().Type() != os.ModeSocket {
-		return answer{}, errors.New("not a socket")
+		return errors.New("not a socket")
 	}
-	rt, serving, err := s.Probes[c.Kind](ctx, endpoint)
-	if err != nil {
-		return answer{}, fmt.Errorf("no %s: %w", c.Kind, err)
-	}
-	if err := s.expected(ctx, rt); err != nil {
-		release(rt)
-		return answer{}, err
-	}
-	return answer{rt, serving}, nil
+	return nil
 }
 
 func (s Search) expected(ctx context.Context, rt engine.Interface) error {
