@@ -11,6 +11,7 @@ import (
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/engine/containerd"
 	"orlop.dev/orlop/internal/engine/cri"
+	"orlop.dev/orlop/internal/engine/docker"
 	"orlop.dev/orlop/internal/engine/socket"
 )
 
@@ -20,7 +21,7 @@ const containerdName = "containerd"
 // open connects to the runtime at endpoint, or finds the one that serves Kubernetes on this machine.
 func open(ctx context.Context, endpoint, name string) (engine.Interface, error) {
 	rt, err := socket.Search{
-		Probes:   map[socket.Kind]socket.Probe{socket.CRI: probeCRI},
+		Probes:   map[socket.Kind]socket.Probe{socket.CRI: probeCRI, socket.Docker: probeDocker},
 		Endpoint: cmp.Or(endpoint, os.Getenv(socket.EndpointEnv)),
 		Runtime:  name,
 	}.Find(ctx)
@@ -44,4 +45,12 @@ func probeCRI(ctx context.Context, endpoint string) (socket.Answer, error) {
 		return socket.Answer{}, err
 	}
 	return socket.Answer{Runtime: native, Serving: rt.Serving}, nil
+}
+
+func probeDocker(ctx context.Context, endpoint string) (socket.Answer, error) {
+	rt, err := docker.Connect(ctx, endpoint)
+	if err != nil {
+		return socket.Answer{}, err
+	}
+	return socket.Answer{Runtime: rt}, nil
 }
