@@ -81,13 +81,10 @@ func (e *env) remove(ctx context.Context, how removing, makePlan func(context.Co
 	if err := e.showPlan(planned, *how.dryRun); err != nil {
 		return err
 	}
-	if *how.dryRun || len(planned.Remove) == 0 {
-		if e.structured() {
-			return e.print("RemovalResult", session.Result{})
-		}
+	if *how.dryRun || len(planned.Remove) == 0 && !e.structured() {
 		return nil
 	}
-	if !*how.yes {
+	if !*how.yes && len(planned.Remove) > 0 {
 		if err := e.Confirm("Remove "+plural(len(planned.Remove), "image")+"?", term.CommandLine(e.command...)); err != nil {
 			return err
 		}
