@@ -163,6 +163,8 @@ func execute(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	// A terminal is read from by its own group of processes only.
+	cmd.SysProcAttr, cmd.Cancel = nil, nil
 	return attached(cmd)
 }
 

@@ -6,6 +6,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -30,11 +31,18 @@ func main() {
 	case "sleep":
 		seconds, _ := strconv.ParseFloat(strings.Join(args, ""), 64)
 		time.Sleep(time.Duration(seconds * float64(time.Second)))
+	case "dial":
+		conn, err := net.DialTimeout("tcp", strings.Join(args, ""), 5*time.Second)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "guest:", err)
+			os.Exit(1)
+		}
+		fmt.Println("reached", conn.RemoteAddr())
 	case "exit":
 		code, _ := strconv.Atoi(strings.Join(args, ""))
 		os.Exit(code)
 	default:
-		fmt.Fprintln(os.Stderr, "guest: wait, print TEXT, say-and-wait TEXT, sleep SECONDS, exit CODE")
+		fmt.Fprintln(os.Stderr, "guest: wait, print TEXT, say-and-wait TEXT, sleep SECONDS, dial ADDRESS, exit CODE")
 		os.Exit(2)
 	}
 }
