@@ -141,7 +141,7 @@ func parseUnusedFor(_, value string) (func(Facts) Answer, error) {
 
 func unusedFor(f Facts, span time.Duration) Answer {
 	switch {
-	case f.InUse:
+	case f.InUse, f.Now.Sub(f.FirstSeen) < span: // It cannot have been unused for longer than it is here.
 		return No
 	case f.LastUsed.IsZero():
 		return NotKnown

@@ -10,9 +10,9 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// names are what an image is known by: its tags, and the digest of each repository that has no tag on it. The digest
+// Names are what an image is known by: its tags, and the digest of each repository that has no tag on it. The digest
 // of a tagged repository is no name of its own: it comes and goes with the tags.
-func names(img engine.Image) []oci.Ref {
+func Names(img engine.Image) []oci.Ref {
 	all := slices.Clone(img.Tags)
 	for _, d := range img.Digests {
 		if !slices.ContainsFunc(img.Tags, func(tag oci.Ref) bool { return tag.Repository() == d.Repository() }) {
@@ -25,7 +25,7 @@ func names(img engine.Image) []oci.Ref {
 // namesMeant are the names of the image that the target means.
 func namesMeant(target oci.Target, img engine.Image) []oci.Ref {
 	var meant []oci.Ref
-	for _, name := range names(img) {
+	for _, name := range Names(img) {
 		if target.MatchRef(name, img.Digests) {
 			meant = append(meant, name)
 		}

@@ -96,6 +96,22 @@ type Removal struct {
 	FreesBytes int64 `json:"freesBytes"`
 }
 
+// Names are the names that go, or the id of an image without any.
+func (r Removal) Names() []string {
+	going := r.Tags
+	if len(going) == 0 {
+		going = Names(r.Image)
+	}
+	texts := []string{}
+	for _, name := range going {
+		texts = append(texts, name.String())
+	}
+	if len(texts) == 0 {
+		return []string{r.Image.ID}
+	}
+	return texts
+}
+
 // Kept is one image that stays, and why.
 type Kept struct {
 	Image  engine.Image `json:"image"`

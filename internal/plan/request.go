@@ -19,8 +19,8 @@ type RemoveRequest struct {
 
 // PruneRequest asks for images that nothing needs. Every field narrows it; all can be set together.
 type PruneRequest struct {
-	// All takes images with names too; else only those without (dangling) go.
-	All bool `json:"all,omitempty"`
+	// DanglingOnly leaves every image that has a tag.
+	DanglingOnly bool `json:"danglingOnly,omitempty"`
 	// Match: one of these must fit, if there are any. Keep: none may.
 	Match []oci.Target `json:"match,omitempty"`
 	Keep  []oci.Target `json:"keep,omitempty"`

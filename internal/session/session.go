@@ -47,12 +47,33 @@ type Request struct {
 // PullRequest asks for images.
 type PullRequest struct {
 	Images []oci.Ref `json:"images"`
-	// Always asks the registry also where the image is here; else a present image is left as it is.
-	Always bool `json:"always,omitempty"`
+	// Policy tells whether the registry is asked where the image is here already; empty is as for a Pod.
+	Policy PullPolicy `json:"policy,omitempty"`
 	// Parallel is how many are pulled at once; 0 is DefaultParallel.
 	Parallel int `json:"parallel,omitempty"`
 	// Credentials are those for the registries of Images, by the registry's host or host/path; the longest fits first.
 	Credentials map[string]engine.Credentials `json:"credentials,omitempty"`
+}
+
+// PullPolicy is when an image that is here is asked for again.
+type PullPolicy string
+
+// The policies, with a Pod's words. A Pod without one pulls Always for the tag latest, else IfNotPresent.
+const (
+	PullAlways       PullPolicy = "Always"
+	PullIfNotPresent PullPolicy = "IfNotPresent"
+)
+
+// For is the policy for one image.
+func (p PullPolicy) For(ref oci.Ref) PullPolicy {
+	switch {
+	case p != "":
+		return p
+	case ref.Digest() == "" && ref.Tag() == oci.DefaultTag:
+		return PullAlways
+	default:
+		return PullIfNotPresent
+	}
 }
 
 // DefaultParallel is how many images a node pulls at once: with more, they take each other's bandwidth on one disk.

@@ -1,0 +1,45 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command orlop-node sees, pulls, keeps and removes the container images of this machine.
+package main
+
+import (
+	"cmp"
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/engine/containerd"
+	"orlop.dev/orlop/internal/engine/cri"
+	"orlop.dev/orlop/internal/nodecli"
+	"orlop.dev/orlop/internal/term"
+)
+
+// version is set by the linker.
+var version = "dev"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	os.Exit(nodecli.Run(ctx, nodecli.Config{
+		Streams: term.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
+		Version: version,
+		Open:    open,
+	}, os.Args[1:]))
+}
+
+func open(ctx context.Context, endpoint, _ string) (engine.Interface, error) {
+	endpoint = cmp.Or(endpoint, os.Getenv("CONTAINER_RUNTIME_ENDPOINT"), "unix:///run/containerd/containerd.sock")
+	rt, err := cri.Connect(ctx, endpoint)
+	if err != nil {
+		return nil, err
+	}
+	native, err := containerd.Connect(endpoint, rt)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Verify(native), nil
+}

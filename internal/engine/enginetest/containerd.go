@@ -1,0 +1,108 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package enginetest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
+)
+
+// Containerd is an in-memory containerd: it pins, removes in batches, tells layers, times and progress, and lets
+// images go that are in use.
+type Containerd struct{ *Runtime }
+
+// NewContainerd is a containerd without images.
+func NewContainerd(registry *Registry) *Containerd {
+	return &Containerd{newRuntime(registry, kind{
+		name: "containerd", version: "2.4.2", endpoint: "unix:///run/containerd/containerd.sock",
+		id:     func(c Content) string { return c.Config().String() },
+		oneTag: true, movesTags: true, progress: true, layers: true, times: true, pullBytes: true,
+	})}
+}
+
+// Pin is part of engine.Pinner.
+func (c *Containerd) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
+	if err := c.begin(ctx, Call{Op: OpPin, Ref: ref}); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	img := c.find(ref)
+	if img == nil {
+		return engine.Becausef(engine.NotFound, "pinning %s: not found", ref)
+	}
+	c.changing()
+	img.ours = pinned
+	return nil
+}
+
+// Batch is part of engine.Batcher.
+func (c *Containerd) Batch(ctx context.Context) (engine.Batch, error) {
+	if err := c.begin(ctx, Call{Op: OpBatch}); err != nil {
+		return nil, err
+	}
+	b := &batch{rt: c.Runtime, removed: map[string]*image{}}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.held = append(c.held, b)
+	return b, nil
+}
+
+type batch struct {
+	rt      *Runtime
+	removed map[string]*image
+}
+
+func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
+	b.rt.mu.Lock()
+	if img := b.rt.images[req.Image.ID]; img != nil && b.removed[req.Image.ID] == nil {
+		was := *img
+		b.removed[req.Image.ID] = &was
+	}
+	b.rt.mu.Unlock()
+	return b.rt.Remove(ctx, req)
+}
+
+func (b *batch) Restore(ctx context.Context, imageID string) error {
+	if err := b.rt.begin(ctx, Call{Op: OpRestore, ImageID: imageID}); err != nil {
+		return err
+	}
+	b.rt.mu.Lock()
+	defer b.rt.mu.Unlock()
+	was := b.removed[imageID]
+	if was == nil {
+		return fmt.Errorf("restoring %s: this batch did not remove it", imageID)
+	}
+	b.rt.changing()
+	img := b.rt.images[imageID]
+	if img == nil {
+		back := *was
+		back.Tags, back.Digests = nil, nil
+		img = &back
+		b.rt.images[imageID] = img
+	}
+	for _, tag := range was.Tags {
+		if b.rt.find(tag) == nil {
+			img.Tags = append(img.Tags, tag)
+		}
+	}
+	img.Digests = slices.Clone(was.Digests)
+	img.ours = was.ours && !b.rt.Traps.RestoreLosesPin
+	return nil
+}
+
+func (b *batch) Close(ctx context.Context) error {
+	err := b.rt.begin(ctx, Call{Op: OpClose})
+	b.rt.mu.Lock()
+	defer b.rt.mu.Unlock()
+	if err == nil && !b.rt.Traps.CloseKeepsContent {
+		b.rt.held = slices.DeleteFunc(b.rt.held, func(other *batch) bool { return other == b })
+		b.rt.collect()
+	}
+	return err
+}

@@ -1,0 +1,163 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package enginetest
+
+import (
+	"slices"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
+)
+
+var extras = map[string]promise{
+	"pin holds and lifts":                       pins,
+	"pin survives a second pull":                pinSurvivesPull,
+	"pin of an unknown name is NotFound":        pinsUnknown,
+	"batch gives back what it removed":          restores,
+	"batch frees the content when it is closed": frees,
+	"batch leaves what it did not remove":       batchLeavesOthers,
+}
+
+func (s *scene) pinner() engine.Pinner {
+	s.Helper()
+	pinner, ok := engine.As[engine.Pinner](s.Runtime)
+	if !ok {
+		s.Skip("this runtime cannot pin")
+	}
+	return pinner
+}
+
+func (s *scene) pin(ref oci.Ref, pinned bool) {
+	s.Helper()
+	if err := s.pinner().Pin(s.ctx, ref, pinned); err != nil {
+		s.Fatalf("pinning %s (%t): %v", ref, pinned, err)
+	}
+}
+
+func (s *scene) wantPinned(id string, want bool) {
+	s.Helper()
+	s.eventually("pinned is as it was set", func() bool { return s.mustLook(id).Pinned == want })
+}
+
+func pins(s *scene) {
+	ref := s.ref("a:1")
+	s.pushed(s.content("x"), ref)
+	image := s.pull(ref)
+	if image.Pinned {
+		s.Fatal("the image came pinned")
+	}
+	for range 2 {
+		s.pin(ref, true)
+		s.wantPinned(image.ID, true)
+	}
+	for range 2 {
+		s.pin(ref, false)
+		s.wantPinned(image.ID, false)
+	}
+	s.wantNames(s.mustLook(image.ID), slices.Concat(image.Tags, image.Digests)...)
+}
+
+func pinSurvivesPull(s *scene) {
+	ref := s.ref("a:1")
+	s.pushed(s.content("x"), ref)
+	image := s.pull(ref)
+	s.pin(ref, true)
+	s.pull(ref)
+	s.wantPinned(image.ID, true)
+	s.pin(ref, false)
+	s.wantPinned(image.ID, false)
+}
+
+func pinsUnknown(s *scene) {
+	s.wantReason(s.pinner().Pin(s.ctx, s.ref("nowhere:1"), true), engine.NotFound)
+}
+
+func (s *scene) batch() engine.Batch {
+	s.Helper()
+	batcher, ok := engine.As[engine.Batcher](s.Runtime)
+	if !ok {
+		s.Skip("this runtime removes one by one")
+	}
+	batch, err := batcher.Batch(s.ctx)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return batch
+}
+
+func (s *scene) closed(batch engine.Batch) {
+	s.Helper()
+	if err := batch.Close(s.ctx); err != nil {
+		s.Fatalf("closing the batch: %v", err)
+	}
+}
+
+func restores(s *scene) {
+	a1, a2, b := s.ref("a:1"), s.ref("a:2"), s.ref("b:1")
+	s.pushed(s.content("x"), a1, a2, b)
+	image := s.pull(a1, a2, b)
+	_, pinned := engine.As[engine.Pinner](s.Runtime)
+	if pinned {
+		s.pin(a1, true)
+	}
+	batch := s.batch()
+	if err := batch.Remove(s.ctx, engine.RemoveRequest{Image: image}); err != nil {
+		s.Fatal(err)
+	}
+	s.wantGone(image)
+	if err := batch.Restore(s.ctx, image.ID); err != nil {
+		s.Fatal(err)
+	}
+	s.eventually("the image is back", func() bool { _, there := s.look(image.ID); return there })
+	s.closed(batch)
+	after := s.mustLook(image.ID)
+	s.wantNames(after, slices.Concat(image.Tags, image.Digests)...)
+	if after.DiskBytes != image.DiskBytes || after.Pinned != pinned {
+		s.Errorf("it came back with %d bytes, pinned %t; it had %d, pinned %t", after.DiskBytes, after.Pinned, image.DiskBytes, pinned)
+	}
+	if pinned {
+		s.pin(a1, false)
+	}
+}
+
+func frees(s *scene) {
+	if s.HasContent == nil || !s.Can.Layers {
+		s.Skip("nothing tells what is on disk")
+	}
+	shared, only := s.content("x"), s.content("y")
+	s.pushed(shared, s.ref("keep:1"))
+	s.pushed(only, s.ref("a:1"))
+	keep, image := s.pull(s.ref("keep:1")), s.pull(s.ref("a:1"))
+	batch := s.batch()
+	if err := batch.Remove(s.ctx, engine.RemoveRequest{Image: image}); err != nil {
+		s.Fatal(err)
+	}
+	for _, layer := range image.Layers {
+		if !s.HasContent(s, layer.ID) {
+			s.Errorf("layer %s is gone before the batch is closed", layer.ID)
+		}
+	}
+	s.closed(batch)
+	for _, layer := range image.Layers {
+		needed := slices.ContainsFunc(keep.Layers, func(l engine.Layer) bool { return l.ID == layer.ID })
+		if has := s.HasContent(s, layer.ID); has != needed {
+			s.Errorf("layer %s is there: %t, needed by another image: %t", layer.ID, has, needed)
+		}
+	}
+}
+
+func batchLeavesOthers(s *scene) {
+	a1, a2 := s.ref("a:1"), s.ref("a:2")
+	s.pushed(s.content("x"), a1, a2)
+	s.pushed(s.content("y"), s.ref("b:1"))
+	image, other := s.pull(a1, a2), s.pull(s.ref("b:1"))
+	batch := s.batch()
+	if err := batch.Remove(s.ctx, engine.RemoveRequest{Image: image, Tags: []oci.Ref{a1}}); err != nil {
+		s.Fatal(err)
+	}
+	s.closed(batch)
+	s.eventually("the tag is gone", func() bool { _, there := s.named(a1); return !there })
+	s.wantNames(s.mustLook(image.ID), a2)
+	s.wantNames(s.mustLook(other.ID), s.ref("b:1"))
+}
