@@ -6,7 +6,6 @@ package nodecli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
@@ -35,7 +35,7 @@ func listCommand() command {
 
 FLAGS: U in use, P pinned.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
-			filters := filterFlag(flags)
+			filters := ask.Filter(flags)
 			quiet := flags.BoolP("quiet", "q", false, "print ids only")
 			full := flags.Bool("no-trunc", false, "print ids and digests in full")
 			noHeaders := flags.Bool("no-headers", false, "print no header line")
@@ -60,17 +60,13 @@ FLAGS: U in use, P pinned.`,
 	}
 }
 
-func filterFlag(flags *pflag.FlagSet) *[]string {
-	return flags.StringArrayP("filter", "f", nil, "KEY=VALUE, KEY!=VALUE; the same key again: one of them, another key: both. Keys: "+strings.Join(plan.FilterKeys(), ", "))
-}
-
 // inventory is everything here that the arguments and filters choose.
 func (e *env) inventory(ctx context.Context, args, filters []string) (session.Inventory, error) {
 	filter, err := plan.ParseFilter(filters)
 	if err != nil {
 		return session.Inventory{}, err
 	}
-	targets, err := parseTargets(args)
+	targets, err := ask.Targets(args)
 	if err != nil {
 		return session.Inventory{}, err
 	}
@@ -91,16 +87,6 @@ func (e *env) inventory(ctx context.Context, args, filters []string) (session.In
 		return cmp.Or(cmp.Compare(plan.Title(a.Image), plan.Title(b.Image)), cmp.Compare(a.ID, b.ID))
 	})
 	return inventory, nil
-}
-
-func parseTargets(args []string) ([]oci.Target, error) {
-	var targets []oci.Target
-	var errs []error
-	for _, arg := range args {
-		target, err := oci.ParseTarget(arg)
-		targets, errs = append(targets, target), append(errs, err)
-	}
-	return targets, errors.Join(errs...)
 }
 
 func (e *env) printIDs(images []session.ImageInfo) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
@@ -50,7 +51,7 @@ is spared, with the reason.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
 			how := removingFlags(flags)
 			return func(ctx context.Context, e *env, args []string) error {
-				targets, err := parseTargets(args)
+				targets, err := ask.Targets(args)
 				switch {
 				case err != nil:
 					return err
