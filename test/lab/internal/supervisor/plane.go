@@ -129,7 +129,7 @@ func (s *Supervisor) startPlane(ctx context.Context) error {
 		// At its usual pace it takes four seconds to make an account for each of its controllers.
 		"--kube-api-qps=1000", "--kube-api-burst=2000",
 		// A node that falls silent is NotReady in seconds, so that tests need not wait most of a minute.
-		"--node-monitor-period=2s", "--node-monitor-grace-period=15s"); err != nil {
+		"--node-monitor-period=1s", "--node-monitor-grace-period=15s"); err != nil {
 		return err
 	}
 	if _, err := s.run("kube-scheduler", "--kubeconfig="+s.instance.Path("control", "scheduler.conf"), "--leader-elect=false"); err != nil {
