@@ -31,7 +31,7 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 			verbose := flags.BoolP("verbose", "v", false, "a line for each image, with what it shares")
 			filters := ask.Filter(flags)
 			return func(ctx context.Context, e *env, args []string) error {
-				inventory, err := e.inventory(ctx, args, *filters)
+				inventory, err := e.inventory(ctx, args, *filters, true)
 				switch {
 				case err != nil:
 					return err

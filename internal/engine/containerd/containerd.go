@@ -48,12 +48,12 @@ type Runtime struct {
 
 	mu     sync.Mutex
 	usage  map[snapshotKey]int64 // committed snapshots never change
-	detail map[string]detail     // by image id, as of the last whole list
 	claims map[string]bool       // manifests that pulls of this process have found to be theirs
 }
 
 var (
 	_ engine.Interface = (*Runtime)(nil)
+	_ engine.Measurer  = (*Runtime)(nil)
 	_ engine.Pinner    = (*Runtime)(nil)
 	_ engine.Batcher   = (*Runtime)(nil)
 )

@@ -15,8 +15,7 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// List is CRI's list, with what containerd knows of each image beside: since when its names are here, and which parts
-// of the disk it takes. Detail that cannot be had is an error: a plan made of half the truth frees the wrong bytes.
+// List is CRI's list, with the time since when its names are here.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
 	if len(ids) > 0 {
 		return r.listSome(ctx, ids)
@@ -24,65 +23,54 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 	var (
 		images  []engine.Image
 		records []*record
-		seen    *store
 	)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { images, err = r.cri.List(groupCtx); return err })
 	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
-	group.Go(func() (err error) { seen, err = r.look(groupCtx); return err })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	byName := index(records)
-	details := make(map[string]detail, len(images))
-	for n := range images {
-		image := &images[n]
-		own := byName.of(*image)
-		image.FirstSeen = oldest(own)
-		details[image.ID] = seen.under(targetsOf(own))
-		image.Layers, image.DiskBytes = details[image.ID].layers, details[image.ID].bytes
-	}
-	r.mu.Lock()
-	r.detail, r.usage = details, seen.used
-	r.mu.Unlock()
-	return images, nil
+	return dated(images, records), nil
 }
 
-// listSome is asked before each removal, and so makes do with what the last whole list knew of the disk: an id fixes
-// the content.
 func (r *Runtime) listSome(ctx context.Context, ids []string) ([]engine.Image, error) {
 	images, err := r.cri.List(ctx, ids...)
 	if err != nil || len(images) == 0 {
 		return images, err
 	}
-	var filters []string
-	for _, image := range images {
-		filters = append(filters, nameFilters(image)...)
-	}
-	records, err := r.records(ctx, filters...)
+	records, err := r.records(ctx, nameFilters(images...)...)
 	if err != nil {
 		return nil, err
 	}
+	return dated(images, records), nil
+}
+
+func dated(images []engine.Image, records []*record) []engine.Image {
 	byName := index(records)
-	var seen *store
 	for n := range images {
-		image := &images[n]
-		own := byName.of(*image)
-		image.FirstSeen = oldest(own)
-		r.mu.Lock()
-		known, ok := r.detail[image.ID]
-		r.mu.Unlock()
-		if !ok {
-			if seen == nil {
-				if seen, err = r.look(ctx); err != nil {
-					return nil, err
-				}
-			}
-			known = seen.under(targetsOf(own))
-		}
-		image.Layers, image.DiskBytes = known.layers, known.bytes
+		images[n].FirstSeen = oldest(byName.of(images[n]))
 	}
-	return images, nil
+	return images
+}
+
+// Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
+// images may hold too.
+func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
+	var (
+		records []*record
+		seen    *store
+	)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
+	group.Go(func() (err error) { seen, err = r.look(groupCtx); return err })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("measuring images: %w", err)
+	}
+	byName := index(records)
+	for n := range images {
+		images[n].Layers, images[n].DiskBytes = seen.under(targetsOf(byName.of(images[n])))
+	}
+	return nil
 }
 
 // names finds records by what their name means: others than the CRI plugin write docker.io/library/nginx as nginx.
@@ -111,10 +99,13 @@ func (n names) of(image engine.Image) []*record {
 	return found
 }
 
-func nameFilters(image engine.Image) []string {
-	filters := []string{fmt.Sprintf("name==%q", image.ID)}
-	for _, ref := range slices.Concat(image.Tags, image.Digests) {
-		filters = append(filters, fmt.Sprintf("name==%q", ref))
+func nameFilters(images ...engine.Image) []string {
+	var filters []string
+	for _, image := range images {
+		filters = append(filters, fmt.Sprintf("name==%q", image.ID))
+		for _, ref := range slices.Concat(image.Tags, image.Digests) {
+			filters = append(filters, fmt.Sprintf("name==%q", ref))
+		}
 	}
 	return filters
 }
