@@ -126,8 +126,12 @@ const nginxPod = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop
   "spec": {"nodeName": "node1", "terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "nginx:1.29"}]}}`
 
 func (s *show) play(ctx context.Context) error {
-	orlop := func(args ...string) step { return step{program: filepath.Join(s.bin, "kubectl-orlop"), args: args, shown: "kubectl orlop"} }
-	kubectl := func(args ...string) step { return step{program: s.cluster.Program("kubectl"), args: args, shown: "kubectl"} }
+	orlop := func(args ...string) step {
+		return step{program: filepath.Join(s.bin, "kubectl-orlop"), args: args, shown: "kubectl orlop"}
+	}
+	kubectl := func(args ...string) step {
+		return step{program: s.cluster.Program("kubectl"), args: args, shown: "kubectl"}
+	}
 	for _, st := range []step{
 		kubectl("get", "nodes"),
 		orlop("list").because("What is on which node? Nothing is installed in this cluster: a pod per node answers, and is gone."),
