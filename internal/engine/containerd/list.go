@@ -15,10 +15,14 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// List is CRI's list, with the time since when its names are here.
+// List is CRI's list, with the time since when each image is here.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
 	if len(ids) > 0 {
-		return r.listSome(ctx, ids)
+		images, err := r.cri.List(ctx, ids...)
+		if err != nil {
+			return nil, err
+		}
+		return images, r.date(ctx, images)
 	}
 	var (
 		images  []engine.Image
@@ -30,27 +34,48 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	return dated(images, records), nil
+	created := make(map[string]time.Time, len(records))
+	for _, i := range records {
+		created[i.Name] = createdAt(i)
+	}
+	var undated []int
+	for n := range images {
+		if images[n].FirstSeen = created[images[n].ID]; images[n].FirstSeen.IsZero() {
+			undated = append(undated, n)
+		}
+	}
+	return images, r.dateRest(ctx, images, undated)
 }
 
-func (r *Runtime) listSome(ctx context.Context, ids []string) ([]engine.Image, error) {
-	images, err := r.cri.List(ctx, ids...)
-	if err != nil || len(images) == 0 {
-		return images, err
+// dateRest is for images that lack the record of their id, which the CRI plugin makes at the first pull and no later
+// one touches.
+func (r *Runtime) dateRest(ctx context.Context, images []engine.Image, undated []int) error {
+	rest := make([]engine.Image, len(undated))
+	for n, at := range undated {
+		rest[n] = images[at]
+	}
+	if err := r.date(ctx, rest); err != nil {
+		return err
+	}
+	for n, at := range undated {
+		images[at].FirstSeen = rest[n].FirstSeen
+	}
+	return nil
+}
+
+func (r *Runtime) date(ctx context.Context, images []engine.Image) error {
+	if len(images) == 0 {
+		return nil
 	}
 	records, err := r.records(ctx, nameFilters(images...)...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return dated(images, records), nil
-}
-
-func dated(images []engine.Image, records []*record) []engine.Image {
 	byName := index(records)
 	for n := range images {
-		images[n].FirstSeen = oldest(byName.of(images[n]))
+		images[n].FirstSeen = firstSeen(byName.of(images[n]), images[n].ID)
 	}
-	return images
+	return nil
 }
 
 // Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
@@ -119,12 +144,28 @@ func targetsOf(records []*record) []string {
 	return slices.Compact(targets)
 }
 
-func oldest(records []*record) time.Time {
+// firstSeen is when the record of the id was made, else the first of the others. A tag's own time tells little, since
+// the tag may have meant another image then; when it was last changed is the latest at which it can have come to this.
+func firstSeen(records []*record, id string) time.Time {
 	var first time.Time
 	for _, i := range records {
-		if at := i.CreatedAt.AsTime(); i.CreatedAt != nil && (first.IsZero() || at.Before(first)) {
+		at := createdAt(i)
+		switch {
+		case i.Name == id:
+			return at
+		case parsed(i.Name).Tag() != "" && i.UpdatedAt != nil:
+			at = i.UpdatedAt.AsTime()
+		}
+		if first.IsZero() || at.Before(first) {
 			first = at
 		}
 	}
 	return first
+}
+
+func createdAt(i *record) time.Time {
+	if i.CreatedAt == nil {
+		return time.Time{}
+	}
+	return i.CreatedAt.AsTime()
 }
