@@ -3,6 +3,7 @@ module orlop.dev/orlop/test/lab
 go 1.26.0
 
 require (
+	github.com/google/go-cmp v0.7.0
 	github.com/google/go-containerregistry v0.22.1
 	golang.org/x/crypto v0.58.0
 	golang.org/x/net v0.60.0

@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Package lab runs a real Kubernetes cluster, or machines with nothing but a container engine, on this machine.
 //
 // Everything of a lab runs below one process, in namespaces of its own: when that process dies, however it dies, the

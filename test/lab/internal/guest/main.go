@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Command guest is the one program in the lab's images: it waits, prints, or ends as it is told.
 package main
 

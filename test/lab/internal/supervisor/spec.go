@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Package supervisor is process 1 of a lab: everything of the lab runs below it and ends with it.
 package supervisor
 
