@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +87,31 @@ func prepareHost(ctx context.Context, tell func(Event)) error {
 	}
 	if event.Done, event.Elapsed = true, time.Since(begin); tell != nil {
 		tell(event)
+	}
+	return nil
+}
+
+const (
+	watchLimit = "/proc/sys/fs/inotify/max_user_instances"
+	// watchesWanted is room for some fifty nodes: a kubelet and its containerd take eight, and the usual limit is 128.
+	watchesWanted = 512
+)
+
+// raiseWatchLimit changes the one setting of the host that a lab needs changed, until the next boot.
+func raiseWatchLimit(tell func(Event)) error {
+	content, err := os.ReadFile(watchLimit)
+	if err != nil {
+		return err
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil || limit >= watchesWanted {
+		return err
+	}
+	if err := os.WriteFile(watchLimit, []byte(strconv.Itoa(watchesWanted)), 0); err != nil {
+		return fmt.Errorf("raising the limit of file watches: %w", err)
+	}
+	if tell != nil {
+		tell(Event{Text: fmt.Sprintf("limit of file watches raised from %d to %d (%s)", limit, watchesWanted, watchLimit), Done: true})
 	}
 	return nil
 }
