@@ -100,7 +100,7 @@ func TestMachineSpec(t *testing.T) {
 
 func TestDockerSettings(t *testing.T) {
 	s := lab(t, false)
-	n, err := s.newNode(NodeOptions{Engine: Docker, Docker: map[string]any{"features": map[string]bool{"containerd-snapshotter": false}}})
+	n, err := s.newNode(NodeOptions{Engine: Docker, Docker: map[string]any{"features": map[string]any{"containerd-snapshotter": false}}})
 	if err != nil {
 		t.Fatal(err)
 	}
