@@ -64,16 +64,18 @@ func (r *Runtime) dateRest(ctx context.Context, images []engine.Image, undated [
 }
 
 func (r *Runtime) date(ctx context.Context, images []engine.Image) error {
-	if len(images) == 0 {
-		return nil
-	}
-	records, err := r.records(ctx, nameFilters(images...)...)
-	if err != nil {
-		return err
-	}
-	byName := index(records)
 	for n := range images {
-		images[n].FirstSeen = firstSeen(byName.of(images[n]), images[n].ID)
+		id, err := r.get(ctx, images[n].ID)
+		if err != nil {
+			return err
+		}
+		records := []*record{id}
+		if id == nil {
+			if records, err = r.recordsOf(ctx, images[n], names{}); err != nil {
+				return err
+			}
+		}
+		images[n].FirstSeen = firstSeen(records, images[n].ID)
 	}
 	return nil
 }
@@ -100,13 +102,15 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 
 // names finds records by what their name means: others than the CRI plugin write docker.io/library/nginx as nginx.
 type names struct {
-	byID  map[string][]*record
-	byRef map[oci.Ref][]*record
+	byID     map[string][]*record
+	byRef    map[oci.Ref][]*record
+	byTarget map[string][]*record
 }
 
 func index(records []*record) names {
-	n := names{byID: map[string][]*record{}, byRef: map[oci.Ref][]*record{}}
+	n := names{byID: map[string][]*record{}, byRef: map[oci.Ref][]*record{}, byTarget: map[string][]*record{}}
 	for _, i := range records {
+		n.byTarget[i.Target.Digest] = append(n.byTarget[i.Target.Digest], i)
 		if ref := parsed(i.Name); ref.IsZero() {
 			n.byID[i.Name] = append(n.byID[i.Name], i)
 		} else {
@@ -122,17 +126,6 @@ func (n names) of(image engine.Image) []*record {
 		found = append(found, n.byRef[ref]...)
 	}
 	return found
-}
-
-func nameFilters(images ...engine.Image) []string {
-	var filters []string
-	for _, image := range images {
-		filters = append(filters, fmt.Sprintf("name==%q", image.ID))
-		for _, ref := range slices.Concat(image.Tags, image.Digests) {
-			filters = append(filters, fmt.Sprintf("name==%q", ref))
-		}
-	}
-	return filters
 }
 
 func targetsOf(records []*record) []string {
