@@ -17,67 +17,57 @@ import (
 
 // List is CRI's list, with the time since when each image is here.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
-	if len(ids) > 0 {
-		images, err := r.cri.List(ctx, ids...)
-		if err != nil {
-			return nil, err
-		}
-		return images, r.date(ctx, images)
-	}
 	var (
 		images  []engine.Image
-		records []*record
+		created map[string]time.Time
 	)
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { images, err = r.cri.List(groupCtx); return err })
-	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
+	group.Go(func() (err error) { images, err = r.cri.List(groupCtx, ids...); return err })
+	if len(ids) == 0 {
+		group.Go(func() (err error) { created, err = r.created(groupCtx); return err })
+	}
 	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for n := range images {
+		image := &images[n]
+		image.FirstSeen = created[image.ID]
+		if !image.FirstSeen.IsZero() {
+			continue
+		}
+		var err error
+		if image.FirstSeen, err = r.firstSeen(ctx, *image); err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
+}
+
+// created is when each record of an id was made: the CRI plugin makes it at the first pull, and no later one touches it.
+func (r *Runtime) created(ctx context.Context) (map[string]time.Time, error) {
+	records, err := r.records(ctx)
+	if err != nil {
 		return nil, err
 	}
 	created := make(map[string]time.Time, len(records))
 	for _, i := range records {
-		created[i.Name] = createdAt(i)
-	}
-	var undated []int
-	for n := range images {
-		if images[n].FirstSeen = created[images[n].ID]; images[n].FirstSeen.IsZero() {
-			undated = append(undated, n)
+		if isID(i.Name) {
+			created[i.Name] = createdAt(i)
 		}
 	}
-	return images, r.dateRest(ctx, images, undated)
+	return created, nil
 }
 
-// dateRest is for images that lack the record of their id, which the CRI plugin makes at the first pull and no later
-// one touches.
-func (r *Runtime) dateRest(ctx context.Context, images []engine.Image, undated []int) error {
-	rest := make([]engine.Image, len(undated))
-	for n, at := range undated {
-		rest[n] = images[at]
+func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time, error) {
+	id, err := r.get(ctx, image.ID)
+	if err != nil {
+		return time.Time{}, err
 	}
-	if err := r.date(ctx, rest); err != nil {
-		return err
+	if id != nil {
+		return createdAt(id), nil
 	}
-	for n, at := range undated {
-		images[at].FirstSeen = rest[n].FirstSeen
-	}
-	return nil
-}
-
-func (r *Runtime) date(ctx context.Context, images []engine.Image) error {
-	for n := range images {
-		id, err := r.get(ctx, images[n].ID)
-		if err != nil {
-			return err
-		}
-		records := []*record{id}
-		if id == nil {
-			if records, err = r.recordsOf(ctx, images[n], names{}); err != nil {
-				return err
-			}
-		}
-		images[n].FirstSeen = firstSeen(records, images[n].ID)
-	}
-	return nil
+	records, err := r.recordsOf(ctx, image, names{})
+	return oldest(records), err
 }
 
 // Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
@@ -137,16 +127,13 @@ func targetsOf(records []*record) []string {
 	return slices.Compact(targets)
 }
 
-// firstSeen is when the record of the id was made, else the first of the others. A tag's own time tells little, since
-// the tag may have meant another image then; when it was last changed is the latest at which it can have come to this.
-func firstSeen(records []*record, id string) time.Time {
+// oldest is for an image without the record of its id. A tag's own time tells little, since the tag may have meant
+// another image then; when it was last changed is the latest at which it can have come to this one.
+func oldest(records []*record) time.Time {
 	var first time.Time
 	for _, i := range records {
 		at := createdAt(i)
-		switch {
-		case i.Name == id:
-			return at
-		case parsed(i.Name).Tag() != "" && i.UpdatedAt != nil:
+		if parsed(i.Name).Tag() != "" && i.UpdatedAt != nil {
 			at = i.UpdatedAt.AsTime()
 		}
 		if first.IsZero() || at.Before(first) {
