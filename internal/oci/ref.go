@@ -39,7 +39,7 @@ func Parse(s string) (Ref, error) {
 	}
 	named, err := reference.ParseNormalizedNamed(s)
 	if err != nil {
-		return Ref{}, fmt.Errorf("%s is not an image reference: %s", quote(s), plainReason(s, err))
+		return Ref{}, fmt.Errorf("%s is not an image reference: %s", quote(s), plainReason(err))
 	}
 	r := Ref{repository: named.Name()}
 	if tagged, ok := named.(reference.Tagged); ok {
@@ -55,9 +55,9 @@ func Parse(s string) (Ref, error) {
 }
 
 // plainReason says in words what the parser says in grammar.
-func plainReason(s string, err error) string {
+func plainReason(err error) string {
 	switch {
-	case errors.Is(err, reference.ErrNameContainsUppercase):
+	case strings.Contains(err.Error(), "must be lowercase"): // ErrNameContainsUppercase is returned without being wrapped.
 		return "its repository must be lower-case"
 	case errors.Is(err, reference.ErrNameTooLong):
 		return fmt.Sprintf("its name is longer than %d characters", reference.NameTotalLengthMax)

@@ -1,0 +1,66 @@
+# Orlop. `make demo` shows it on a real cluster on this machine; `make test` proves it there.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+NODES   ?= 3
+LAB     ?= orlop
+GOFLAGS_STATIC = -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
+TEST_FLAGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help build images setup test test-unit test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build the binaries into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o bin/ ./cmd/...
+
+images: build ## write the node image and the tools image as archives into dist/
+	@mkdir -p dist
+	cd test/lab/tools/crictl && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../../bin/crictl sigs.k8s.io/cri-tools/cmd/crictl
+	go run ./hack/image --archive dist/orlop-node.tar --tag ghcr.io/orlop-dev/orlop-node:$(VERSION) bin/orlop-node
+	go run ./hack/image --archive dist/orlop-tools.tar --tag ghcr.io/orlop-dev/orlop-tools:$(VERSION) bin/orlop-node bin/crictl
+
+setup: ## install what tests and the lab need (Debian, as root)
+	@hack/setup
+
+test: ## build and pass every test, those on the real cluster too
+	@for part in test-unit test-lab test-e2e; do \
+		echo "== make $$part ($$(date +%T))"; $(MAKE) --no-print-directory $$part || exit 1; \
+	done; echo "== every test passed ($$(date +%T))"
+
+test-unit: setup ## the tests that need no cluster
+	go vet ./...
+	go test -race $(TEST_FLAGS) ./...
+
+test-lab: setup ## the lab's own tests: a real cluster is started and taken apart
+	cd test/lab && go vet ./... && go test -timeout 30m $(TEST_FLAGS) ./...
+
+test-e2e: setup build ## Orlop on real runtimes and on a real cluster
+	cd test/e2e && go vet ./... && go test -timeout 40m $(TEST_FLAGS) ./...
+
+lint: ## golangci-lint with .golangci.yaml
+	go tool -modfile=hack/tools/go.mod golangci-lint run ./...
+
+verify: ## formatting, tidy modules, lint: fails on a difference
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
+	go mod tidy -diff
+	cd test/lab && go mod tidy -diff
+	cd test/e2e && go mod tidy -diff
+	$(MAKE) lint
+
+bench: setup build ## measure Orlop against crictl and raw CRI, in the lab
+	cd test/e2e && go run ./bench
+
+demo: setup build ## start a real cluster on this machine, and show Orlop on it
+	cd test/e2e && go run ./demo -nodes $(NODES) -name $(LAB) -version $(VERSION)
+
+cluster-up: setup ## start the lab: a real cluster of NODES=3 on this machine
+	cd test/lab && go run ./cmd/lab up --nodes $(NODES) --name $(LAB)
+
+cluster-down: ## stop the lab, and leave nothing behind
+	cd test/lab && go run ./cmd/lab down --name $(LAB)
+
+clean: ## remove what was built here
+	rm -rf bin dist

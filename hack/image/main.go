@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command image makes an OCI image of static binaries and nothing else, and pushes it or writes it as an archive.
+// The same binaries give the same digest.
+package main
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+)
+
+func main() {
+	push := flag.String("push", "", "push to this reference")
+	archive := flag.String("archive", "", "write an archive for `ctr images import` and `docker load` to this file")
+	tag := flag.String("tag", "", "the image's name in the archive (default: the reference of --push)")
+	insecure := flag.Bool("insecure", false, "push over plain HTTP")
+	arch := flag.String("arch", runtime.GOARCH, "the binaries' architecture")
+	flag.Parse()
+	if err := run(flag.Args(), *push, *archive, *tag, *arch, *insecure); err != nil {
+		fmt.Fprintln(os.Stderr, "image:", err)
+		os.Exit(1)
+	}
+}
+
+func run(binaries []string, push, archive, tag, arch string, insecure bool) error {
+	if len(binaries) == 0 || push == "" && archive == "" {
+		return errors.New("usage: image (--push REF | --archive FILE --tag REF) BINARY…; the first binary is the entry point")
+	}
+	img, err := build(binaries, arch)
+	if err != nil {
+		return err
+	}
+	var options []name.Option
+	if insecure {
+		options = append(options, name.Insecure)
+	}
+	if tag == "" {
+		tag = push
+	}
+	ref, err := name.ParseReference(tag, options...)
+	if err != nil {
+		return err
+	}
+	if archive != "" {
+		if err := tarball.WriteToFile(archive, ref, img); err != nil {
+			return fmt.Errorf("writing %s: %w", archive, err)
+		}
+	}
+	if push != "" {
+		if err := remote.Write(ref, img, remote.WithAuthFromKeychain(authn.DefaultKeychain)); err != nil {
+			return fmt.Errorf("pushing %s: %w", ref, err)
+		}
+	}
+	return describe(ref, img)
+}
+
+func describe(ref name.Reference, img v1.Image) error {
+	digest, err := img.Digest()
+	if err != nil {
+		return err
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return err
+	}
+	var compressed int64
+	for _, layer := range layers {
+		size, err := layer.Size()
+		if err != nil {
+			return err
+		}
+		compressed += size
+	}
+	fmt.Printf("%s@%s %.1f MB compressed\n", ref, digest, float64(compressed)/1e6)
+	return nil
+}
+
+// build puts each binary into /usr/local/bin. The config's and the layers' media types are both OCI's: CRI-O refuses
+// a mixture.
+func build(binaries []string, arch string) (v1.Image, error) {
+	img := mutate.MediaType(empty.Image, types.OCIManifestSchema1)
+	img = mutate.ConfigMediaType(img, types.OCIConfigJSON)
+	for _, path := range binaries {
+		content, err := tarOf(path)
+		if err != nil {
+			return nil, fmt.Errorf("packing %s: %w", path, err)
+		}
+		layer, err := tarball.LayerFromOpener(func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(content)), nil },
+			tarball.WithMediaType(types.OCILayer))
+		if err != nil {
+			return nil, err
+		}
+		if img, err = mutate.AppendLayers(img, layer); err != nil {
+			return nil, err
+		}
+	}
+	config, err := img.ConfigFile()
+	if err != nil {
+		return nil, err
+	}
+	config = config.DeepCopy()
+	config.OS, config.Architecture = "linux", arch
+	config.Config.Entrypoint = []string{"/usr/local/bin/" + filepath.Base(binaries[0])}
+	config.Config.Env = []string{"PATH=/usr/local/bin"}
+	return mutate.ConfigFile(img, config)
+}
+
+// tarOf is a binary at its place in the image, without anything that changes from build to build.
+func tarOf(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var out bytes.Buffer
+	w := tar.NewWriter(&out)
+	header := &tar.Header{Name: "usr/local/bin/" + filepath.Base(path), Mode: 0o755, Size: int64(len(data)), ModTime: time.Unix(0, 0)}
+	if err := w.WriteHeader(header); err != nil {
+		return nil, err
+	}
+	if _, err := w.Write(data); err != nil {
+		return nil, err
+	}
+	return out.Bytes(), w.Close()
+}

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package ask
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"orlop.dev/orlop/internal/plan"
+)
+
+// Prune declares the flags that choose what prune takes, and returns what makes the request of them.
+// Without any that chooses, only images without a name go, as with docker image prune.
+func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) {
+	all := flags.BoolP("all", "a", false, "every image that nothing needs, not only those without a name")
+	dangling := flags.Bool("dangling", false, "only images without a name, whatever else is chosen")
+	match := flags.StringArray("match", nil, "only images that fit this reference or pattern; again: or this one")
+	keep := flags.StringArray("keep", nil, "never images that fit this reference or pattern")
+	filters := Filter(flags)
+	unusedFor := flags.String("unused-for", "", "only images that no container has used for so long, such as 168h or 7d")
+	pulledBefore := flags.String("pulled-before", "", "only images that came earlier: a time such as 2026-11-01T00:00:00Z, or a span such as 30d")
+	var req plan.PruneRequest
+	flags.IntVar(&req.KeepLatest, "keep-latest", 0, "leave the `n` images of each repository that came last")
+	flags.IntVar(&req.WhenDiskAbove, "when-disk-above", 0, "only when the disk is fuller than so many `percent`")
+	flags.IntVar(&req.UntilDiskBelow, "until-disk-below", 0, "oldest first, and only until the disk is below so many `percent`")
+	flags.IntVar(&req.MaxRemovals, "max-removals", 0, "oldest first, and no more than `n` images")
+	return func(now time.Time) (plan.PruneRequest, error) {
+		chosen := *all || len(*match) > 0 || len(*filters) > 0 || *unusedFor != "" || *pulledBefore != "" || req.KeepLatest > 0
+		req.DanglingOnly = *dangling || !chosen
+		var errs [5]error
+		req.Match, errs[0] = Targets(*match)
+		req.Keep, errs[1] = Targets(*keep)
+		req.Filter, errs[2] = plan.ParseFilter(*filters)
+		if *unusedFor != "" {
+			req.UnusedFor, errs[3] = plan.ParseSpan(*unusedFor)
+		}
+		if *pulledBefore != "" {
+			req.PulledBefore, errs[4] = parseBefore(*pulledBefore, now)
+		}
+		if err := errors.Join(errs[:]...); err != nil {
+			return req, err
+		}
+		return req, req.Validate()
+	}
+}
+
+func parseBefore(value string, now time.Time) (time.Time, error) {
+	if at, err := time.Parse(time.RFC3339, value); err == nil {
+		return at, nil
+	}
+	span, err := plan.ParseSpan(value)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("--pulled-before %q is neither a time such as 2026-11-01T00:00:00Z nor a span such as 30d", value)
+	}
+	return now.Add(-span), nil
+}

@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/engine/socket"
+)
+
+const (
+	// leaseLife is after how long containerd forgets a lease whose owner was killed. A batch takes minutes.
+	leaseLife = time.Hour
+
+	labelExpire = "containerd.io/gc.expire"
+)
+
+// batch holds content by a lease, under which names can go and come back; without the lease, any synchronous removal
+// by anybody would collect what has lost its names.
+type batch struct {
+	runtime *Runtime
+	lease   string
+	held    map[string]bool      // digests
+	gone    map[string][]*record // by image id
+}
+
+// Batch begins a row of removals whose content goes when it is closed.
+func (r *Runtime) Batch(ctx context.Context) (engine.Batch, error) {
+	expires := time.Now().Add(leaseLife).UTC().Format(time.RFC3339)
+	created, err := r.leases.Create(ctx, &leasesapi.CreateRequest{Labels: map[string]string{labelExpire: expires}})
+	if err != nil {
+		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
+	}
+	return &batch{runtime: r, lease: created.Lease.ID, held: map[string]bool{}, gone: map[string][]*record{}}, nil
+}
+
+// Remove deletes names while the lease holds their content.
+func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
+	going, _, err := b.runtime.going(ctx, req)
+	if err != nil {
+		return err
+	}
+	for _, record := range going {
+		if err := b.hold(ctx, record.Target.Digest); err != nil {
+			return err
+		}
+	}
+	id := req.Image.ID
+	for _, record := range going {
+		if err := b.runtime.delete(ctx, record, false); err != nil {
+			return err
+		}
+		b.gone[id] = append(b.gone[id], record)
+	}
+	return b.runtime.settleRemoved(ctx, id, going)
+}
+
+// hold keeps a manifest or an index, and through the labels on it everything below: config, layers, snapshots.
+func (b *batch) hold(ctx context.Context, digest string) error {
+	if b.held[digest] {
+		return nil
+	}
+	_, err := b.runtime.leases.AddResource(ctx, &leasesapi.AddResourceRequest{
+		ID:       b.lease,
+		Resource: &leasesapi.Resource{ID: digest, Type: "content"},
+	})
+	if err != nil {
+		return fmt.Errorf("holding %s: %w", digest, socket.Why(err))
+	}
+	b.held[digest] = true
+	return nil
+}
+
+// Restore puts an image's records back as they were. A name that somebody made anew meanwhile stays as it is, but
+// for a pin that it had.
+func (b *batch) Restore(ctx context.Context, imageID string) error {
+	gone := b.gone[imageID]
+	for _, old := range gone {
+		if err := b.runtime.restore(ctx, old); err != nil {
+			return fmt.Errorf("restoring image %s: %w", imageID, err)
+		}
+	}
+	delete(b.gone, imageID)
+	return b.runtime.settleRestored(ctx, imageID, gone)
+}
+
+func (r *Runtime) restore(ctx context.Context, old *record) error {
+	created, err := r.create(ctx, old.Name, old.Target, old.Labels, old)
+	if err != nil || created {
+		return err
+	}
+	now, err := r.records(ctx, fmt.Sprintf("name==%q", old.Name))
+	if err != nil || len(now) == 0 || now[0].Target.Digest != old.Target.Digest {
+		return err
+	}
+	lost := maps.Clone(old.Labels)
+	maps.DeleteFunc(lost, func(name, _ string) bool { return now[0].Labels[name] != "" })
+	if len(lost) == 0 {
+		return nil
+	}
+	return r.label(ctx, now[0], lost)
+}
+
+func (r *Runtime) settleRestored(ctx context.Context, id string, back []*record) error {
+	return r.settle(ctx, id, func(image *engine.Image) bool {
+		if image == nil {
+			return len(back) == 0
+		}
+		names := slices.Concat(image.Tags, image.Digests)
+		for _, record := range back {
+			if ref := parsed(record.Name); !ref.IsZero() && !slices.Contains(names, ref) {
+				return false
+			}
+			if record.Labels[labelPinned] == valuePinned && !image.Pinned {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// Close ends the lease, and returns when containerd has collected what nothing holds any more.
+func (b *batch) Close(ctx context.Context) error {
+	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease, Sync: true})
+	if err = socket.Why(err); err != nil && !errors.Is(err, engine.NotFound) {
+		return fmt.Errorf("ending the lease of a batch of removals: %w", err)
+	}
+	return nil
+}

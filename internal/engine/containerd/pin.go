@@ -1,0 +1,107 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"slices"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
+)
+
+// Pin sets or lifts our pin. It sits on the record of repository@digest, since a second pull through CRI writes the
+// tag's record anew, without it; one such label on any record pins the image.
+func (r *Runtime) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
+	image, err := r.named(ctx, ref)
+	if err != nil {
+		return err
+	}
+	records, err := r.recordsOf(ctx, image)
+	if err != nil {
+		return err
+	}
+	if pinned {
+		return r.pin(ctx, image, ref, records)
+	}
+	return r.unpin(ctx, image, records)
+}
+
+// named finds the image that a reference means here.
+func (r *Runtime) named(ctx context.Context, ref oci.Ref) (engine.Image, error) {
+	images, err := r.cri.List(ctx)
+	if err != nil {
+		return engine.Image{}, err
+	}
+	for _, image := range images {
+		byTag := ref.Tag() == "" || slices.Contains(image.Tags, ref.WithoutDigest())
+		byDigest := ref.Digest() == "" || slices.Contains(image.Digests, ref.WithoutTag())
+		if byTag && byDigest {
+			return image, nil
+		}
+	}
+	return engine.Image{}, engine.Becausef(engine.NotFound, "%s is not on this machine", ref)
+}
+
+func (r *Runtime) pin(ctx context.Context, image engine.Image, ref oci.Ref, records []*record) error {
+	if slices.ContainsFunc(records, func(i *record) bool { return i.Labels[labelOurPin] != "" && isPinned(i) }) {
+		return r.settlePinned(ctx, image.ID, true)
+	}
+	home := pinHome(records, image.ID, ref)
+	if home == nil {
+		return engine.Becausef(engine.NotFound, "%s is not on this machine", ref)
+	}
+	if isPinned(home) {
+		return nil // By somebody else: not ours to lift later.
+	}
+	if err := r.label(ctx, home, map[string]string{labelPinned: valuePinned, labelOurPin: valueOurPin}); err != nil {
+		return err
+	}
+	return r.settlePinned(ctx, image.ID, true)
+}
+
+// pinHome chooses the record that carries our pin: repository@digest; else the id's, for an image that was imported
+// and not pulled; else the tag's own.
+func pinHome(records []*record, id string, ref oci.Ref) *record {
+	target := ref.Digest().String()
+	byName := map[string]*record{}
+	for _, record := range records {
+		if name := parsed(record.Name); name.IsZero() {
+			byName[record.Name] = record
+		} else {
+			byName[name.String()] = record
+		}
+	}
+	tagged := byName[ref.WithoutDigest().String()]
+	if target == "" && tagged != nil {
+		target = tagged.Target.Digest
+	}
+	for _, candidate := range []*record{byName[ref.Repository()+"@"+target], byName[id], tagged} {
+		if candidate != nil {
+			return candidate
+		}
+	}
+	return nil
+}
+
+func (r *Runtime) unpin(ctx context.Context, image engine.Image, records []*record) error {
+	others := false
+	for _, record := range records {
+		switch {
+		case record.Labels[labelOurPin] != "":
+			if err := r.label(ctx, record, map[string]string{labelPinned: "", labelOurPin: ""}); err != nil {
+				return err
+			}
+		case isPinned(record):
+			others = true
+		}
+	}
+	return r.settlePinned(ctx, image.ID, others)
+}
+
+func isPinned(i *record) bool { return i.Labels[labelPinned] == valuePinned }
+
+func (r *Runtime) settlePinned(ctx context.Context, id string, pinned bool) error {
+	return r.settle(ctx, id, func(image *engine.Image) bool { return image == nil || image.Pinned == pinned })
+}

@@ -1,0 +1,165 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"time"
+
+	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	"github.com/containerd/containerd/api/types"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/engine/socket"
+	"orlop.dev/orlop/internal/oci"
+)
+
+// The labels on containerd's records of images.
+const (
+	labelManaged = "io.cri-containerd.image" // without it, the CRI plugin makes the image its own at the next event
+	valueManaged = "managed"
+	labelPinned  = "io.cri-containerd.pinned"
+	valuePinned  = "pinned"
+	labelOurPin  = "orlop.dev/pinned" // this pin is ours to lift
+	valueOurPin  = "true"
+)
+
+// settleTimeout is how long the CRI plugin may take to hear of what was done beside it. It hears of it by events,
+// in milliseconds; an image that it cannot read makes it wait some seconds and try again.
+const settleTimeout = 10 * time.Second
+
+// record is one name in containerd's image store. One image has several: its tags, repository@digest of each
+// repository, and its id. No Update may be sent without a Target, which makes containerd 2.4.2 crash.
+type record = imagesapi.Image
+
+var idName = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+
+func isID(name string) bool { return idName.MatchString(name) }
+
+// parsed is the zero Ref for ids and for names that are no references.
+func parsed(name string) oci.Ref {
+	if isID(name) {
+		return oci.Ref{}
+	}
+	ref, err := oci.Parse(name)
+	if err != nil {
+		return oci.Ref{}
+	}
+	if ref.Digest() != "" {
+		return ref.WithoutTag()
+	}
+	return ref
+}
+
+func (r *Runtime) records(ctx context.Context, filters ...string) ([]*record, error) {
+	list, err := r.images.List(ctx, &imagesapi.ListImagesRequest{Filters: filters})
+	if err != nil {
+		return nil, fmt.Errorf("listing containerd's image records: %w", socket.Why(err))
+	}
+	return slices.DeleteFunc(list.Images, func(i *record) bool { return i.Target == nil }), nil
+}
+
+// recordsOf gives every record of an image: those with its names, and whatever else points where these point. A name
+// that has moved to another image since this one was listed is not among them, nor what it points to now.
+func (r *Runtime) recordsOf(ctx context.Context, image engine.Image) ([]*record, error) {
+	named, err := r.records(ctx, nameFilters(image)...)
+	if err != nil {
+		return nil, err
+	}
+	var filters []string
+	for _, target := range targetsOf(named) {
+		ours, err := r.leadsTo(ctx, target, image.ID)
+		if err != nil {
+			return nil, err
+		}
+		if ours {
+			filters = append(filters, fmt.Sprintf("target.digest==%q", target))
+		}
+	}
+	if len(filters) == 0 {
+		return nil, nil // Without a filter, the list would be that of all images.
+	}
+	return r.records(ctx, filters...)
+}
+
+// delete removes a name if it still means what it meant when it was read. A name that is gone is no failure.
+func (r *Runtime) delete(ctx context.Context, old *record, sync bool) error {
+	_, err := r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: sync})
+	if err = socket.Why(err); err != nil && !errors.Is(err, engine.NotFound) {
+		return fmt.Errorf("removing %s: %w", old.Name, err)
+	}
+	return nil
+}
+
+// label sets labels of a record, and takes away those whose value is empty.
+func (r *Runtime) label(ctx context.Context, old *record, labels map[string]string) error {
+	var paths []string
+	for name := range labels {
+		paths = append(paths, "labels."+name)
+	}
+	return r.update(ctx, &record{Name: old.Name, Target: old.Target, Labels: labels}, paths...)
+}
+
+func (r *Runtime) update(ctx context.Context, changed *record, paths ...string) error {
+	if changed.GetTarget().GetDigest() == "" {
+		return fmt.Errorf("updating %s: the record has no target", changed.Name)
+	}
+	_, err := r.images.Update(ctx, &imagesapi.UpdateImageRequest{Image: changed, UpdateMask: &fieldmaskpb.FieldMask{Paths: paths}})
+	if err != nil {
+		return fmt.Errorf("updating %s: %w", changed.Name, socket.Why(err))
+	}
+	return nil
+}
+
+// create is given a creation time only where a record comes back that was there before.
+func (r *Runtime) create(ctx context.Context, name string, target *types.Descriptor, labels map[string]string, like *record) (created bool, err error) {
+	request := &imagesapi.CreateImageRequest{Image: &record{Name: name, Target: target, Labels: maps.Clone(labels)}}
+	if like != nil {
+		request.SourceDateEpoch = like.CreatedAt
+	}
+	_, err = r.images.Create(ctx, request)
+	if status.Code(err) == codes.AlreadyExists {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("creating %s: %w", name, socket.Why(err))
+	}
+	return true, nil
+}
+
+// settle waits until the CRI plugin's own picture of an image, which follows containerd's events, is as done says.
+// The image is nil when it is not there.
+func (r *Runtime) settle(ctx context.Context, id string, done func(*engine.Image) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
+	defer cancel()
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		images, err := r.cri.List(ctx, id)
+		if err == nil && done(first(images)) {
+			return nil
+		}
+		if ctx.Err() == nil && err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return engine.Becausef(engine.NoEffect, "containerd's CRI plugin does not show the change of image %s after %s", id, settleTimeout)
+		case <-time.After(pause):
+		}
+	}
+}
+
+func first(images []engine.Image) *engine.Image {
+	if len(images) == 0 {
+		return nil
+	}
+	return &images[0]
+}

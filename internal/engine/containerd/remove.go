@@ -1,0 +1,86 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"slices"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
+)
+
+// Remove deletes records, and waits for the garbage collection where the image's last one goes.
+func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
+	going, _, err := r.going(ctx, req)
+	if err != nil {
+		return err
+	}
+	for n, record := range going {
+		if err := r.delete(ctx, record, n == len(going)-1); err != nil {
+			return err
+		}
+	}
+	return r.settleRemoved(ctx, req.Image.ID, going)
+}
+
+// going is which records a request takes, and which stay.
+func (r *Runtime) going(ctx context.Context, req engine.RemoveRequest) (going, staying []*record, err error) {
+	all, err := r.recordsOf(ctx, req.Image)
+	if err != nil || req.Whole() {
+		return all, nil, err
+	}
+	going, staying = split(all, req.Tags)
+	return going, staying, nil
+}
+
+// split takes the records of tags; with the last tag of a repository its digest names; and with the last name the
+// record of the id, which nobody would see otherwise, and which would hold the content for ever.
+func split(all []*record, tags []oci.Ref) (going, staying []*record) {
+	kept := map[string]bool{}
+	for _, record := range all {
+		if ref := parsed(record.Name); ref.Tag() != "" && !slices.Contains(tags, ref) {
+			kept[ref.Repository()] = true
+		}
+	}
+	goes := func(ref oci.Ref) bool {
+		if ref.Tag() != "" {
+			return slices.Contains(tags, ref)
+		}
+		named := func(tag oci.Ref) bool { return tag.Repository() == ref.Repository() }
+		return !ref.IsZero() && !kept[ref.Repository()] && slices.ContainsFunc(tags, named)
+	}
+	for _, record := range all {
+		if goes(parsed(record.Name)) {
+			going = append(going, record)
+		} else {
+			staying = append(staying, record)
+		}
+	}
+	onlyID := !slices.ContainsFunc(staying, func(i *record) bool { return !isID(i.Name) })
+	if len(going) > 0 && onlyID {
+		return append(going, staying...), nil
+	}
+	return going, staying
+}
+
+// settleRemoved waits until CRI shows none of the names. Names that came meanwhile are for the caller to see.
+func (r *Runtime) settleRemoved(ctx context.Context, id string, gone []*record) error {
+	if len(gone) == 0 {
+		return nil
+	}
+	names := map[oci.Ref]bool{}
+	whole := false
+	for _, record := range gone {
+		names[parsed(record.Name)] = true
+		whole = whole || record.Name == id
+	}
+	return r.settle(ctx, id, func(image *engine.Image) bool {
+		if image == nil {
+			return true
+		}
+		left := slices.Concat(image.Tags, image.Digests)
+		return !slices.ContainsFunc(left, func(ref oci.Ref) bool { return names[ref] }) && (!whole || len(left) > 0)
+	})
+}

@@ -1,0 +1,60 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package imports holds the direction of dependencies: cmd, then the ways in, then what decides, then the port to a
+// runtime, then names. Nothing points up or sideways.
+package imports
+
+import (
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+const module = "orlop.dev/orlop/"
+
+// mustNotReach names, for each package, what it must not link, directly or not. A path stands for all below it.
+var mustNotReach = map[string][]string{
+	"internal/oci":               {"k8s.io", "google.golang.org/grpc", module + "internal/engine", module + "internal/plan"},
+	"internal/engine":            {"k8s.io", "google.golang.org/grpc", module + "internal/plan"},
+	"internal/engine/enginetest": {"k8s.io", "google.golang.org/grpc", module + "internal/plan"},
+	"internal/plan":              {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/"},
+	"internal/session":           {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node"},
+	"internal/node":              {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/"},
+	"internal/nodecli":           {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", "github.com/spf13/cobra", module + "internal/engine/"},
+	"internal/engine/cri":        {"k8s.io/client-go", module + "internal/plan", module + "internal/engine/containerd", module + "internal/engine/docker"},
+	"internal/engine/containerd": {"k8s.io/client-go", module + "internal/plan", module + "internal/engine/cri", module + "internal/engine/docker"},
+	"internal/engine/docker":     {"k8s.io/client-go", module + "internal/plan", module + "internal/engine/cri", module + "internal/engine/containerd"},
+	"internal/engine/socket":     {"k8s.io", module + "internal/plan", module + "internal/engine/cri", module + "internal/engine/containerd", module + "internal/engine/docker"},
+	"internal/fleet":             {"google.golang.org/grpc", "github.com/spf13/cobra", module + "internal/node", module + "internal/engine/"},
+	"internal/cli":               {"google.golang.org/grpc", module + "internal/node", module + "internal/engine/"},
+	"cmd/orlop-node":             {"github.com/spf13/cobra", "k8s.io/cli-runtime", "k8s.io/kubectl", "k8s.io/client-go", module + "internal/cli", module + "internal/fleet"},
+	"cmd/kubectl-orlop":          {"google.golang.org/grpc", "k8s.io/cri-client", module + "internal/node", module + "internal/engine/"},
+}
+
+func TestNothingReachesUp(t *testing.T) {
+	for pkg, banned := range mustNotReach {
+		t.Run(pkg, func(t *testing.T) {
+			out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+pkg).Output()
+			if err != nil {
+				t.Fatalf("listing what %s links: %v", pkg, err)
+			}
+			for dep := range strings.Lines(string(out)) {
+				dep = strings.TrimSpace(dep)
+				for _, ban := range banned {
+					if within(dep, ban) && dep != module+pkg {
+						t.Errorf("%s reaches %s", pkg, dep)
+					}
+				}
+			}
+		})
+	}
+}
+
+// within reports whether dep is ban or below it; a ban that ends in a slash means only what is below.
+func within(dep, ban string) bool {
+	if below, ok := strings.CutSuffix(ban, "/"); ok {
+		return strings.HasPrefix(dep, below+"/")
+	}
+	return dep == ban || strings.HasPrefix(dep, ban+"/")
+}

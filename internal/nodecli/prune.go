@@ -1,0 +1,41 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package nodecli
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"orlop.dev/orlop/internal/ask"
+	"orlop.dev/orlop/internal/node"
+	"orlop.dev/orlop/internal/plan"
+)
+
+func pruneCommand() command {
+	return command{
+		name: "prune", short: "Remove images that nothing needs", timeout: removeTimeout,
+		long: `Examples:
+  orlop-node prune --dry-run                            images without a name
+  orlop-node prune --all                                every image that nothing needs
+  orlop-node prune --match 'docker.io/minchou/*' --keep '*:stable'
+  orlop-node prune --keep-latest 3 --pulled-before 30d
+  orlop-node prune --all --when-disk-above 80 --until-disk-below 60
+
+Spared always: what is in use, pinned, or needed to start pods, and what came in the last 10 minutes (unless --force).`,
+		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
+			how := removingFlags(flags)
+			choose := ask.Prune(flags)
+			return func(ctx context.Context, e *env, _ []string) error {
+				req, err := choose(time.Now())
+				if err != nil {
+					return err
+				}
+				req.Options.Force = *how.force
+				return e.remove(ctx, how, func(ctx context.Context, n *node.Node) (plan.Plan, error) { return n.PlanPrune(ctx, req) })
+			}
+		},
+	}
+}

@@ -1,0 +1,159 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package table prints answers for people: tables as kubectl's, sizes as crictl's, ages as both.
+package table
+
+import (
+	"encoding/csv"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/docker/go-units"
+	"k8s.io/apimachinery/pkg/util/duration"
+)
+
+// gap is the space between columns, as kubectl's.
+const gap = 3
+
+// Column is one column of a table.
+type Column struct {
+	Name string
+	// Wide: shown with -o wide only.
+	Wide bool
+	// Right: aligned to the right, for numbers that are compared down the column.
+	Right bool
+}
+
+// Table is rows under columns. A row has one cell for each column; an empty cell is shown as "-".
+type Table struct {
+	Columns []Column
+	Rows    [][]string
+}
+
+// Options tell how a table is written.
+type Options struct {
+	Wide      bool
+	NoHeaders bool
+	// Style, if set, colours one cell after the layout; it is given the column's name and the cell's text.
+	Style func(column, cell string) string
+}
+
+// Add appends a row.
+func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
+
+// Write lays the table out in columns as wide as their widest cell.
+func (t *Table) Write(w io.Writer, o Options) error {
+	shown := t.shown(o.Wide)
+	widths := make([]int, len(t.Columns))
+	for _, i := range shown {
+		if !o.NoHeaders {
+			widths[i] = utf8.RuneCountInString(t.Columns[i].Name)
+		}
+		for _, row := range t.Rows {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell(row, i)))
+		}
+	}
+	if !o.NoHeaders {
+		if err := t.writeLine(w, shown, widths, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
+			return err
+		}
+	}
+	for _, row := range t.Rows {
+		if err := t.writeLine(w, shown, widths, func(i int) string { return cell(row, i) }, o.Style); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *Table) writeLine(w io.Writer, shown, widths []int, text func(int) string, style func(column, cell string) string) error {
+	var line strings.Builder
+	for n, i := range shown {
+		plain := text(i)
+		styled := plain
+		if style != nil {
+			styled = style(t.Columns[i].Name, plain)
+		}
+		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(plain))
+		if t.Columns[i].Right {
+			line.WriteString(pad + styled)
+		} else {
+			line.WriteString(styled + pad)
+		}
+		if n < len(shown)-1 {
+			line.WriteString(strings.Repeat(" ", gap))
+		}
+	}
+	_, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " "))
+	return err
+}
+
+// WriteCSV writes every column, the wide ones too, with a header line.
+func (t *Table) WriteCSV(w io.Writer, o Options) error {
+	out := csv.NewWriter(w)
+	if !o.NoHeaders {
+		names := []string{}
+		for _, c := range t.Columns {
+			names = append(names, c.Name)
+		}
+		if err := out.Write(names); err != nil {
+			return err
+		}
+	}
+	if err := out.WriteAll(t.Rows); err != nil {
+		return err
+	}
+	return out.Error()
+}
+
+func (t *Table) shown(wide bool) []int {
+	var shown []int
+	for i, c := range t.Columns {
+		if wide || !c.Wide {
+			shown = append(shown, i)
+		}
+	}
+	return shown
+}
+
+func cell(row []string, i int) string {
+	if i >= len(row) || row[i] == "" {
+		return "-"
+	}
+	return row[i]
+}
+
+// Bytes is a size as crictl prints it, such as 68.6MB; 0, which stands for unknown, is empty.
+func Bytes(n int64) string {
+	if n == 0 {
+		return ""
+	}
+	return Size(n)
+}
+
+// Size is a size as crictl prints it, 0 included.
+func Size(n int64) string { return units.HumanSizeWithPrecision(float64(n), 3) }
+
+// Age is how long before now t was, as kubectl prints it; empty for an unknown time.
+func Age(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return duration.HumanDuration(now.Sub(t))
+}
+
+// shortID is the length to which crictl cuts an id.
+const shortID = 13
+
+// ID is an id or digest as crictl shortens it, without the name of its algorithm.
+func ID(id string) string {
+	_, hex, found := strings.Cut(id, ":")
+	if !found {
+		hex = id
+	}
+	return hex[:min(shortID, len(hex))]
+}

@@ -1,0 +1,171 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package supervisor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"orlop.dev/orlop/test/lab/internal/control"
+	"orlop.dev/orlop/test/lab/internal/machine"
+)
+
+// stopGrace is how long a service may take to end before it is killed.
+const stopGrace = 10 * time.Second
+
+// act does one thing with a node, and waits until it is done.
+func (s *Supervisor) act(ctx context.Context, a NodeAction) error {
+	s.mu.Lock()
+	n := s.nodes[a.Node]
+	s.mu.Unlock()
+	if n == nil {
+		return fmt.Errorf("no node %q in the lab %s", a.Node, s.spec.Name)
+	}
+	if a.Action == AwaitReady {
+		return s.awaitReady(ctx, n)
+	}
+	n.work.Lock()
+	defer n.work.Unlock()
+	switch a.Action {
+	case Remove:
+		return s.remove(ctx, n)
+	case PowerOff:
+		n.halt()
+		return s.instance.RemoveCgroups(ctx, n.options.Name)
+	case PowerOn:
+		return s.powerOn(ctx, n)
+	case Cut:
+		return n.setLink(ctx, "down")
+	case Restore:
+		return n.setLink(ctx, "up")
+	case StopEngine:
+		name, _ := n.options.Engine.service()
+		return n.stop(ctx, name)
+	case StartEngine:
+		return s.startEngine(ctx, n)
+	case StopKubelet:
+		return n.stop(ctx, "kubelet")
+	case StartKubelet:
+		return s.startKubelet(ctx, n)
+	}
+	return fmt.Errorf("no action %q on a node", a.Action)
+}
+
+func (s *Supervisor) powerOn(ctx context.Context, n *node) error {
+	if n.status(ctx).Running {
+		return nil
+	}
+	return s.bringUp(ctx, n)
+}
+
+func (s *Supervisor) remove(ctx context.Context, n *node) error {
+	n.halt()
+	if err := s.instance.RemoveNode(ctx, n.options.Name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.nodes, n.options.Name)
+	s.mu.Unlock()
+	if n.options.Standalone {
+		return nil
+	}
+	if err := s.ask(ctx, http.MethodDelete, "/api/v1/nodes/"+n.options.Name, nil); !errors.Is(err, errNotFound) {
+		return err
+	}
+	return nil
+}
+
+func (n *node) setLink(ctx context.Context, to string) error {
+	if err := ip(ctx, 0, "link set "+n.link()+" "+to); err != nil {
+		return err
+	}
+	n.state.Lock()
+	defer n.state.Unlock()
+	n.cut = to == "down"
+	return nil
+}
+
+func (n *node) stop(ctx context.Context, service string) error {
+	gentle, cancel := context.WithTimeout(ctx, stopGrace)
+	defer cancel()
+	_, err := control.Call[struct{}](gentle, n.socket(), "Stop", machine.StopRequest{Name: service, Signal: syscall.SIGTERM})
+	if err != nil && ctx.Err() == nil {
+		_, err = control.Call[struct{}](ctx, n.socket(), "Stop", machine.StopRequest{Name: service, Signal: syscall.SIGKILL})
+	}
+	return err
+}
+
+func (n *node) start(ctx context.Context, name string, argv ...string) error {
+	_, err := control.Call[int](ctx, n.socket(), "Start", machine.Service{
+		Name: name, Argv: append([]string{name}, argv...), Log: n.log(name),
+	})
+	return err
+}
+
+func (n *node) log(service string) string { return filepath.Join(n.dir, "logs", service+".log") }
+
+func (s *Supervisor) startEngine(ctx context.Context, n *node) error {
+	name, socket := n.options.Engine.service()
+	if err := n.start(ctx, name); err != nil {
+		return err
+	}
+	return n.await(ctx, name, func() bool { return answers("unix", filepath.Join(n.dir, socket)) })
+}
+
+func (s *Supervisor) startKubelet(ctx context.Context, n *node) error {
+	if n.options.Standalone {
+		return fmt.Errorf("the node %s has no kubelet", n.options.Name)
+	}
+	return n.start(ctx, "kubelet", "--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.conf",
+		"--hostname-override="+n.options.Name, "--node-ip="+n.address(), "--node-labels="+labels(n.options.Labels))
+}
+
+func (s *Supervisor) awaitReady(ctx context.Context, n *node) error {
+	return n.await(ctx, "kubelet", func() bool {
+		var object struct {
+			Spec   struct{ Taints []struct{ Key string } }
+			Status struct {
+				Conditions []struct{ Type, Status string }
+			}
+		}
+		if s.get(ctx, "/api/v1/nodes/"+n.options.Name, &object) != nil {
+			return false
+		}
+		for _, taint := range object.Spec.Taints {
+			if taint.Key == "node.kubernetes.io/not-ready" || taint.Key == "node.kubernetes.io/unreachable" {
+				return false
+			}
+		}
+		return slices.Contains(object.Status.Conditions, struct{ Type, Status string }{"Ready", "True"})
+	})
+}
+
+// await waits for what a service does once it is up, and no longer than the service lives.
+func (n *node) await(ctx context.Context, service string, ask func() bool) error {
+	ended := false
+	err := until(ctx, service+" on "+n.options.Name, func() bool {
+		if ask() {
+			return true
+		}
+		running, err := control.Call[machine.Running](ctx, n.socket(), "Running", struct{}{})
+		_, alive := running[service]
+		ended = err == nil && !alive
+		return ended
+	})
+	if ended {
+		err = fmt.Errorf("starting %s on %s: it ended", service, n.options.Name)
+	}
+	if err != nil {
+		return fmt.Errorf("%w; %s", err, lastWords(n.log(service)))
+	}
+	return nil
+}
