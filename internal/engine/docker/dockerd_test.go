@@ -34,8 +34,8 @@ const goarch = runtime.GOARCH
 // its own, since dockerd changes the network that it finds.
 const dockerdVariable = "ORLOP_TEST_DOCKERD"
 
-// containerdVariable is for a dockerd whose containerd is not in PATH; snapshotterVariable chooses the containerd store.
-const featuresVariable = "ORLOP_TEST_DOCKERD_CONFIG"
+// configVariable is what is in its daemon.json, such as {"features":{"containerd-snapshotter":true}}.
+const configVariable = "ORLOP_TEST_DOCKERD_CONFIG"
 
 func TestRealDocker(t *testing.T) {
 	binary := os.Getenv(dockerdVariable)
@@ -68,7 +68,7 @@ func TestRealDocker(t *testing.T) {
 			Stall: open.stall,
 			Can: enginetest.Abilities{
 				OneTag: true, MoveTag: true, RefuseUse: true, ForceExited: true, Progress: true,
-				Layers: os.Getenv("ORLOP_TEST_LAYERS") != "",
+				Layers: !strings.Contains(os.Getenv(configVariable), `"containerd-snapshotter":true`),
 			},
 		}
 	})
@@ -126,7 +126,7 @@ func startDockerd(t *testing.T, binary string) string {
 	socket := filepath.Join(dir, "docker.sock")
 	configFile := filepath.Join(dir, "daemon.json")
 	config := map[string]any{}
-	if text := os.Getenv(featuresVariable); text != "" {
+	if text := os.Getenv(configVariable); text != "" {
 		if err := json.Unmarshal([]byte(text), &config); err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +141,7 @@ func startDockerd(t *testing.T, binary string) string {
 		t.Fatal(err)
 	}
 	daemon := exec.Command(binary, "--config-file", configFile, "--data-root", dir+"/data", "--exec-root", dir+"/exec",
-		"--pidfile", dir+"/pid", "-H", "unix://"+socket, "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none")
+		"--pidfile", dir+"/pid", "-H", "unix://"+socket, "--iptables=false", "--ip6tables=false", "--ip-forward=false", "--bridge=none", "--userland-proxy=false")
 	var out lockedBuffer
 	daemon.Stdout, daemon.Stderr = &out, &out
 	daemon.Env = append(os.Environ(), "PATH="+filepath.Dir(binary)+":"+os.Getenv("PATH"))

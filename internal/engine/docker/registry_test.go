@@ -104,11 +104,6 @@ func (r *registryServer) stall(_ testing.TB, repository string) {
 
 func (r *registryServer) push(t testing.TB, ref oci.Ref, content enginetest.Content) digest.Digest {
 	t.Helper()
-	return r.pushImage(t, ref, buildImage(t, content))
-}
-
-func (r *registryServer) pushImage(t testing.TB, ref oci.Ref, image v1.Image) digest.Digest {
-	t.Helper()
 	target, err := name.ParseReference(ref.String(), name.Insecure)
 	if err != nil {
 		t.Fatal(err)
@@ -117,14 +112,34 @@ func (r *registryServer) pushImage(t testing.TB, ref oci.Ref, image v1.Image) di
 	if r.login != nil {
 		auth = &authn.Basic{Username: r.login.Username, Password: r.login.Password}
 	}
-	if err := remote.Write(target, image, remote.WithAuth(auth), remote.WithContext(t.Context())); err != nil {
+	options := []remote.Option{remote.WithAuth(auth), remote.WithContext(t.Context())}
+	image := buildImage(t, content)
+	var pushed interface{ Digest() (v1.Hash, error) } = image
+	if content.Index {
+		index := indexOf(image)
+		pushed, err = index, remote.WriteIndex(target, index, options...)
+	} else {
+		err = remote.Write(target, image, options...)
+	}
+	if err != nil {
 		t.Fatalf("pushing %s: %v", ref, err)
 	}
-	d, err := image.Digest()
+	d, err := pushed.Digest()
 	if err != nil {
 		t.Fatal(err)
 	}
 	return digest.Digest(d.String())
+}
+
+// indexOf is an index of this image for our platform, and of an empty one for another.
+func indexOf(image v1.Image) v1.ImageIndex {
+	add := func(image v1.Image, architecture string) mutate.IndexAddendum {
+		return mutate.IndexAddendum{Add: image, Descriptor: v1.Descriptor{
+			Platform: &v1.Platform{OS: "linux", Architecture: architecture},
+		}}
+	}
+	return mutate.AppendManifests(mutate.IndexMediaType(empty.Index, types.DockerManifestList),
+		add(mutate.MediaType(empty.Image, types.DockerManifestSchema2), "s390x"), add(image, goarch))
 }
 
 // buildImage makes content real: layers of bytes that do not compress, and a program, so that it can run.

@@ -15,6 +15,7 @@ var using = map[string]promise{
 	"an exited container uses its image":          func(s *scene) { s.usedBy(Exited) },
 	"a created container uses its image":          func(s *scene) { s.usedBy(Created) },
 	"force passes over exited containers alone":   forcesExited,
+	"an image of several platforms is one image":  severalPlatforms,
 	"a tag goes while another holds a used image": untagsUsed,
 }
 
@@ -102,4 +103,23 @@ func untagsUsed(s *scene) {
 	if _, used := s.useOf(s.mustLook(image.ID)); !used {
 		s.Error("the image has lost a name, and its container's use is not told any more")
 	}
+}
+
+func severalPlatforms(s *scene) {
+	ref := s.ref("multi:1")
+	content := s.content("x")
+	content.Index = true
+	byIndex := ref.WithDigest(s.pushed(content, ref)).WithoutTag()
+	image := s.pull(ref)
+	s.wantNames(image, ref, byIndex)
+	if again := s.pull(byIndex); again.ID != image.ID {
+		s.Errorf("by its tag it is image %s, by the index's digest %s", image.ID, again.ID)
+	}
+	remove := s.start(ref, Created)
+	if _, used := s.useOf(image); !used {
+		s.Error("the use by its container is not told")
+	}
+	remove()
+	s.remove(engine.RemoveRequest{Image: s.mustLook(image.ID)})
+	s.wantGone(image)
 }
