@@ -18,7 +18,7 @@ build: ## build the binaries into bin/
 
 images: build ## write the node image and the tools image as archives into dist/
 	@mkdir -p dist
-	go run ./test/crictl bin/crictl
+	cd test/lab/tools/crictl && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../../bin/crictl sigs.k8s.io/cri-tools/cmd/crictl
 	go run ./hack/image --archive dist/orlop-node.tar --tag ghcr.io/orlop-dev/orlop-node:$(VERSION) bin/orlop-node
 	go run ./hack/image --archive dist/orlop-tools.tar --tag ghcr.io/orlop-dev/orlop-tools:$(VERSION) bin/orlop-node bin/crictl
 
@@ -54,7 +54,7 @@ bench: setup build ## measure Orlop against crictl and raw CRI, in the lab
 	cd test/e2e && go run ./bench
 
 demo: setup build ## start a real cluster on this machine, and show Orlop on it
-	cd test/e2e && go run ./demo -nodes $(NODES) -name $(LAB)
+	cd test/e2e && go run ./demo -nodes $(NODES) -name $(LAB) -version $(VERSION)
 
 cluster-up: setup ## start the lab: a real cluster of NODES=3 on this machine
 	cd test/lab && go run ./cmd/lab up --nodes $(NODES) --name $(LAB)

@@ -5,15 +5,11 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"os"
 	"os/signal"
 	"syscall"
 
-	"orlop.dev/orlop/internal/engine"
-	"orlop.dev/orlop/internal/engine/containerd"
-	"orlop.dev/orlop/internal/engine/cri"
 	"orlop.dev/orlop/internal/nodecli"
 	"orlop.dev/orlop/internal/term"
 )
@@ -29,17 +25,4 @@ func main() {
 		Version: version,
 		Open:    open,
 	}, os.Args[1:]))
-}
-
-func open(ctx context.Context, endpoint, _ string) (engine.Interface, error) {
-	endpoint = cmp.Or(endpoint, os.Getenv("CONTAINER_RUNTIME_ENDPOINT"), "unix:///run/containerd/containerd.sock")
-	rt, err := cri.Connect(ctx, endpoint)
-	if err != nil {
-		return nil, err
-	}
-	native, err := containerd.Connect(endpoint, rt)
-	if err != nil {
-		return nil, err
-	}
-	return engine.Verify(native), nil
 }

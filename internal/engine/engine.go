@@ -35,6 +35,14 @@ type Interface interface {
 	Remove(ctx context.Context, req RemoveRequest) error
 }
 
+// Measurer is a runtime that can tell what images take on disk, but asks much for it: a list alone is many times
+// quicker.
+type Measurer interface {
+	// Measure fills DiskBytes and Layers of images that List gave. What is gone since then stays unknown; an answer
+	// that cannot be had whole is an error.
+	Measure(ctx context.Context, images []Image) error
+}
+
 // Pinner is a runtime through which an image can be held against the kubelet's garbage collection.
 type Pinner interface {
 	// Pin sets or lifts our pin on the image that ref names. Pinning twice is the same as once. A name that is not
@@ -84,7 +92,8 @@ type Image struct {
 	// PullBytes is the compressed size, what a pull moves; DiskBytes what it takes on disk. 0 is unknown.
 	PullBytes int64 `json:"pullBytes,omitempty"`
 	DiskBytes int64 `json:"diskBytes,omitempty"`
-	// Layers are what its bytes on disk consist of, for counting what is shared; empty where the runtime does not tell.
+	// Layers are what its bytes on disk consist of, for counting what is shared; empty where the runtime does not tell,
+	// and until it is asked to where it is a Measurer.
 	Layers []Layer `json:"-"`
 	// FirstSeen is when this machine got it, LastUsed when a container last did; zero is unknown.
 	FirstSeen time.Time `json:"firstSeen,omitzero"`

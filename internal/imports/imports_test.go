@@ -25,6 +25,7 @@ var mustNotReach = map[string][]string{
 	"internal/engine/cri":        {"k8s.io/client-go", module + "internal/plan", module + "internal/engine/containerd", module + "internal/engine/docker"},
 	"internal/engine/containerd": {"k8s.io/client-go", module + "internal/plan", module + "internal/engine/cri", module + "internal/engine/docker"},
 	"internal/engine/docker":     {"k8s.io/client-go", module + "internal/plan", module + "internal/engine/cri", module + "internal/engine/containerd"},
+	"internal/engine/socket":     {"k8s.io", module + "internal/plan", module + "internal/engine/cri", module + "internal/engine/containerd", module + "internal/engine/docker"},
 	"internal/fleet":             {"google.golang.org/grpc", "github.com/spf13/cobra", module + "internal/node", module + "internal/engine/"},
 	"internal/cli":               {"google.golang.org/grpc", module + "internal/node", module + "internal/engine/"},
 	"cmd/orlop-node":             {"github.com/spf13/cobra", "k8s.io/cli-runtime", "k8s.io/kubectl", "k8s.io/client-go", module + "internal/cli", module + "internal/fleet"},

@@ -66,13 +66,36 @@ func (n *Node) look(ctx context.Context, ids ...string) (plan.State, error) {
 	return plan.State{Images: images, Uses: uses, Needs: n.needs(), Now: n.now()}, nil
 }
 
+// measured is look with what each image takes on disk.
+func (n *Node) measured(ctx context.Context) (plan.State, error) {
+	state, err := n.look(ctx)
+	if err != nil {
+		return plan.State{}, err
+	}
+	if measurer, ok := engine.As[engine.Measurer](n.Runtime); ok {
+		if err := measurer.Measure(ctx, state.Images); err != nil {
+			return plan.State{}, err
+		}
+	}
+	return state, nil
+}
+
+// Glance gives what is known of this machine's images without measuring them, where that costs more than a list.
+func (n *Node) Glance(ctx context.Context) (session.Inventory, error) {
+	return n.inventory(ctx, func(ctx context.Context) (plan.State, error) { return n.look(ctx) })
+}
+
 // Look gives everything that is known of this machine's images.
 func (n *Node) Look(ctx context.Context) (session.Inventory, error) {
+	return n.inventory(ctx, n.measured)
+}
+
+func (n *Node) inventory(ctx context.Context, look func(context.Context) (plan.State, error)) (session.Inventory, error) {
 	described, err := n.Runtime.Describe(ctx)
 	if err != nil {
 		return session.Inventory{}, err
 	}
-	state, err := n.look(ctx)
+	state, err := look(ctx)
 	if err != nil {
 		return session.Inventory{}, err
 	}
@@ -92,7 +115,7 @@ func (n *Node) Look(ctx context.Context) (session.Inventory, error) {
 
 // PlanRemove plans a removal by name.
 func (n *Node) PlanRemove(ctx context.Context, req plan.RemoveRequest) (plan.Plan, error) {
-	state, err := n.look(ctx)
+	state, err := n.measured(ctx)
 	if err != nil {
 		return plan.Plan{}, err
 	}
@@ -101,7 +124,7 @@ func (n *Node) PlanRemove(ctx context.Context, req plan.RemoveRequest) (plan.Pla
 
 // PlanPrune plans the removal of what nothing needs.
 func (n *Node) PlanPrune(ctx context.Context, req plan.PruneRequest) (plan.Plan, error) {
-	state, err := n.look(ctx)
+	state, err := n.measured(ctx)
 	if err != nil {
 		return plan.Plan{}, err
 	}

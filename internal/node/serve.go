@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/plan"
@@ -35,8 +36,13 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, open Open) error {
 	s.needs = req.Needs
 	// Not waited for: a read of standard input cannot be interrupted, and ends with the process.
 	go s.readUpdates()
+	var pulse sync.WaitGroup
+	answered := make(chan struct{})
+	pulse.Go(func() { s.live(answered) })
 	result, err := s.answer(ctx, req, open)
-	if cause := context.Cause(ctx); errors.Is(cause, ErrAskerGone) {
+	close(answered)
+	pulse.Wait()
+	if cause := context.Cause(ctx); errors.Is(cause, ErrAskerGone) && (err == nil || errors.Is(err, context.Canceled)) {
 		err = cause
 	}
 	if err != nil {
@@ -45,7 +51,34 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, open Open) error {
 	if writeErr := s.send(session.Message{Result: &result}); writeErr != nil {
 		return fmt.Errorf("answering: %w", writeErr)
 	}
+	s.linger(ctx)
 	return nil
+}
+
+// lingerTimeout is how long the answer may take to be heard.
+const lingerTimeout = 5 * time.Second
+
+// linger waits for the other side to close, which it does when it has heard the answer: what a process has written
+// just before its end may be lost on its way through a runtime's streams.
+func (s *server) linger(ctx context.Context) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(lingerTimeout):
+	}
+}
+
+// live gives signs of life until the answer is ready.
+func (s *server) live(answered <-chan struct{}) {
+	tick := time.NewTicker(session.AliveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			s.tell(session.Message{})
+		case <-answered:
+			return
+		}
+	}
 }
 
 type server struct {

@@ -6,7 +6,6 @@ package nodecli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
@@ -35,12 +35,12 @@ func listCommand() command {
 
 FLAGS: U in use, P pinned.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
-			filters := filterFlag(flags)
+			filters := ask.Filter(flags)
 			quiet := flags.BoolP("quiet", "q", false, "print ids only")
 			full := flags.Bool("no-trunc", false, "print ids and digests in full")
 			noHeaders := flags.Bool("no-headers", false, "print no header line")
 			return func(ctx context.Context, e *env, args []string) error {
-				inventory, err := e.inventory(ctx, args, *filters)
+				inventory, err := e.inventory(ctx, args, *filters, e.output != "" || len(*filters) > 0)
 				switch {
 				case err != nil:
 					return err
@@ -60,17 +60,14 @@ FLAGS: U in use, P pinned.`,
 	}
 }
 
-func filterFlag(flags *pflag.FlagSet) *[]string {
-	return flags.StringArrayP("filter", "f", nil, "KEY=VALUE, KEY!=VALUE; the same key again: one of them, another key: both. Keys: "+strings.Join(plan.FilterKeys(), ", "))
-}
-
-// inventory is everything here that the arguments and filters choose.
-func (e *env) inventory(ctx context.Context, args, filters []string) (session.Inventory, error) {
+// inventory is everything here that the arguments and filters choose. Measuring the disk takes several times as long
+// as a list on containerd.
+func (e *env) inventory(ctx context.Context, args, filters []string, measured bool) (session.Inventory, error) {
 	filter, err := plan.ParseFilter(filters)
 	if err != nil {
 		return session.Inventory{}, err
 	}
-	targets, err := parseTargets(args)
+	targets, err := ask.Targets(args)
 	if err != nil {
 		return session.Inventory{}, err
 	}
@@ -78,7 +75,11 @@ func (e *env) inventory(ctx context.Context, args, filters []string) (session.In
 	if err != nil {
 		return session.Inventory{}, err
 	}
-	inventory, err := n.Look(ctx)
+	look := n.Glance
+	if measured {
+		look = n.Look
+	}
+	inventory, err := look(ctx)
 	if err != nil {
 		return session.Inventory{}, err
 	}
@@ -91,16 +92,6 @@ func (e *env) inventory(ctx context.Context, args, filters []string) (session.In
 		return cmp.Or(cmp.Compare(plan.Title(a.Image), plan.Title(b.Image)), cmp.Compare(a.ID, b.ID))
 	})
 	return inventory, nil
-}
-
-func parseTargets(args []string) ([]oci.Target, error) {
-	var targets []oci.Target
-	var errs []error
-	for _, arg := range args {
-		target, err := oci.ParseTarget(arg)
-		targets, errs = append(targets, target), append(errs, err)
-	}
-	return targets, errors.Join(errs...)
 }
 
 func (e *env) printIDs(images []session.ImageInfo) error {
@@ -118,7 +109,8 @@ func imageTable(images []session.ImageInfo, full bool) *table.Table {
 	if full {
 		id = func(s string) string { return s }
 	}
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "DISK", Right: true},
+	unmeasured := !slices.ContainsFunc(images, func(img session.ImageInfo) bool { return img.DiskBytes > 0 })
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "DISK", Right: true, Wide: unmeasured},
 		{Name: "PULL", Right: true}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "PULLED", Wide: true}, {Name: "DIGEST", Wide: true}}}
 	now := time.Now()
 	for _, img := range images {

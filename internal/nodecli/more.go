@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/oci"
@@ -28,9 +29,9 @@ func dfCommand() command {
 RECLAIMABLE is what would go if every image went that nothing needs; layers that stay for others are not counted.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
 			verbose := flags.BoolP("verbose", "v", false, "a line for each image, with what it shares")
-			filters := filterFlag(flags)
+			filters := ask.Filter(flags)
 			return func(ctx context.Context, e *env, args []string) error {
-				inventory, err := e.inventory(ctx, args, *filters)
+				inventory, err := e.inventory(ctx, args, *filters, true)
 				switch {
 				case err != nil:
 					return err

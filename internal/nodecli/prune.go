@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/plan"
 )
@@ -26,7 +27,7 @@ func pruneCommand() command {
 Spared always: what is in use, pinned, or needed to start pods, and what came in the last 10 minutes (unless --force).`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
 			how := removingFlags(flags)
-			choose := PruneFlags(flags)
+			choose := ask.Prune(flags)
 			return func(ctx context.Context, e *env, _ []string) error {
 				req, err := choose(time.Now())
 				if err != nil {

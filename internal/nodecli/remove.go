@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
@@ -50,7 +51,7 @@ is spared, with the reason.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
 			how := removingFlags(flags)
 			return func(ctx context.Context, e *env, args []string) error {
-				targets, err := parseTargets(args)
+				targets, err := ask.Targets(args)
 				switch {
 				case err != nil:
 					return err
@@ -81,13 +82,10 @@ func (e *env) remove(ctx context.Context, how removing, makePlan func(context.Co
 	if err := e.showPlan(planned, *how.dryRun); err != nil {
 		return err
 	}
-	if *how.dryRun || len(planned.Remove) == 0 {
-		if e.structured() {
-			return e.print("RemovalResult", session.Result{})
-		}
+	if *how.dryRun || len(planned.Remove) == 0 && !e.structured() {
 		return nil
 	}
-	if !*how.yes {
+	if !*how.yes && len(planned.Remove) > 0 {
 		if err := e.Confirm("Remove "+plural(len(planned.Remove), "image")+"?", term.CommandLine(e.command...)); err != nil {
 			return err
 		}

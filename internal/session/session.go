@@ -85,7 +85,11 @@ type Update struct {
 	Proceed bool        `json:"proceed,omitempty"`
 }
 
-// Message is each line from a node. Exactly one field is set.
+// AliveEvery is how often a node that is busy gives a sign of life. Without it, one that is cut off from the network
+// looks like one that works on something large.
+const AliveEvery = 5 * time.Second
+
+// Message is each line from a node. Exactly one field is set; with none, it is a sign of life.
 type Message struct {
 	Started  *engine.Description `json:"started,omitempty"`
 	Plan     *plan.Plan          `json:"plan,omitempty"`

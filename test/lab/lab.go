@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Package lab runs a real Kubernetes cluster, or machines with nothing but a container engine, on this machine.
 //
 // Everything of a lab runs below one process, in namespaces of its own: when that process dies, however it dies, the
@@ -9,25 +11,14 @@
 package lab
 
 import (
-	"bufio"
-	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"orlop.dev/orlop/test/lab/internal/control"
 	"orlop.dev/orlop/test/lab/internal/instance"
@@ -44,9 +35,6 @@ var ErrNotUp = errors.New("the lab is not up")
 
 // ErrUp is returned for a lab that is running already.
 var ErrUp = errors.New("the lab is up already")
-
-// closeTimeout bounds the clean-up, which waits for nothing but the kernel.
-const closeTimeout = 30 * time.Second
 
 // Options say what a lab is like; the zero value is a control plane without nodes.
 type Options struct {
@@ -97,7 +85,9 @@ type Cluster struct {
 	programs programs.Paths
 	builder  *programs.Builder
 	status   Status
-	leash    *os.File
+	// leash and ended belong to the one who started the lab.
+	leash *os.File
+	ended chan struct{}
 }
 
 // A lab's processes are this very program, started again: so a test binary needs no other program beside it.
@@ -136,34 +126,70 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 	if err := c.findPrograms(ctx, options); err != nil {
 		return nil, err
 	}
-	if _, err := instance.SweepDead(ctx); err != nil {
-		return nil, err
-	}
-	lock, ok, err := inst.Lock()
+	_, swept := instance.SweepDead(ctx)
+	lock, err := c.take(ctx)
 	if err != nil {
-		return nil, err
-	}
-	if !ok {
-		return nil, fmt.Errorf("starting the lab %s: %w", inst.Name, ErrUp)
+		return nil, fmt.Errorf("starting the lab %s: %w", inst.Name, err)
 	}
 	defer lock.Close()
+	// What another dead lab leaves is no reason not to start; what this one leaves is in the way.
+	if _, err := os.Stat(inst.Dir()); err == nil {
+		return nil, fmt.Errorf("sweeping what an earlier lab %s left: %w", inst.Name, swept)
+	}
 	if err := c.launch(ctx, options, lock); err != nil {
 		return nil, fmt.Errorf("starting the lab %s: %w", inst.Name, err)
 	}
 	return c, nil
 }
 
-// Attach finds a running lab.
+// takeTimeout outlasts a sweep, which holds the lock of a dead lab for a moment.
+const takeTimeout = time.Second
+
+// take locks the instance, unless a supervisor has it.
+func (c *Cluster) take(ctx context.Context) (*os.File, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, takeTimeout, ErrUp)
+	defer cancel()
+	for {
+		lock, ok, err := c.instance.Lock()
+		if err != nil || ok {
+			return lock, err
+		}
+		if _, err := c.Status(ctx); err == nil {
+			return nil, ErrUp
+		}
+		if err := wait(ctx); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// Attach finds a running lab; one that is just being started is waited for.
 func Attach(ctx context.Context, name string) (*Cluster, error) {
 	inst, err := instance.Open(cmp.Or(name, DefaultName))
 	if err != nil {
 		return nil, err
 	}
 	c := &Cluster{instance: inst}
-	if c.status, err = c.Status(ctx); err != nil {
-		return nil, err
+	for {
+		c.status, err = c.Status(ctx)
+		if err == nil && c.status.Up {
+			return c, c.knowPrograms(nil)
+		}
+		if err != nil && (!errors.Is(err, ErrNotUp) || !c.locked()) {
+			return nil, err
+		}
+		if err := wait(ctx); err != nil {
+			return nil, fmt.Errorf("waiting for the lab %s: %w", inst.Name, err)
+		}
 	}
-	return c, c.knowPrograms(nil)
+}
+
+func (c *Cluster) locked() bool {
+	lock, ok, err := c.instance.Lock()
+	if ok {
+		lock.Close()
+	}
+	return !ok && err == nil
 }
 
 func (c *Cluster) findPrograms(ctx context.Context, options Options) error {
@@ -182,126 +208,6 @@ func (c *Cluster) knowPrograms(progress func(Event)) (err error) {
 	return err
 }
 
-// launch starts the supervisor and reads its steps until it is up.
-func (c *Cluster) launch(ctx context.Context, options Options, lock *os.File) error {
-	if err := os.MkdirAll(c.instance.Path("logs"), 0o755); err != nil {
-		return err
-	}
-	started, err := c.spawn(options, lock)
-	if err != nil {
-		return err
-	}
-	defer started.progress.Close()
-	c.leash = started.leash
-	// A caller who gives up must not wait for steps that do not come.
-	giveUp := context.AfterFunc(ctx, func() { _ = started.progress.SetReadDeadline(time.Now()) })
-	defer giveUp()
-	err = followSteps(started.progress, options.Progress)
-	if err == nil {
-		c.status, err = c.Status(ctx)
-	}
-	if err != nil {
-		log, _ := os.ReadFile(c.instance.Path("logs", "supervisor.log"))
-		return errors.Join(err, context.Cause(ctx), wordsOf(log), c.Close())
-	}
-	return nil
-}
-
-func wordsOf(log []byte) error {
-	if text := strings.TrimSpace(string(log)); text != "" {
-		return errors.New(text)
-	}
-	return nil
-}
-
-type spawned struct{ progress, leash *os.File }
-
-func (c *Cluster) spawn(options Options, lock *os.File) (spawned, error) {
-	var s spawned
-	spec, err := json.Marshal(supervisor.Spec{
-		Name: c.instance.Name, Programs: c.programs, Kubernetes: !options.EnginesOnly,
-		Detached: options.Detached, Nodes: options.nodes(),
-	})
-	if err != nil {
-		return s, err
-	}
-	leashEnd, leash, err := os.Pipe()
-	if err != nil {
-		return s, err
-	}
-	defer leashEnd.Close()
-	progress, progressEnd, err := os.Pipe()
-	if err != nil {
-		return s, err
-	}
-	defer progressEnd.Close()
-	files := []*os.File{leashEnd, progressEnd, lock}
-	for _, port := range []int{options.APIPort, options.RegistryPort, 0} {
-		file, err := listen(port)
-		if err != nil {
-			return s, err
-		}
-		defer file.Close()
-		files = append(files, file)
-	}
-	log, err := os.Create(c.instance.Path("logs", "supervisor.log"))
-	if err != nil {
-		return s, err
-	}
-	defer log.Close()
-	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), supervisor.RoleVariable+"="+supervisor.Role)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = bytes.NewReader(spec), log, log, files
-	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,
-		Setsid:     true,
-	}
-	if err := cmd.Start(); err != nil {
-		return s, fmt.Errorf("starting the supervisor: %w", err)
-	}
-	go func() { _ = cmd.Wait() }() // Ends with the supervisor; nobody needs its answer, its end is seen by the lock.
-	pid := strconv.Itoa(cmd.Process.Pid)
-	return spawned{progress: progress, leash: leash}, os.WriteFile(c.instance.Path("supervisor.pid"), []byte(pid), 0o644)
-}
-
-func (o Options) nodes() []NodeOptions {
-	var nodes []NodeOptions
-	for range o.Nodes {
-		nodes = append(nodes, o.Node)
-	}
-	return append(nodes, o.More...)
-}
-
-func listen(port int) (*os.File, error) {
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
-	if err != nil {
-		return nil, err
-	}
-	defer listener.Close()
-	return listener.(*net.TCPListener).File()
-}
-
-func followSteps(progress io.Reader, tell func(Event)) error {
-	lines := bufio.NewScanner(progress)
-	for lines.Scan() {
-		var step supervisor.Step
-		if err := json.Unmarshal(lines.Bytes(), &step); err != nil {
-			return fmt.Errorf("reading the supervisor's steps: %w", err)
-		}
-		if step.Error != "" {
-			return errors.New(step.Error)
-		}
-		if tell != nil {
-			tell(Event{Text: step.Text, Elapsed: step.Elapsed, Done: true})
-		}
-		if step.Up {
-			return nil
-		}
-	}
-	return errors.Join(errors.New("the supervisor ended before the lab was up"), lines.Err())
-}
-
 // Status asks the lab how it is.
 func (c *Cluster) Status(ctx context.Context) (Status, error) {
 	status, err := call[Status](ctx, c, "Status", struct{}{})
@@ -309,73 +215,6 @@ func (c *Cluster) Status(ctx context.Context) (Status, error) {
 		return status, fmt.Errorf("lab %s: %w", c.instance.Name, ErrNotUp)
 	}
 	return status, err
-}
-
-// Close ends the lab and waits until nothing is left of it.
-func (c *Cluster) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
-	defer cancel()
-	if c.leash != nil {
-		c.leash.Close()
-	}
-	return end(ctx, c.instance)
-}
-
-// Down ends the named lab, if it runs, and removes what is left of it.
-func Down(ctx context.Context, name string) error {
-	inst, err := instance.Open(cmp.Or(name, DefaultName))
-	if err != nil {
-		return err
-	}
-	return end(ctx, inst)
-}
-
-// end kills the supervisor, which is the way it always ends: there is nothing in a lab that must be saved.
-func end(ctx context.Context, inst instance.Instance) error {
-	for {
-		lock, ok, err := inst.Lock()
-		if err != nil {
-			return err
-		}
-		if ok {
-			defer lock.Close()
-			return inst.Sweep(ctx)
-		}
-		if err := killSupervisor(inst); err != nil {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for the end of the lab %s: %w", inst.Name, ctx.Err())
-		case <-time.After(20 * time.Millisecond):
-		}
-	}
-}
-
-// killSupervisor trusts the written process id only as far as the lock is held, and the process is a lab's.
-func killSupervisor(inst instance.Instance) error {
-	pid, err := control.Peer(inst.Path(instance.ControlSocket))
-	if err != nil {
-		content, readErr := os.ReadFile(inst.Path("supervisor.pid"))
-		if readErr != nil {
-			return nil // It is only just being started: ask again.
-		}
-		if pid, err = strconv.Atoi(string(content)); err != nil {
-			return err
-		}
-	}
-	if !isLab(pid) {
-		return nil
-	}
-	if err := unix.Kill(pid, unix.SIGKILL); err != nil && !errors.Is(err, unix.ESRCH) {
-		return fmt.Errorf("killing the supervisor of the lab %s: %w", inst.Name, err)
-	}
-	return nil
-}
-
-func isLab(pid int) bool {
-	environ, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "environ"))
-	return err == nil && bytes.Contains(environ, []byte(supervisor.RoleVariable+"="+supervisor.Role))
 }
 
 func call[A any](ctx context.Context, c *Cluster, method string, question any) (A, error) {

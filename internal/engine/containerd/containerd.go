@@ -7,7 +7,9 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -46,17 +48,17 @@ type Runtime struct {
 
 	mu     sync.Mutex
 	usage  map[snapshotKey]int64 // committed snapshots never change
-	detail map[string]detail     // by image id, as of the last whole list
 	claims map[string]bool       // manifests that pulls of this process have found to be theirs
 }
 
 var (
 	_ engine.Interface = (*Runtime)(nil)
+	_ engine.Measurer  = (*Runtime)(nil)
 	_ engine.Pinner    = (*Runtime)(nil)
 	_ engine.Batcher   = (*Runtime)(nil)
 )
 
-// Connect adds containerd's own services at endpoint to its CRI, which is reached already.
+// Connect adds containerd's own services at endpoint to its CRI, which is reached already, and which it then owns.
 func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
 	conn, err := socket.Dial(endpoint,
 		grpc.WithChainUnaryInterceptor(unaryInNamespace),
@@ -78,8 +80,14 @@ func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
 	}, nil
 }
 
-// Close ends this connection; the CRI runtime's is its owner's.
-func (r *Runtime) Close() error { return r.conn.Close() }
+// Close ends this connection and that of the CRI runtime.
+func (r *Runtime) Close() error {
+	err := r.conn.Close()
+	if closer, ok := r.cri.(io.Closer); ok {
+		err = errors.Join(err, closer.Close())
+	}
+	return err
+}
 
 // Describe is what CRI says.
 func (r *Runtime) Describe(ctx context.Context) (engine.Description, error) {

@@ -59,6 +59,9 @@ func (r *Runtime) look(ctx context.Context) (*store, error) {
 			return nil, err
 		}
 	}
+	r.mu.Lock()
+	r.usage = s.used // No more than what is there.
+	r.mu.Unlock()
 	return s, nil
 }
 
@@ -146,7 +149,7 @@ func (r *Runtime) listSnapshots(ctx context.Context, s *store, snapshotter strin
 	}
 }
 
-// readUsage asks for what it does not know from an earlier time, and then knows no more than what is there.
+// readUsage asks for what it does not know from an earlier time.
 func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKey]bool) error {
 	r.mu.Lock()
 	var ask []snapshotKey
@@ -171,36 +174,38 @@ func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKe
 		return err
 	}
 	for n, key := range ask {
-		s.used[key] = answers[n]
+		if answers[n] == usageUnknown {
+			s.unknown[key.snapshotter] = true
+		} else {
+			s.used[key] = answers[n]
+		}
 	}
 	return nil
 }
+
+// usageUnknown is the answer of a snapshotter that does not tell, as some that fetch lazily do not.
+const usageUnknown = -1
 
 func (r *Runtime) askUsage(ctx context.Context, key snapshotKey) (int64, error) {
 	usage, err := r.snapshots.Usage(ctx, &snapshotsapi.UsageRequest{Snapshotter: key.snapshotter, Key: key.name})
 	switch err = socket.Why(err); {
 	case err == nil:
 		return usage.Size, nil
-	case errors.Is(err, engine.NotFound), errors.Is(err, engine.Unsupported):
-		return 0, nil // Collected since it was listed, or a snapshotter that does not tell.
+	case errors.Is(err, engine.NotFound):
+		return 0, nil // Collected since it was listed.
+	case errors.Is(err, engine.Unsupported):
+		return usageUnknown, nil
 	}
 	return 0, fmt.Errorf("asking for the size of snapshot %s: %w", key.name, err)
 }
 
-// detail is what an image consists of on disk.
-type detail struct {
-	layers []engine.Layer
-	bytes  int64 // 0 where a part is unknown
-}
-
-// under walks from an image's targets through everything that they hold and that is here.
-func (s *store) under(targets []string) detail {
-	var d detail
+// under walks from an image's targets through everything that they hold and that is here. Where a snapshotter does not
+// tell, both are unknown.
+func (s *store) under(targets []string) (layers []engine.Layer, bytes int64) {
 	seen := map[string]bool{}
-	whole := true
-	add := func(id string, bytes int64) {
-		d.layers = append(d.layers, engine.Layer{ID: id, Bytes: bytes})
-		d.bytes += bytes
+	add := func(id string, size int64) {
+		layers = append(layers, engine.Layer{ID: id, Bytes: size})
+		bytes += size
 	}
 	for queue := targets; len(queue) > 0; {
 		digest := queue[0]
@@ -213,14 +218,13 @@ func (s *store) under(targets []string) detail {
 		add(digest, b.size)
 		queue = append(queue, b.children...)
 		for _, top := range b.snapshots {
-			whole = whole && !s.unknown[top.snapshotter]
+			if s.unknown[top.snapshotter] {
+				return nil, 0
+			}
 			s.chain(top, seen, add)
 		}
 	}
-	if !whole {
-		return detail{}
-	}
-	return d
+	return layers, bytes
 }
 
 func (s *store) chain(at snapshotKey, seen map[string]bool, add func(string, int64)) {

@@ -15,74 +15,87 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// List is CRI's list, with what containerd knows of each image beside: since when its names are here, and which parts
-// of the disk it takes. Detail that cannot be had is an error: a plan made of half the truth frees the wrong bytes.
+// List is CRI's list, with the time since when each image is here.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
 	if len(ids) > 0 {
-		return r.listSome(ctx, ids)
+		images, err := r.cri.List(ctx, ids...)
+		if err != nil {
+			return nil, err
+		}
+		return images, r.date(ctx, images)
 	}
 	var (
 		images  []engine.Image
 		records []*record
-		seen    *store
 	)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { images, err = r.cri.List(groupCtx); return err })
 	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
-	group.Go(func() (err error) { seen, err = r.look(groupCtx); return err })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	byName := index(records)
-	details := make(map[string]detail, len(images))
-	for n := range images {
-		image := &images[n]
-		own := byName.of(*image)
-		image.FirstSeen = oldest(own)
-		details[image.ID] = seen.under(targetsOf(own))
-		image.Layers, image.DiskBytes = details[image.ID].layers, details[image.ID].bytes
+	created := make(map[string]time.Time, len(records))
+	for _, i := range records {
+		created[i.Name] = createdAt(i)
 	}
-	r.mu.Lock()
-	r.detail, r.usage = details, seen.used
-	r.mu.Unlock()
-	return images, nil
+	var undated []int
+	for n := range images {
+		if images[n].FirstSeen = created[images[n].ID]; images[n].FirstSeen.IsZero() {
+			undated = append(undated, n)
+		}
+	}
+	return images, r.dateRest(ctx, images, undated)
 }
 
-// listSome is asked before each removal, and so makes do with what the last whole list knew of the disk: an id fixes
-// the content.
-func (r *Runtime) listSome(ctx context.Context, ids []string) ([]engine.Image, error) {
-	images, err := r.cri.List(ctx, ids...)
-	if err != nil || len(images) == 0 {
-		return images, err
+// dateRest is for images that lack the record of their id, which the CRI plugin makes at the first pull and no later
+// one touches.
+func (r *Runtime) dateRest(ctx context.Context, images []engine.Image, undated []int) error {
+	rest := make([]engine.Image, len(undated))
+	for n, at := range undated {
+		rest[n] = images[at]
 	}
-	var filters []string
-	for _, image := range images {
-		filters = append(filters, nameFilters(image)...)
+	if err := r.date(ctx, rest); err != nil {
+		return err
 	}
-	records, err := r.records(ctx, filters...)
+	for n, at := range undated {
+		images[at].FirstSeen = rest[n].FirstSeen
+	}
+	return nil
+}
+
+func (r *Runtime) date(ctx context.Context, images []engine.Image) error {
+	if len(images) == 0 {
+		return nil
+	}
+	records, err := r.records(ctx, nameFilters(images...)...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	byName := index(records)
-	var seen *store
 	for n := range images {
-		image := &images[n]
-		own := byName.of(*image)
-		image.FirstSeen = oldest(own)
-		r.mu.Lock()
-		known, ok := r.detail[image.ID]
-		r.mu.Unlock()
-		if !ok {
-			if seen == nil {
-				if seen, err = r.look(ctx); err != nil {
-					return nil, err
-				}
-			}
-			known = seen.under(targetsOf(own))
-		}
-		image.Layers, image.DiskBytes = known.layers, known.bytes
+		images[n].FirstSeen = firstSeen(byName.of(images[n]), images[n].ID)
 	}
-	return images, nil
+	return nil
+}
+
+// Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
+// images may hold too.
+func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
+	var (
+		records []*record
+		seen    *store
+	)
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
+	group.Go(func() (err error) { seen, err = r.look(groupCtx); return err })
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("measuring images: %w", err)
+	}
+	byName := index(records)
+	for n := range images {
+		images[n].Layers, images[n].DiskBytes = seen.under(targetsOf(byName.of(images[n])))
+	}
+	return nil
 }
 
 // names finds records by what their name means: others than the CRI plugin write docker.io/library/nginx as nginx.
@@ -111,10 +124,13 @@ func (n names) of(image engine.Image) []*record {
 	return found
 }
 
-func nameFilters(image engine.Image) []string {
-	filters := []string{fmt.Sprintf("name==%q", image.ID)}
-	for _, ref := range slices.Concat(image.Tags, image.Digests) {
-		filters = append(filters, fmt.Sprintf("name==%q", ref))
+func nameFilters(images ...engine.Image) []string {
+	var filters []string
+	for _, image := range images {
+		filters = append(filters, fmt.Sprintf("name==%q", image.ID))
+		for _, ref := range slices.Concat(image.Tags, image.Digests) {
+			filters = append(filters, fmt.Sprintf("name==%q", ref))
+		}
 	}
 	return filters
 }
@@ -128,12 +144,28 @@ func targetsOf(records []*record) []string {
 	return slices.Compact(targets)
 }
 
-func oldest(records []*record) time.Time {
+// firstSeen is when the record of the id was made, else the first of the others. A tag's own time tells little, since
+// the tag may have meant another image then; when it was last changed is the latest at which it can have come to this.
+func firstSeen(records []*record, id string) time.Time {
 	var first time.Time
 	for _, i := range records {
-		if at := i.CreatedAt.AsTime(); i.CreatedAt != nil && (first.IsZero() || at.Before(first)) {
+		at := createdAt(i)
+		switch {
+		case i.Name == id:
+			return at
+		case parsed(i.Name).Tag() != "" && i.UpdatedAt != nil:
+			at = i.UpdatedAt.AsTime()
+		}
+		if first.IsZero() || at.Before(first) {
 			first = at
 		}
 	}
 	return first
+}
+
+func createdAt(i *record) time.Time {
+	if i.CreatedAt == nil {
+		return time.Time{}
+	}
+	return i.CreatedAt.AsTime()
 }

@@ -115,7 +115,7 @@ func (w *watcher) findManifest(ctx context.Context) (found bool) {
 			continue
 		}
 		if w.runtime.claim(digest) {
-			w.manifest = digest
+			w.manifest, w.claimed = digest, digest
 			return true
 		}
 	}

@@ -6,12 +6,14 @@ package containerd
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 
 	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
 )
 
 // progressInterval is how often a pull is looked at: often enough for a person, rare enough to cost nothing.
@@ -25,6 +27,7 @@ type watcher struct {
 	started time.Time
 
 	manifest string          // its digest, once known
+	claimed  string          // the same where it was found by looking
 	refused  map[string]bool // content that turned out to be no manifest of this pull
 	parts    []part          // config and layers, once the manifest is here
 	last     engine.Progress
@@ -39,43 +42,54 @@ type part struct {
 	offset int64
 }
 
-// watch reports a pull's progress until finish is called, which waits for the last report.
-func (r *Runtime) watch(ctx context.Context, req engine.PullRequest) (finish func(ok bool)) {
+// watch reports a pull's progress until finish is called, with what came or nil, which waits for the last report.
+func (r *Runtime) watch(ctx context.Context, req engine.PullRequest) (finish func(*engine.Image)) {
 	if req.Progress == nil {
-		return func(bool) {}
+		return func(*engine.Image) {}
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	follow, cancel := context.WithCancel(ctx)
 	// Blobs carry the time of this machine's clock, as does the watcher.
 	w := &watcher{runtime: r, req: req, started: time.Now(), refused: map[string]bool{}}
 	w.manifest = req.Ref.Digest().String()
-	result, ended := make(chan bool, 1), make(chan struct{})
+	result, ended := make(chan *engine.Image, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		w.run(ctx, result)
+		if came := w.run(follow, result); came != nil {
+			w.conclude(ctx, *came)
+		}
 	}()
-	return func(ok bool) {
+	return func(came *engine.Image) {
 		cancel()
-		result <- ok
+		result <- came
 		<-ended
-		r.disclaim(w.manifest)
+		r.disclaim(w.claimed)
 	}
 }
 
-func (w *watcher) run(ctx context.Context, result <-chan bool) {
+func (w *watcher) run(ctx context.Context, result <-chan *engine.Image) *engine.Image {
 	w.report(engine.Progress{Phase: engine.PhaseResolving})
 	tick := time.NewTicker(progressInterval)
 	defer tick.Stop()
 	for {
 		select {
-		case ok := <-result:
-			if ok {
-				w.report(engine.Progress{Phase: engine.PhaseUnpacking, Done: w.last.Total, Total: w.last.Total})
-			}
-			return
+		case came := <-result:
+			return came
 		case <-tick.C:
 			w.step(ctx)
 		}
 	}
+}
+
+// conclude reports the end. What a quick pull consisted of is known only now, and whether a manifest that was found
+// is its own.
+func (w *watcher) conclude(ctx context.Context, came engine.Image) {
+	own := slices.DeleteFunc(slices.Clone(came.Digests), func(d oci.Ref) bool { return d.Repository() != w.req.Ref.Repository() })
+	found := slices.ContainsFunc(own, func(d oci.Ref) bool { return d.Digest().String() == w.manifest })
+	if !found && len(own) > 0 {
+		w.manifest, w.parts = own[0].Digest().String(), nil
+	}
+	w.step(ctx)
+	w.report(engine.Progress{Phase: engine.PhaseUnpacking, Done: w.last.Total, Total: w.last.Total})
 }
 
 // report never goes back: an ingest that is taken up again begins anew, and a person should not see that.

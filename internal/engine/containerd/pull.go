@@ -17,8 +17,12 @@ import (
 func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Image, error) {
 	finish := r.watch(ctx, req)
 	image, err := r.pull(ctx, req)
-	finish(err == nil)
-	return image, err
+	if err != nil {
+		finish(nil)
+		return engine.Image{}, err
+	}
+	finish(&image)
+	return image, nil
 }
 
 func (r *Runtime) pull(ctx context.Context, req engine.PullRequest) (engine.Image, error) {

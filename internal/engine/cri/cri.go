@@ -90,18 +90,21 @@ func over(ctx context.Context, conn *grpc.ClientConn, endpoint string) (*Runtime
 // Close ends the connection.
 func (r *Runtime) Close() error { return r.conn.Close() }
 
-// Serving reports whether Kubernetes uses this runtime: it holds an image or a pod. The containerd beside a Docker
+// Name is what the runtime calls itself: containerd, cri-o or docker.
+func (r *Runtime) Name() string { return r.name }
+
+// Serving reports whether Kubernetes uses this runtime: it holds a pod or an image. The containerd beside a Docker
 // engine often answers CRI, and holds neither.
 func (r *Runtime) Serving(ctx context.Context) (bool, error) {
-	images, err := r.listAll(ctx)
-	if err != nil || len(images) > 0 {
-		return err == nil, err
-	}
 	sandboxes, err := r.pods.ListPodSandbox(ctx, &cri.ListPodSandboxRequest{})
 	if err != nil {
 		return false, fmt.Errorf("listing pods: %w", socket.Why(err))
 	}
-	return len(sandboxes.Items) > 0, nil
+	if len(sandboxes.Items) > 0 {
+		return true, nil
+	}
+	images, err := r.listAll(ctx)
+	return len(images) > 0, err
 }
 
 // Describe asks the runtime again, since it may be another version after its restart.

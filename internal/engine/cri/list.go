@@ -38,21 +38,14 @@ var imageID = regexp.MustCompile(`^(sha256:)?[0-9a-f]{64}$`)
 // List gives every image, or those with the given ids, and never uses the runtime's own filter: containerd ignores
 // it, and CRI-O takes it for one image's name.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
-	sandbox, err := r.sandboxRef(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var found []*cri.Image
-	switch {
-	case len(ids) == 0:
-		found, err = r.listAll(ctx)
-	case len(ids) <= maxStatusCalls:
-		found, err = r.listEach(ctx, ids)
-	default:
-		found, err = r.listAll(ctx)
-		found = slices.DeleteFunc(found, func(i *cri.Image) bool { return !slices.Contains(ids, i.Id) })
-	}
-	if err != nil {
+	var (
+		sandbox oci.Ref
+		found   []*cri.Image
+	)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { sandbox, err = r.sandboxRef(ctx); return err })
+	group.Go(func() (err error) { found, err = r.listRaw(ctx, ids); return err })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	images := make([]engine.Image, 0, len(found))
@@ -60,6 +53,17 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 		images = append(images, r.convert(image, sandbox))
 	}
 	return images, nil
+}
+
+func (r *Runtime) listRaw(ctx context.Context, ids []string) ([]*cri.Image, error) {
+	if len(ids) > 0 && len(ids) <= maxStatusCalls {
+		return r.listEach(ctx, ids)
+	}
+	found, err := r.listAll(ctx)
+	if len(ids) > 0 {
+		found = slices.DeleteFunc(found, func(i *cri.Image) bool { return !slices.Contains(ids, i.Id) })
+	}
+	return found, err
 }
 
 func (r *Runtime) listAll(ctx context.Context) ([]*cri.Image, error) {

@@ -26,7 +26,7 @@ func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 		Auth:  authOf(req.Credentials),
 	})
 	if err != nil {
-		return engine.Image{}, fmt.Errorf("pulling %s: %w", req.Ref, withoutSecrets(socket.Why(err), req.Credentials))
+		return engine.Image{}, fmt.Errorf("pulling %s: %w", req.Ref, tidied(socket.Why(err), req))
 	}
 	image, err := r.pulled(ctx, answer.ImageRef)
 	if err != nil {
@@ -49,18 +49,18 @@ func authOf(c *engine.Credentials) *cri.AuthConfig {
 // minSecret is the shortest password that is looked for in an error: a shorter one would tear words apart.
 const minSecret = 4
 
-// withoutSecrets keeps credentials out of errors where a registry or a proxy gives them back.
-func withoutSecrets(err error, c *engine.Credentials) error {
-	if c == nil || err == nil {
-		return err
-	}
-	text := err.Error()
-	for _, secret := range []string{c.Password, c.IdentityToken} {
-		if len(secret) >= minSecret {
-			text = strings.ReplaceAll(text, secret, "***")
+// tidied keeps credentials out of an error, where a registry or a proxy gives them back, and the reference, which
+// the error names already.
+func tidied(err error, req engine.PullRequest) error {
+	text := strings.TrimPrefix(err.Error(), req.Ref.WithoutDigest().String()+": ")
+	if c := req.Credentials; c != nil {
+		for _, secret := range []string{c.Password, c.IdentityToken} {
+			if len(secret) >= minSecret {
+				text = strings.ReplaceAll(text, secret, "***")
+			}
 		}
 	}
-	if text == err.Error() {
+	if text == err.Error() || errors.Is(err, context.Canceled) {
 		return err
 	}
 	return engine.Because(engine.ReasonOf(err), errors.New(text))

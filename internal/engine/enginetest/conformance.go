@@ -168,6 +168,20 @@ func (s *scene) mustLook(id string) engine.Image {
 	return image
 }
 
+// measured adds what the image takes on disk, where the list alone does not tell.
+func (s *scene) measured(image engine.Image) engine.Image {
+	s.Helper()
+	measurer, ok := engine.As[engine.Measurer](s.Runtime)
+	if !ok {
+		return image
+	}
+	images := []engine.Image{image}
+	if err := measurer.Measure(s.ctx, images); err != nil {
+		s.Fatal(err)
+	}
+	return images[0]
+}
+
 func (s *scene) look(id string) (engine.Image, bool) {
 	s.Helper()
 	images, err := s.Runtime.List(s.ctx, id)

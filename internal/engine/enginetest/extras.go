@@ -128,7 +128,10 @@ func frees(s *scene) {
 	shared, only := s.content("x"), s.content("y")
 	s.pushed(shared, s.ref("keep:1"))
 	s.pushed(only, s.ref("a:1"))
-	keep, image := s.pull(s.ref("keep:1")), s.pull(s.ref("a:1"))
+	keep, image := s.measured(s.pull(s.ref("keep:1"))), s.measured(s.pull(s.ref("a:1")))
+	if len(image.Layers) == 0 {
+		s.Fatal("the runtime does not tell of what the image consists")
+	}
 	batch := s.batch()
 	if err := batch.Remove(s.ctx, engine.RemoveRequest{Image: image}); err != nil {
 		s.Fatal(err)

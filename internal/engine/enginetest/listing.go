@@ -93,7 +93,7 @@ func sharesLayers(s *scene) {
 	}
 	s.pushed(s.content("x"), s.ref("a:1"))
 	s.pushed(s.content("y"), s.ref("b:1"))
-	a, b := s.pull(s.ref("a:1")), s.pull(s.ref("b:1"))
+	a, b := s.measured(s.pull(s.ref("a:1"))), s.measured(s.pull(s.ref("b:1")))
 	shared := 0
 	for _, layer := range a.Layers {
 		if slices.ContainsFunc(b.Layers, func(l engine.Layer) bool { return l.ID == layer.ID }) {

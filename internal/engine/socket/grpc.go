@@ -29,6 +29,13 @@ const (
 	// send no more than 16 MiB, and CRI-O's messages grow beyond that only on nodes that are broken.
 	maxMessage = 32 << 20
 
+	// window is how much a runtime may send before it is answered. gRPC's own beginning of 64 KiB would make a list of
+	// images wait for a dozen answers.
+	window = 8 << 20
+
+	// readBuffer spares system calls on large answers.
+	readBuffer = 256 << 10
+
 	// maxReconnectDelay is how long a runtime that restarts may go unnoticed. gRPC's own two minutes would turn a
 	// restart of a second into an outage.
 	maxReconnectDelay = 2 * time.Second
@@ -57,6 +64,9 @@ func Dial(endpoint string, options ...grpc.DialOption) (*grpc.ClientConn, error)
 		grpc.WithContextDialer(dial),
 		grpc.WithConnectParams(reconnect),
 		grpc.WithNoProxy(),
+		grpc.WithInitialWindowSize(window),
+		grpc.WithInitialConnWindowSize(window),
+		grpc.WithReadBufferSize(readBuffer),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	}, options...)...)
 	if err != nil {

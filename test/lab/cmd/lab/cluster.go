@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package main
 
 import (
@@ -163,6 +165,8 @@ func execute(ctx context.Context, c *call) error {
 	if err != nil {
 		return err
 	}
+	// A terminal is read from by its own group of processes only.
+	cmd.SysProcAttr, cmd.Cancel = nil, nil
 	return attached(cmd)
 }
 

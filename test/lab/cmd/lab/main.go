@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Command lab runs a real Kubernetes cluster on this machine, for trying things out and for tests.
 package main
 

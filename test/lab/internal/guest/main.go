@@ -1,11 +1,14 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Command guest is the one program in the lab's images: it waits, prints, or ends as it is told.
 package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/signal"
 	"strconv"
@@ -30,11 +33,18 @@ func main() {
 	case "sleep":
 		seconds, _ := strconv.ParseFloat(strings.Join(args, ""), 64)
 		time.Sleep(time.Duration(seconds * float64(time.Second)))
+	case "dial":
+		conn, err := net.DialTimeout("tcp", strings.Join(args, ""), 5*time.Second)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "guest:", err)
+			os.Exit(1)
+		}
+		fmt.Println("reached", conn.RemoteAddr())
 	case "exit":
 		code, _ := strconv.Atoi(strings.Join(args, ""))
 		os.Exit(code)
 	default:
-		fmt.Fprintln(os.Stderr, "guest: wait, print TEXT, say-and-wait TEXT, sleep SECONDS, exit CODE")
+		fmt.Fprintln(os.Stderr, "guest: wait, print TEXT, say-and-wait TEXT, sleep SECONDS, dial ADDRESS, exit CODE")
 		os.Exit(2)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"runtime"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
@@ -49,6 +50,8 @@ type Spec struct {
 	User        string
 	// Seed tells apart images that are otherwise the same: push another seed to move a tag.
 	Seed string
+	// Created is when the image says it was made, one and the same day unless set.
+	Created time.Time
 	// Docker gives manifest, config and layers the media types of Docker, not of OCI.
 	Docker bool
 }
@@ -196,6 +199,9 @@ func build(image string, spec Spec, platform string) (v1.Image, *v1.Platform, er
 	config.Config.Labels, config.Config.User = spec.Labels, spec.User
 	// The config, and so the image, differs with the seed even where the layers do not.
 	config.Author = spec.Seed
+	if config.Created = (v1.Time{Time: spec.Created}); spec.Created.IsZero() {
+		config.Created = v1.Time{Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	}
 	if img, err = mutate.ConfigFile(img, config); err != nil {
 		return nil, nil, err
 	}

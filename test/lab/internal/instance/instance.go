@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Package instance knows where a lab keeps its things, whether it lives, and how to sweep up what is left of a dead one.
 package instance
 

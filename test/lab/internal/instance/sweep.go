@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package instance
 
 import (
@@ -19,6 +21,9 @@ import (
 // sweepPause is between two looks at what the kernel has not yet let go.
 const sweepPause = 20 * time.Millisecond
 
+// sweepTimeout bounds the sweep of one instance: what something foreign holds must not keep a new lab from starting.
+const sweepTimeout = 10 * time.Second
+
 // SweepDead removes what is left of every instance whose supervisor is dead, and returns their names.
 func SweepDead(ctx context.Context) ([]string, error) {
 	all, err := All()
@@ -26,6 +31,7 @@ func SweepDead(ctx context.Context) ([]string, error) {
 		return nil, err
 	}
 	var swept []string
+	var failed []error
 	for _, i := range all {
 		lock, ok, err := i.Lock()
 		if err != nil {
@@ -34,14 +40,17 @@ func SweepDead(ctx context.Context) ([]string, error) {
 		if !ok {
 			continue
 		}
-		err = i.Sweep(ctx)
+		limited, cancel := context.WithTimeout(ctx, sweepTimeout)
+		err = i.Sweep(limited)
+		cancel()
 		lock.Close()
 		if err != nil {
-			return swept, err
+			failed = append(failed, err)
+			continue
 		}
 		swept = append(swept, i.Name)
 	}
-	return swept, nil
+	return swept, errors.Join(failed...)
 }
 
 // Sweep removes what the kernel leaves of a dead instance: its disks, once they are free, its cgroups, its folder.

@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Package machine is process 1 of a lab's node: it makes the node's own root and disk, then starts, stops and reaps processes.
 package machine
 

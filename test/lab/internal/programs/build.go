@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Package programs builds what the lab runs from Go modules, once for each version, and says where it lies.
 package programs
 

@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package supervisor
 
 import (
@@ -29,10 +31,9 @@ func (s *Supervisor) machineSpec(n *node) (machine.Spec, error) {
 		Volumes: map[string]string{"log": "/var/log", "containerd": "/var/lib/containerd", "kubelet": "/var/lib/kubelet", "docker": "/var/lib/docker"},
 		Links:   map[string]string{},
 		Files: map[string]string{
-			"/etc/hostname":   name + "\n",
-			"/etc/machine-id": fmt.Sprintf("%x\n", sha256.Sum256([]byte(s.spec.Name+"/"+name)))[:33],
-			// Nothing answers for names in the lab; an empty list of servers fails at once.
-			"/etc/resolv.conf":      "# no name server in the lab\n",
+			"/etc/hostname":         name + "\n",
+			"/etc/machine-id":       fmt.Sprintf("%x\n", sha256.Sum256([]byte(s.spec.Name+"/"+name)))[:33],
+			"/etc/resolv.conf":      "nameserver " + dnsIP + "\n",
 			"/etc/hosts":            hostsFile(n),
 			"/etc/crictl.yaml":      "runtime-endpoint: unix:///run/containerd/containerd.sock\nimage-endpoint: unix:///run/containerd/containerd.sock\n",
 			"/etc/lab/registry.crt": string(s.certs.authority.PEM),
@@ -41,30 +42,36 @@ func (s *Supervisor) machineSpec(n *node) (machine.Spec, error) {
 	for program, path := range s.spec.Programs {
 		spec.Links[filepath.Join("/usr/local/bin", program)] = path
 	}
-	s.engineFiles(n, spec.Files)
+	if err := s.engineFiles(n, spec.Files); err != nil {
+		return spec, err
+	}
 	if n.options.Standalone {
 		return spec, nil
 	}
 	return spec, s.kubeletFiles(n, spec.Files)
 }
 
-func hostsFile(n *node) string {
-	names := append([]string{"private.lab", "docker.io" + registry.MirrorSuffix}, knownHosts...)
-	return fmt.Sprintf("127.0.0.1 localhost\n%s %s\n%s %s\n", n.address(), n.options.Name, gateway, strings.Join(names, " "))
+// registryNames are the names under which the nodes and the pods reach the lab's registries.
+func registryNames() []string {
+	return append([]string{"private.lab", "docker.io" + registry.MirrorSuffix}, knownHosts...)
 }
 
-func (s *Supervisor) engineFiles(n *node, files map[string]string) {
-	ca := string(s.certs.authority.PEM)
+func hostsFile(n *node) string {
+	return fmt.Sprintf("127.0.0.1 localhost\n%s %s\n%s %s\n", n.address(), n.options.Name, gateway, strings.Join(registryNames(), " "))
+}
+
+func (s *Supervisor) engineFiles(n *node, files map[string]string) (err error) {
 	if n.options.Engine == Docker {
-		files["/etc/docker/daemon.json"] = dockerConfig(s.instance.Cgroup(n.options.Name))
-		files["/etc/docker/certs.d/"+PrivateHost+"/ca.crt"] = ca
-		return
+		files["/etc/docker/certs.d/"+PrivateHost+"/ca.crt"] = string(s.certs.authority.PEM)
+		files["/etc/docker/daemon.json"], err = s.dockerConfig(n)
+		return err
 	}
 	files["/etc/containerd/config.toml"] = containerdConfig
 	// With "server" and no "host", an answer of the lab's registry is the last word: nothing else is tried.
 	files["/etc/containerd/certs.d/_default/hosts.toml"] = fmt.Sprintf("server = \"http://%s:%s\"\n", gateway, mirrorPort)
 	files["/etc/containerd/certs.d/"+PrivateHost+"/hosts.toml"] = fmt.Sprintf("server = \"https://%s\"\nca = \"/etc/lab/registry.crt\"\n", PrivateHost)
 	files["/etc/cni/net.d/10-lab.conflist"] = cniConfig(n.podRange())
+	return nil
 }
 
 const containerdConfig = `version = 3
@@ -93,14 +100,18 @@ func cniConfig(podRange string) string {
 `, podRange)
 }
 
-func dockerConfig(cgroup string) string {
-	config, _ := json.MarshalIndent(map[string]any{
+func (s *Supervisor) dockerConfig(n *node) (string, error) {
+	config := map[string]any{
 		"hosts": []string{"unix:///run/docker.sock"}, "iptables": false, "ip6tables": false, "bridge": "none",
-		"userland-proxy": false, "exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "cgroup-parent": cgroup,
+		"userland-proxy": false, "exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "cgroup-parent": s.instance.Cgroup(n.options.Name),
+		// A runc older than 1.2, such as that of Debian 12, starts no container with a time namespace.
+		"features":            map[string]bool{"time-namespaces": false},
 		"registry-mirrors":    []string{"http://" + hubMirror},
 		"insecure-registries": append([]string{hubMirror, "registry.lab:" + mirrorPort}, knownHosts...),
-	}, "", "  ")
-	return string(config)
+	}
+	maps.Copy(config, n.options.Docker)
+	content, err := json.MarshalIndent(config, "", "  ")
+	return string(content), err
 }
 
 func (s *Supervisor) kubeletFiles(n *node, files map[string]string) error {
@@ -134,7 +145,7 @@ func kubeletConfig(cgroup string) map[string]any {
 		"tlsCertFile":   "/etc/kubernetes/pki/kubelet.crt", "tlsPrivateKeyFile": "/etc/kubernetes/pki/kubelet.key",
 		"containerRuntimeEndpoint": "unix:///run/containerd/containerd.sock",
 		"cgroupDriver":             "cgroupfs", "cgroupRoot": cgroup, "failCgroupV1": false, "enforceNodeAllocatable": []string{},
-		"failSwapOn": false, "resolvConf": "/etc/resolv.conf", "clusterDomain": "cluster.local",
+		"failSwapOn": false, "resolvConf": "/etc/resolv.conf", "clusterDomain": "cluster.local", "clusterDNS": []string{dnsIP},
 		"imageMinimumGCAge": "10s", "imageGCHighThresholdPercent": 85, "imageGCLowThresholdPercent": 80,
 		"evictionHard": object{"memory.available": "50Mi", "nodefs.available": "10%", "nodefs.inodesFree": "5%", "imagefs.available": "15%"},
 		// Five minutes by default: the pressure would outlive its cause in every test.

@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package supervisor
 
 import (
@@ -25,6 +27,7 @@ func (s *Supervisor) setUpNetwork(ctx context.Context) error {
 	return ip(ctx, 0,
 		"link set lo up",
 		"addr add "+serviceIP+"/32 dev lo",
+		"addr add "+dnsIP+"/32 dev lo",
 		"link add "+bridgeName+" type bridge",
 		"addr add "+gateway+"/24 dev "+bridgeName,
 		"link set "+bridgeName+" up",

@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 // Package supervisor is process 1 of a lab: everything of the lab runs below it and ends with it.
 package supervisor
 
@@ -76,6 +78,8 @@ type NodeOptions struct {
 	Labels map[string]string `json:"labels,omitempty"`
 	// Kubelet overrides fields of the KubeletConfiguration, such as imageGCHighThresholdPercent.
 	Kubelet map[string]any `json:"kubelet,omitempty"`
+	// Docker overrides fields of the Docker engine's daemon.json, such as features.
+	Docker map[string]any `json:"docker,omitempty"`
 }
 
 // NodeStatus says how a node is.
@@ -92,8 +96,10 @@ type NodeStatus struct {
 
 // Status says how a lab is.
 type Status struct {
-	Name       string       `json:"name"`
-	Kubernetes bool         `json:"kubernetes"`
+	Name       string `json:"name"`
+	Kubernetes bool   `json:"kubernetes"`
+	// Up is whether all of it has been ready once.
+	Up         bool         `json:"up"`
 	Started    time.Time    `json:"started"`
 	Kubeconfig string       `json:"kubeconfig,omitempty"`
 	APIServer  string       `json:"apiServer,omitempty"`
@@ -138,6 +144,7 @@ const (
 	gateway       = "172.30.0.1"
 	serviceRange  = "10.96.0.0/16"
 	serviceIP     = "10.96.0.1"
+	dnsIP         = "10.96.0.10"
 	apiPort       = "6443"
 	etcdURL       = "http://127.0.0.1:2379"
 	etcdPeerURL   = "http://127.0.0.1:2380"

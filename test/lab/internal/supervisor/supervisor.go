@@ -1,6 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
+//go:build linux
+
 package supervisor
 
 import (
@@ -41,6 +43,7 @@ type Supervisor struct {
 
 	mu    sync.Mutex
 	nodes map[string]*node
+	up    bool
 }
 
 // hostListeners are open in the host's network namespace, so that the host reaches what runs in the lab's.
@@ -68,6 +71,9 @@ func Main() error {
 		s.report(Step{Error: err.Error()})
 		return err
 	}
+	s.mu.Lock()
+	s.up = true
+	s.mu.Unlock()
 	s.report(Step{Up: true, Text: "up"})
 	s.progress.Close()
 	// Leaving ends process 1, and with it the kernel ends everything else.
@@ -86,6 +92,9 @@ func (s *Supervisor) start(ctx context.Context, stop func()) (err error) {
 		return err
 	}
 	if err := s.setUpNetwork(ctx); err != nil {
+		return err
+	}
+	if err := s.serveNames(); err != nil {
 		return err
 	}
 	if s.certs, err = s.makeCertificates(); err != nil {
@@ -110,7 +119,11 @@ func (s *Supervisor) start(ctx context.Context, stop func()) (err error) {
 		if err != nil {
 			return errors.Join(err, group.Wait())
 		}
-		group.Go(func() error { return s.bringUp(ctx, n) })
+		group.Go(func() error {
+			n.work.Lock()
+			defer n.work.Unlock()
+			return s.bringUp(ctx, n)
+		})
 	}
 	return group.Wait()
 }
@@ -183,6 +196,9 @@ func (s *Supervisor) status(ctx context.Context) Status {
 	if s.spec.Kubernetes {
 		status.Kubeconfig, status.APIServer = s.instance.Kubeconfig(), "https://"+s.hosts.api.Addr().String()
 	}
+	s.mu.Lock()
+	status.Up = s.up
+	s.mu.Unlock()
 	for _, n := range s.allNodes() {
 		status.Nodes = append(status.Nodes, n.status(ctx))
 	}

@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
-package nodecli
+package ask
 
 import (
 	"errors"
@@ -13,14 +13,14 @@ import (
 	"orlop.dev/orlop/internal/plan"
 )
 
-// PruneFlags declares the flags that choose what prune takes, and returns what makes the request of them.
+// Prune declares the flags that choose what prune takes, and returns what makes the request of them.
 // Without any that chooses, only images without a name go, as with docker image prune.
-func PruneFlags(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) {
+func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) {
 	all := flags.BoolP("all", "a", false, "every image that nothing needs, not only those without a name")
 	dangling := flags.Bool("dangling", false, "only images without a name, whatever else is chosen")
 	match := flags.StringArray("match", nil, "only images that fit this reference or pattern; again: or this one")
 	keep := flags.StringArray("keep", nil, "never images that fit this reference or pattern")
-	filters := filterFlag(flags)
+	filters := Filter(flags)
 	unusedFor := flags.String("unused-for", "", "only images that no container has used for so long, such as 168h or 7d")
 	pulledBefore := flags.String("pulled-before", "", "only images that came earlier: a time such as 2026-11-01T00:00:00Z, or a span such as 30d")
 	var req plan.PruneRequest
@@ -32,8 +32,8 @@ func PruneFlags(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, er
 		chosen := *all || len(*match) > 0 || len(*filters) > 0 || *unusedFor != "" || *pulledBefore != "" || req.KeepLatest > 0
 		req.DanglingOnly = *dangling || !chosen
 		var errs [5]error
-		req.Match, errs[0] = parseTargets(*match)
-		req.Keep, errs[1] = parseTargets(*keep)
+		req.Match, errs[0] = Targets(*match)
+		req.Keep, errs[1] = Targets(*keep)
 		req.Filter, errs[2] = plan.ParseFilter(*filters)
 		if *unusedFor != "" {
 			req.UnusedFor, errs[3] = plan.ParseSpan(*unusedFor)

@@ -1,0 +1,32 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ask is what both command lines let a person ask: images by name, by filter, and by what prune takes. One
+// grammar, so that what was tried with list can be pasted behind prune, and what runs on a node runs on all.
+package ask
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/spf13/pflag"
+
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/plan"
+)
+
+// Filter declares --filter, whose values plan.ParseFilter reads.
+func Filter(flags *pflag.FlagSet) *[]string {
+	return flags.StringArrayP("filter", "f", nil, "KEY=VALUE, KEY!=VALUE; the same key again: one of them, another key: both. Keys: "+strings.Join(plan.FilterKeys(), ", "))
+}
+
+// Targets reads images as people name them: references, patterns, ids. Every one that is none is told.
+func Targets(args []string) ([]oci.Target, error) {
+	var targets []oci.Target
+	var errs []error
+	for _, arg := range args {
+		target, err := oci.ParseTarget(arg)
+		targets, errs = append(targets, target), append(errs, err)
+	}
+	return targets, errors.Join(errs...)
+}

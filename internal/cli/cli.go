@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package cli is the command line of kubectl-orlop: the images of every node. Each command is flags, a check of them,
+// one call of fleet, and a table; answers go to standard output, all else to standard error.
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/klog/v2"
+
+	"orlop.dev/orlop/internal/suggest"
+	"orlop.dev/orlop/internal/term"
+)
+
+// Config is what a binary wires in.
+type Config struct {
+	term.Streams
+	Version string
+}
+
+// Run executes one command line, the program's name first, and returns its exit code.
+func Run(ctx context.Context, cfg Config, argv []string) int {
+	a := newApp(cfg, argv)
+	root := a.root()
+	root.SetArgs(argv[1:])
+	err := root.ExecuteContext(ctx)
+	return a.exit(ctx, err)
+}
+
+// app is one command line.
+type app struct {
+	term.Streams
+	version string
+	program string   // as a person calls it: kubectl orlop
+	words   []string // the whole line, to be repeated
+	conn    *genericclioptions.ConfigFlags
+	color   string
+	paint   paint
+	began   bool // a node was asked: from here on, a failure is partial
+}
+
+func newApp(cfg Config, argv []string) *app {
+	a := &app{Streams: cfg.Streams, version: cfg.Version, program: "orlop", conn: genericclioptions.NewConfigFlags(true)}
+	if rest, ok := strings.CutPrefix(strings.TrimSuffix(filepath.Base(argv[0]), ".exe"), "kubectl-"); ok {
+		a.program = "kubectl " + rest
+	}
+	a.words = append(strings.Fields(a.program), argv[1:]...)
+	// Nodes have no namespace. A flag without meaning would be taken for that of the pods.
+	a.conn.Namespace = nil
+	return a
+}
+
+const (
+	groupSee     = "see"
+	groupAct     = "act"
+	groupOperate = "operate"
+)
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "kubectl-orlop",
+		Short: "See, pull, remove and prune the container images on every node",
+		Long: `See, pull, remove and prune the container images on every node of a cluster. Nothing needs to be installed there: each
+command runs one short-lived pod on each node, which holds the runtime's socket and nothing else.
+
+Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift --exit-code or check found something;
+3 some nodes or images failed; 4 the time was over; 130 interrupted.`,
+		Example: a.examples(`
+			{} list                                  # every image on every node
+			{} pull nginx:1.29 -l pool=web           # on chosen nodes
+			{} prune --all --dry-run                 # what could go, and why the rest stays
+			{} rm 'docker.io/minchou/*'              # asks first
+			{} df`),
+		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: a.program},
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          a.unknownCommand,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.AddGroup(&cobra.Group{ID: groupSee, Title: "See:"}, &cobra.Group{ID: groupAct, Title: "Act:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"})
+	root.SetHelpCommandGroupID(groupOperate)
+	root.SetFlagErrorFunc(a.flagError)
+	root.SetUsageTemplate(usageTemplate)
+	root.CompletionOptions.DisableDefaultCmd = true
+	a.conn.AddFlags(root.PersistentFlags())
+	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never; auto obeys NO_COLOR")
+	verbosity := root.PersistentFlags().Int("v", 0, "log requests to the API server: 6 names them, 8 shows them")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare(*verbosity) }
+	root.AddCommand(a.listCommand(), a.optionsCommand())
+	return root
+}
+
+// prepare acts on the flags that every command has.
+func (a *app) prepare(verbosity int) error {
+	var err error
+	if a.paint, err = newPaint(a.color, a.Streams); err != nil {
+		return err
+	}
+	logging := &pflag.FlagSet{}
+	_ = logging
+	setVerbosity(verbosity, a.Err)
+	return nil
+}
+
+// setVerbosity keeps the client libraries' own complaints to who asked for them: what matters is told by us.
+func setVerbosity(level int, to io.Writer) {
+	klog.LogToStderr(false)
+	if level == 0 {
+		klog.SetOutput(io.Discard)
+		return
+	}
+	klog.SetOutput(to)
+	var v klog.Level
+	_ = v.Set(fmt.Sprint(level))
+}
+
+// examples puts the program's name into example lines, and takes their common indent away.
+func (a *app) examples(text string) string {
+	var lines []string
+	for line := range strings.Lines(strings.TrimLeft(text, "\n")) {
+		lines = append(lines, "  "+strings.ReplaceAll(strings.TrimSpace(line), "{}", a.program))
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (a *app) unknownCommand(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	known := []string{}
+	for _, sub := range cmd.Commands() {
+		known = append(append(known, sub.Name()), sub.Aliases...)
+	}
+	return usageError{fmt.Errorf("unknown command %q%s", args[0], suggest.DidYouMean(args[0], known)), a.program + " --help"}
+}
+
+// flagError says what was meant by a flag that does not exist.
+func (a *app) flagError(cmd *cobra.Command, err error) error {
+	help := a.program + " " + strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), a.program)+" --help")
+	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
+		name := unknown.GetSpecifiedName()
+		if name == "n" || name == "namespace" {
+			return usageError{fmt.Errorf("%w: nodes have no namespace; that of the pods is --agent-namespace", err), help}
+		}
+		known := []string{}
+		cmd.Flags().VisitAll(func(f *pflag.Flag) { known = append(known, f.Name) })
+		return usageError{fmt.Errorf("%w%s", err, suggest.DidYouMean(name, known)), help}
+	}
+	return usageError{err, help}
+}
+
+// usageTemplate shows a command's own flags; those of the connection are the same everywhere, and many.
+const usageTemplate = `Usage:
+  {{if .Runnable}}{{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [flags]{{end}}
+{{- if .Aliases}}
+
+Aliases: {{.NameAndAliases}}{{end}}
+{{- if .HasExample}}
+
+Examples:
+{{.Example}}{{end}}
+{{- if .HasAvailableSubCommands}}{{$cmds := .Commands}}{{range $group := .Groups}}
+
+{{.Title}}{{range $cmds}}{{if and (eq .GroupID $group.ID) .IsAvailableCommand}}
+  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{end}}{{end}}
+{{- if and .HasParent .HasAvailableLocalFlags}}
+
+Flags:
+{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
+
+{{if .HasParent}}"{{.Root.DisplayName}} options" lists the flags of every command: --context, --kubeconfig, --as, --color and more.
+{{else}}"{{.CommandPath}} COMMAND --help" tells more of a command.
+{{end}}`
+
+func (a *app) optionsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "options", Short: "List the flags that every command has", GroupID: groupOperate, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprint(a.Out, cmd.InheritedFlags().FlagUsages())
+			return err
+		},
+	}
+}

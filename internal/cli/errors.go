@@ -1,0 +1,138 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"regexp"
+	"strings"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/clientcmd"
+
+	"orlop.dev/orlop/internal/term"
+)
+
+// usageError is a command line that cannot be meant, and the help that tells how it could.
+type usageError struct {
+	err  error
+	help string
+}
+
+func (e usageError) Error() string { return e.err.Error() }
+func (e usageError) Unwrap() error { return e.err }
+
+// advised is an error with what may help.
+type advised struct {
+	err error
+	try string
+}
+
+func (e advised) Error() string { return e.err.Error() }
+func (e advised) Unwrap() error { return e.err }
+
+// exitError ends a command whose failures have been told.
+type exitError struct{ code int }
+
+func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+// exit tells an error as what failed, why, and what to run, and gives the exit code.
+func (a *app) exit(ctx context.Context, err error) int {
+	if err == nil {
+		return term.ExitOK
+	}
+	if e, ok := errors.AsType[exitError](err); ok {
+		return e.code
+	}
+	if errors.Is(err, term.ErrDeclined) {
+		fmt.Fprintln(a.Err, "Nothing was removed.")
+		return term.ExitError
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.Err, "Interrupted: nothing was done.")
+		return term.ExitInterrupted
+	}
+	what, why, try := a.explain(err)
+	fmt.Fprintf(a.Err, "%s %s\n", a.paint.bad("error:"), what)
+	if why != "" {
+		fmt.Fprintf(a.Err, "  because: %s\n", why)
+	}
+	if try != "" {
+		fmt.Fprintf(a.Err, "  try:     %s\n", try)
+	}
+	return term.ExitError
+}
+
+// missingRight finds in the API server's words which right is missing.
+var missingRight = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API group "([^"]*)"(?: in the namespace "([^"]+)")?`)
+
+// explain makes three lines of an error: what failed, why, what to try.
+func (a *app) explain(err error) (what, why, try string) {
+	if e, ok := errors.AsType[usageError](err); ok {
+		return e.Error(), "", e.help
+	}
+	if e, ok := errors.AsType[advised](err); ok {
+		what, why, _ := a.explain(e.err)
+		return what, why, e.try
+	}
+	if right, can := rightIn(err.Error()); right != "" {
+		return "you have no right to " + right, cause(err), can
+	}
+	urlError, isURL := errors.AsType[*url.Error](err)
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return "the API server does not accept your credentials", cause(err), "kubectl auth whoami"
+	case isURL && isUnreachable(urlError):
+		server := urlError.URL
+		if u, parseErr := url.Parse(server); parseErr == nil {
+			server = u.Scheme + "://" + u.Host
+		}
+		return "the API server at " + server + " cannot be reached", urlError.Err.Error(), "kubectl cluster-info"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "the API server did not answer in time", err.Error(), "kubectl cluster-info"
+	case clientcmd.IsEmptyConfig(err), errors.Is(err, errNoConfig):
+		return "there is no kubeconfig", "neither --kubeconfig, KUBECONFIG nor ~/.kube/config names a cluster", "kubectl config get-contexts"
+	case clientcmd.IsContextNotFound(err):
+		return err.Error(), "", "kubectl config get-contexts"
+	}
+	return err.Error(), "", ""
+}
+
+// cause is the API server's own sentence, without our words before it.
+func cause(err error) string {
+	if status, ok := errors.AsType[*apierrors.StatusError](err); ok {
+		return status.ErrStatus.Message
+	}
+	return err.Error()
+}
+
+// rightIn reads a missing right from a refusal, and the question by which it can be looked at.
+func rightIn(message string) (right, can string) {
+	m := missingRight.FindStringSubmatch(message)
+	if m == nil {
+		return "", ""
+	}
+	verb, resource, group, namespace := m[1], m[2], m[3], m[4]
+	if group != "" {
+		resource += "." + group
+	}
+	right, can = verb+" "+resource, "kubectl auth can-i "+verb+" "+resource
+	if base, sub, ok := strings.Cut(m[2], "/"); ok {
+		can = "kubectl auth can-i " + verb + " " + base + " --subresource=" + sub
+	}
+	if namespace != "" {
+		return right + " in namespace " + namespace, can + " -n " + namespace
+	}
+	return right + " in the cluster", can + " --all-namespaces"
+}
+
+func isUnreachable(err *url.Error) bool {
+	_, isNet := errors.AsType[*net.OpError](err)
+	text := err.Error()
+	return isNet || err.Timeout() || strings.Contains(text, "x509") || strings.Contains(text, "EOF") || strings.Contains(text, "HTTP response to HTTPS")
+}

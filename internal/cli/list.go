@@ -1,0 +1,255 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"orlop.dev/orlop/internal/ask"
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/survey"
+	"orlop.dev/orlop/internal/table"
+)
+
+// lookTimeout is for commands that only read: it covers the first fetch of the node image.
+const lookTimeout = time.Minute
+
+type listOptions struct {
+	*app
+	nodes   nodeFlags
+	output  output
+	filters *[]string
+	perNode bool
+	choice  survey.Choice
+}
+
+func (a *app) listCommand() *cobra.Command {
+	o := &listOptions{app: a}
+	cmd := &cobra.Command{
+		Use: "list [IMAGE…]", Aliases: []string{"ls", "images"}, GroupID: groupSee,
+		Short: "List the images on every node",
+		Long: `List the images on every node, under all their names, with what uses them.
+
+FLAGS: U in use, P pinned, D drift (the same tag is another image on some node).`,
+		Example: a.examples(`
+			{} list
+			{} list nginx 'ghcr.io/acme/*' -l pool=web
+			{} list --per-node -o wide --node node-1
+			{} list --filter in-use=false --filter 'size>=1GB'
+			{} list -o json | jq '.items[].image'`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.complete(args); err != nil {
+				return usageError{err, a.program + " list --help"}
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.output.add(cmd.Flags())
+	o.filters = ask.Filter(cmd.Flags())
+	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "a line for each name on each node")
+	cmd.Flags().BoolVarP(&o.output.quiet, "quiet", "q", false, "print ids only")
+	return cmd
+}
+
+func (o *listOptions) complete(args []string) error {
+	var err error
+	if o.choice.Filter, err = plan.ParseFilter(*o.filters); err != nil {
+		return err
+	}
+	if o.choice.Targets, err = ask.Targets(everyTag(args)); err != nil {
+		return err
+	}
+	o.choice.Now = time.Now()
+	return o.output.check()
+}
+
+// everyTag makes a name without a tag mean all of its tags, as docker images NAME does.
+func everyTag(args []string) []string {
+	var all []string
+	for _, arg := range args {
+		if strings.ContainsAny(arg, "*?@") || strings.LastIndex(arg, ":") > strings.LastIndex(arg, "/") || arg == "" {
+			all = append(all, arg)
+			continue
+		}
+		target, err := ask.Targets([]string{arg})
+		if err != nil || target[0].MatchID(arg, nil) {
+			all = append(all, arg)
+		}
+		all = append(all, arg+":*")
+	}
+	return all
+}
+
+func (o *listOptions) run(ctx context.Context) error {
+	outcomes, answers, err := o.look(ctx, &o.nodes)
+	if err != nil {
+		return err
+	}
+	rows, unknown := survey.List(answers, o.choice)
+	ans := answer{kind: "ImageList", items: rows, extra: map[string]any{"nodes": nodeStates(outcomes)}}
+	for _, row := range rows {
+		ans.names = append(ans.names, cmp.Or(row.Image, row.ID))
+	}
+	if o.perNode {
+		ans.table = o.perNodeTable(rows)
+	} else {
+		ans.table = o.table(rows, len(outcomes))
+	}
+	if o.output.quiet {
+		err = o.printIDs(rows)
+	} else {
+		err = o.print(&o.output, ans)
+	}
+	if err != nil {
+		return err
+	}
+	if !o.output.structured() && !o.output.quiet {
+		o.summary(rows, answers, unknown)
+	}
+	return exitWith(o.troubles(outcomes))
+}
+
+func exitWith(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return exitError{code}
+}
+
+// look asks every node for its inventory.
+func (a *app) look(ctx context.Context, n *nodeFlags) ([]fleet.Outcome, []survey.Answer, error) {
+	f, nodes, err := a.open(ctx, n)
+	if err != nil {
+		return nil, nil, err
+	}
+	outcomes, err := a.ask(ctx, f, nodes, fleet.Job{
+		Verb: "list", Timeout: n.timeout,
+		Ask: func(fleet.Node) session.Request { return session.Request{Verb: session.VerbLook} },
+	})
+	return outcomes, answersOf(outcomes), err
+}
+
+func answersOf(outcomes []fleet.Outcome) []survey.Answer {
+	var answers []survey.Answer
+	for _, o := range outcomes {
+		if o.State == fleet.StateDone && o.Result != nil && o.Result.Inventory != nil {
+			answers = append(answers, survey.Answer{Node: o.Node.Name, Inventory: *o.Result.Inventory})
+		}
+	}
+	return answers
+}
+
+func (o *listOptions) printIDs(rows []survey.Image) error {
+	var ids []string
+	for _, row := range rows {
+		ids = append(ids, row.ID)
+	}
+	slices.Sort(ids)
+	for _, id := range slices.Compact(ids) {
+		if _, err := fmt.Fprintln(o.Out, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *listOptions) table(rows []survey.Image, nodes int) *table.Table {
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "NODES", Right: true}, {Name: "DISK", Right: true},
+		{Name: "PULL", Right: true}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
+	for _, row := range rows {
+		containers := 0
+		digests := []string{}
+		for _, c := range row.Nodes {
+			containers += c.Containers
+			if c.Digest != "" && !slices.Contains(digests, o.output.id(c.Digest)) {
+				digests = append(digests, o.output.id(c.Digest))
+			}
+		}
+		t.Add(none(row.Repository), none(row.Tag), o.output.id(row.ID), fmt.Sprintf("%d/%d", len(row.Nodes), nodes), o.output.size(row.DiskBytes),
+			o.output.size(row.PullBytes), users(len(row.Pods()), containers), row.Flags(), used(row.InUse, row.LastUsed(), o.choice.Now),
+			strings.Join(digests, ","), strings.Join(row.Platforms, ","))
+	}
+	return t
+}
+
+func (o *listOptions) perNodeTable(rows []survey.Image) *table.Table {
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "DISK", Right: true}, {Name: "PULL", Right: true},
+		{Name: "PULLED"}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
+	type line struct {
+		row survey.Image
+		at  survey.Copy
+	}
+	var lines []line
+	for _, row := range rows {
+		for _, c := range row.Nodes {
+			lines = append(lines, line{row, c})
+		}
+	}
+	slices.SortStableFunc(lines, func(a, b line) int { return cmp.Compare(a.at.Node, b.at.Node) })
+	for _, l := range lines {
+		flags := l.at.Flags()
+		if l.row.Drift {
+			flags += "D"
+		}
+		by := users(len(l.at.Pods), l.at.Containers)
+		if o.output.format != "table" || len(l.at.Pods) == 1 {
+			by = strings.Join(l.at.Pods, ",")
+		}
+		t.Add(l.at.Node, none(l.row.Repository), none(l.row.Tag), o.output.id(l.row.ID), o.output.size(l.at.DiskBytes), o.output.size(l.at.PullBytes),
+			table.Age(l.at.FirstSeen, o.choice.Now), by, flags, used(l.at.InUse, l.at.LastUsed, o.choice.Now), o.output.id(l.at.Digest), l.at.Platform)
+	}
+	return t
+}
+
+func none(s string) string { return cmp.Or(s, "<none>") }
+
+// users counts who uses an image, as list and df show it.
+func users(pods, containers int) string {
+	var parts []string
+	if pods > 0 {
+		parts = append(parts, count(pods, "pod"))
+	}
+	if containers > 0 {
+		parts = append(parts, count(containers, "container"))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func used(inUse bool, last, now time.Time) string {
+	if inUse {
+		return "now"
+	}
+	return table.Age(last, now)
+}
+
+// usersOf counts who uses an image on one node.
+func usersOf(uses []engine.Use) string {
+	pods, containers := survey.Users(uses)
+	return users(len(pods), containers)
+}
+
+func (o *listOptions) summary(rows []survey.Image, answers []survey.Answer, unknown int) {
+	images, copies := map[string]bool{}, 0
+	for _, row := range rows {
+		images[row.ID] = true
+		for range row.Nodes {
+			copies++
+		}
+	}
+	fmt.Fprintf(o.Err, "%s (%s) on %s. FLAGS: U in use, P pinned, D drift.\n", count(len(images), "image"), count(len(rows), "name"), count(len(answers), "node"))
+	if unknown > 0 {
+		fmt.Fprintf(o.Err, "%s %s left out: a filter asks for an age that is not known there.\n", o.paint.warn("!"), count(unknown, "copy"))
+	}
+}

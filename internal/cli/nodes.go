@@ -1,0 +1,286 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/rest"
+
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/term"
+)
+
+// nodeFlags choose nodes, and say how they are reached.
+type nodeFlags struct {
+	choice  fleet.Choice
+	timeout time.Duration
+	config  fleet.Config
+}
+
+// Where the image names come from beside the flags.
+const (
+	envImage      = "ORLOP_IMAGE"
+	envToolsImage = "ORLOP_TOOLS_IMAGE"
+	nodeImage     = "ghcr.io/orlop-dev/orlop-node"
+	toolsImage    = "ghcr.io/orlop-dev/orlop-tools"
+)
+
+func (n *nodeFlags) add(flags *pflag.FlagSet, version string, timeout time.Duration) {
+	flags.StringVarP(&n.choice.Selector, "selector", "l", "", "nodes by label, such as pool=web,zone!=b")
+	flags.StringVar(&n.choice.FieldSelector, "field-selector", "", "nodes by field, such as spec.unschedulable=false")
+	flags.StringSliceVar(&n.choice.Names, "node", nil, "nodes by name, such as a,b; may be repeated")
+	flags.DurationVar(&n.timeout, "timeout", timeout, "how long each node may take")
+	flags.IntVar(&n.config.MaxParallel, "max-parallel", fleet.DefaultMaxParallel, "how many nodes work at once")
+	n.addPod(flags)
+	flags.StringVar(&n.config.Image, "image", cmp.Or(os.Getenv(envImage), nodeImage+":"+imageTag(version)), "the node image; also by "+envImage)
+}
+
+// addPod declares what concerns the pods themselves.
+func (n *nodeFlags) addPod(flags *pflag.FlagSet) {
+	flags.StringVar(&n.config.Namespace, "agent-namespace", fleet.DefaultNamespace, "where the short-lived pods run")
+	flags.StringVar(&n.config.NamePrefix, "name-prefix", "orlop", "how the pods' names begin")
+	flags.StringSliceVar(&n.config.PullSecrets, "image-pull-secret", nil, "Secrets in that namespace with which the kubelet fetches the node image")
+	flags.StringVar(&n.config.Socket, "runtime-socket", "", "the runtime's socket on the nodes, where it is in no usual place")
+}
+
+// imageTag is the image's tag for a version of ours; what was built without one goes with the newest.
+func imageTag(version string) string {
+	if version == "" || version == "dev" {
+		return "latest"
+	}
+	return strings.ReplaceAll(version, "+", "-")
+}
+
+var (
+	podPrefix  = regexp.MustCompile(`^[a-z]([a-z0-9-]{0,18}[a-z0-9])?$`)
+	socketPath = regexp.MustCompile(`^(/[A-Za-z0-9._-]+)+$`)
+)
+
+// check refuses what cannot be meant, before anything is asked of the cluster.
+func (n *nodeFlags) check() error {
+	if _, err := labels.Parse(n.choice.Selector); err != nil {
+		return fmt.Errorf("--selector %q: %w", n.choice.Selector, err)
+	}
+	if _, err := fields.ParseSelector(n.choice.FieldSelector); err != nil {
+		return fmt.Errorf("--field-selector %q: %w", n.choice.FieldSelector, err)
+	}
+	n.config.Socket = strings.TrimPrefix(n.config.Socket, "unix://")
+	switch {
+	case slices.Contains(n.choice.Names, ""):
+		return errors.New("--node has an empty name in it")
+	case n.timeout <= 0:
+		return fmt.Errorf("--timeout is a time span such as 30s, not %s", n.timeout)
+	case n.config.MaxParallel < 1:
+		return fmt.Errorf("--max-parallel is a number of nodes, 1 or more, not %d", n.config.MaxParallel)
+	case !podPrefix.MatchString(n.config.NamePrefix):
+		return fmt.Errorf("--name-prefix %q: at most 20 of a-z, 0-9 and -, beginning with a letter", n.config.NamePrefix)
+	case n.config.Socket != "" && !socketPath.MatchString(n.config.Socket):
+		return fmt.Errorf("--runtime-socket %q is not the whole path of a socket, such as /run/containerd/containerd.sock", n.config.Socket)
+	case n.config.Image == "" || strings.ContainsAny(n.config.Image, " \t\n"):
+		return fmt.Errorf("--image %q is not an image reference", n.config.Image)
+	}
+	return nil
+}
+
+// errNoConfig is an empty kubeconfig, for which client libraries would take localhost.
+var errNoConfig = errors.New("there is no kubeconfig")
+
+// connect makes the connection from kubectl's flags and files.
+func (a *app) connect() (*rest.Config, error) {
+	loader := a.conn.ToRawKubeConfigLoader()
+	raw, err := loader.RawConfig()
+	if err != nil {
+		return nil, err
+	}
+	inCluster := os.Getenv("KUBERNETES_SERVICE_HOST") != ""
+	if len(raw.Clusters) == 0 && *a.conn.APIServer == "" && !inCluster {
+		return nil, errNoConfig
+	}
+	return a.conn.ToRESTConfig()
+}
+
+// open connects, and finds the nodes.
+func (a *app) open(ctx context.Context, n *nodeFlags) (*fleet.Fleet, []fleet.Node, error) {
+	if err := n.check(); err != nil {
+		return nil, nil, err
+	}
+	config, err := a.connect()
+	if err != nil {
+		return nil, nil, err
+	}
+	n.config.Rest, n.config.Version = config, a.version
+	f, err := fleet.New(n.config)
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes, err := f.Nodes(ctx, n.choice)
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(nodes) == 0 {
+		return nil, nil, errors.New("no node fits the choice")
+	}
+	return f, nodes, nil
+}
+
+// ask runs a job on the nodes, tells first how to clean up after us should we be killed, and last what was left.
+func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job fleet.Job) ([]fleet.Outcome, error) {
+	fmt.Fprintf(a.Err, "► asking %s; should this be killed, clean up with: %s\n", count(len(nodes), "node"), a.cleanupCommand(f))
+	outcomes, err := f.Run(ctx, nodes, job)
+	if err != nil {
+		return nil, err
+	}
+	for _, pod := range f.Left() {
+		fmt.Fprintf(a.Err, "%s a pod could not be removed: %s\n", a.paint.warn("!"), pod)
+	}
+	if len(f.Left()) > 0 {
+		fmt.Fprintf(a.Err, "  try: %s\n", a.cleanupCommand(f))
+	}
+	return outcomes, forbidden(outcomes)
+}
+
+// forbidden is the error when a missing right has kept every node from being asked: no matter of the nodes.
+func forbidden(outcomes []fleet.Outcome) error {
+	for _, o := range outcomes {
+		if o.Trouble == nil || o.Trouble.Reason != fleet.ReasonForbidden {
+			return nil
+		}
+	}
+	if len(outcomes) == 0 {
+		return nil
+	}
+	t := outcomes[0].Trouble
+	if right, can := rightIn(t.Message); right != "" {
+		return advised{errors.New(t.Message), can}
+	}
+	return advised{errors.New(t.Message), t.Advice}
+}
+
+func (a *app) cleanupCommand(f *fleet.Fleet) string {
+	words := append(strings.Fields(a.program), "cleanup", "--run", f.RunID())
+	if f.Namespace() != fleet.DefaultNamespace {
+		words = append(words, "--agent-namespace", f.Namespace())
+	}
+	if *a.conn.Context != "" {
+		words = append(words, "--context", *a.conn.Context)
+	}
+	return term.CommandLine(words...)
+}
+
+// again is this command line for some nodes only.
+func (a *app) again(nodes []string) string {
+	var words []string
+	for i := 0; i < len(a.words); i++ {
+		switch {
+		case a.words[i] == "--node":
+			i++
+		case !strings.HasPrefix(a.words[i], "--node="):
+			words = append(words, a.words[i])
+		}
+	}
+	return term.CommandLine(append(words, "--node", strings.Join(nodes, ","))...)
+}
+
+// troubles tells which nodes have not answered, by reason, and how to ask them again; and gives the exit code.
+func (a *app) troubles(outcomes []fleet.Outcome) int {
+	type group struct{ reason, message, advice string }
+	var order []group
+	nodes := map[group][]string{}
+	var retry []string
+	code := term.ExitOK
+	for _, o := range outcomes {
+		if !o.Fail() {
+			continue
+		}
+		code = worse(code, o.State)
+		g := group{o.Trouble.Reason, strings.ReplaceAll(o.Trouble.Message, o.Node.Name, "NODE"), o.Trouble.Advice}
+		if nodes[g] == nil {
+			order = append(order, g)
+		}
+		nodes[g] = append(nodes[g], o.Node.Name)
+		retry = append(retry, o.Node.Name)
+	}
+	if code == term.ExitOK {
+		return code
+	}
+	fmt.Fprintf(a.Err, "%s %d of %s answered.\n", a.paint.bad("✗"), len(outcomes)-len(retry), count(len(outcomes), "node"))
+	for _, g := range order {
+		message := g.message
+		if len(nodes[g]) == 1 {
+			message = strings.ReplaceAll(message, "NODE", nodes[g][0])
+		}
+		fmt.Fprintf(a.Err, "  %s (%s): %s\n", some(nodes[g]), g.reason, message)
+		if g.advice != "" {
+			fmt.Fprintf(a.Err, "    try: %s\n", g.advice)
+		}
+	}
+	fmt.Fprintf(a.Err, "  Retry: %s\n", a.again(retry))
+	return code
+}
+
+// worse is the exit code of a command that had code before and now has a node in this state.
+func worse(code int, state fleet.State) int {
+	switch {
+	case state == fleet.StateInterrupted || code == term.ExitInterrupted:
+		return term.ExitInterrupted
+	case state == fleet.StateTimedOut || code == term.ExitTimeout:
+		return term.ExitTimeout
+	}
+	return term.ExitPartial
+}
+
+// maxNamed is how many nodes a line names before it only counts them.
+const maxNamed = 8
+
+func some(names []string) string {
+	if len(names) <= maxNamed {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
+}
+
+// count is a number of things in words.
+func count(n int, noun string) string {
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case strings.HasSuffix(noun, "y"):
+		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}
+
+// nodeState is one node in an answer for programs.
+type nodeState struct {
+	Name     string         `json:"name"`
+	State    fleet.State    `json:"state"`
+	Runtime  string         `json:"runtime,omitempty"`
+	Endpoint string         `json:"endpoint,omitempty"`
+	Platform string         `json:"platform,omitempty"`
+	Trouble  *fleet.Trouble `json:"trouble,omitempty"`
+}
+
+func nodeStates(outcomes []fleet.Outcome) []nodeState {
+	states := []nodeState{}
+	for _, o := range outcomes {
+		s := nodeState{Name: o.Node.Name, State: o.State, Trouble: o.Trouble, Platform: o.Node.OS + "/" + o.Node.Arch}
+		if o.Started != nil {
+			s.Runtime, s.Endpoint = o.Started.Name+" "+o.Started.Version, "unix://"+o.Socket
+		}
+		states = append(states, s)
+	}
+	return states
+}

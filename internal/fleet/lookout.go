@@ -1,0 +1,219 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+)
+
+// lookout keeps the newest of what the API server says of the pods of one run: one watch of the pods, and one of the
+// events about them, whatever the number of nodes.
+type lookout struct {
+	fleet *Fleet
+
+	mu      sync.Mutex
+	pods    map[string]*sighting
+	refused error // the server does not let us watch our own pods
+}
+
+// sighting is what is known of one pod.
+type sighting struct {
+	pod         *corev1.Pod
+	gone        bool
+	started     bool   // an event says that its container runs; its status follows up to a second later
+	mountFailed bool   // an event says that its socket is not there
+	warning     string // the newest warning about it
+	changed     chan struct{}
+}
+
+func newLookout(f *Fleet) *lookout { return &lookout{fleet: f, pods: map[string]*sighting{}} }
+
+// watch follows the run's pods until the context ends.
+func (l *lookout) watch(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { l.watchPods(ctx) })
+	both.Go(func() { l.watchEvents(ctx) })
+	both.Wait()
+}
+
+func (l *lookout) watchPods(ctx context.Context) {
+	pods := l.fleet.client.CoreV1().Pods(l.fleet.cfg.Namespace)
+	ours := LabelRun + "=" + l.fleet.run
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.LabelSelector = ours
+			list, err := pods.List(ctx, o)
+			l.note(err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.LabelSelector = ours
+			w, err := pods.Watch(ctx, o)
+			l.note(err)
+			return w, err
+		},
+	}
+	mirror(ctx, lw, l.fleet, podStore{l.seen, l.lost, l.replaced})
+}
+
+// note keeps an error that waiting does not cure.
+func (l *lookout) note(err error) {
+	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused = err
+	for _, s := range l.pods {
+		s.tell()
+	}
+}
+
+func (l *lookout) denied() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.refused
+}
+
+// mirror keeps a store like what is on the server until the context ends.
+func mirror(ctx context.Context, lw *cache.ListWatch, f *Fleet, store cache.ReflectorStore) {
+	source := cache.ToListWatcherWithWatchListSemantics(lw, f.client)
+	cache.NewReflectorWithOptions(source, &corev1.Pod{}, store, cache.ReflectorOptions{}).RunWithContext(ctx)
+}
+
+// podStore makes three functions what a reflector writes to.
+type podStore struct {
+	set     func(*corev1.Pod)
+	remove  func(*corev1.Pod)
+	replace func([]*corev1.Pod)
+}
+
+func (s podStore) Add(obj any) error    { s.set(obj.(*corev1.Pod)); return nil }
+func (s podStore) Update(obj any) error { s.set(obj.(*corev1.Pod)); return nil }
+func (s podStore) Delete(obj any) error { s.remove(obj.(*corev1.Pod)); return nil }
+func (s podStore) Resync() error        { return nil }
+func (s podStore) Replace(list []any, _ string) error {
+	pods := make([]*corev1.Pod, 0, len(list))
+	for _, obj := range list {
+		pods = append(pods, obj.(*corev1.Pod))
+	}
+	s.replace(pods)
+	return nil
+}
+
+// at is the entry of a pod, made when first asked for. The lock is held.
+func (l *lookout) at(name string) *sighting {
+	s := l.pods[name]
+	if s == nil {
+		s = &sighting{changed: make(chan struct{}, 1)}
+		l.pods[name] = s
+	}
+	return s
+}
+
+func (s *sighting) tell() {
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+}
+
+// look is what is known of a pod now; changed is told when there is more.
+func (l *lookout) look(name string) (now sighting, changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.at(name)
+	return *s, s.changed
+}
+
+func (l *lookout) seen(pod *corev1.Pod) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.at(pod.Name)
+	s.pod, s.gone = pod, false
+	s.tell()
+}
+
+func (l *lookout) lost(pod *corev1.Pod) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.at(pod.Name)
+	s.gone = true
+	s.tell()
+}
+
+// replaced takes a whole list: what was seen before and is not on it has gone.
+func (l *lookout) replaced(pods []*corev1.Pod) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	there := map[string]*corev1.Pod{}
+	for _, pod := range pods {
+		there[pod.Name] = pod
+		l.at(pod.Name)
+	}
+	for name, s := range l.pods {
+		if pod := there[name]; pod != nil {
+			s.pod, s.gone = pod, false
+		} else if s.pod != nil {
+			s.gone = true
+		}
+		s.tell()
+	}
+}
+
+// rewatch is how long to wait before the events are watched again, where the server does not let us.
+const rewatch = 2 * time.Second
+
+// watchEvents needs no list: an event from before a break that is told twice does no harm, one that is missed costs
+// time only. Without the right to it, a wrong socket shows as silence.
+func (l *lookout) watchEvents(ctx context.Context) {
+	for ctx.Err() == nil {
+		w, err := l.fleet.client.CoreV1().Events(l.fleet.cfg.Namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Pod"})
+		if err == nil {
+			for e := range w.ResultChan() {
+				if event, ok := e.Object.(*corev1.Event); ok {
+					l.heard(event)
+				}
+			}
+			w.Stop()
+		}
+		select {
+		case <-time.After(rewatch):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// wrongType is what a kubelet says of a hostPath of type Socket at whose path there is no socket.
+const wrongType = "hostPath type check failed"
+
+func (l *lookout) heard(event *corev1.Event) {
+	name := event.InvolvedObject.Name
+	if !strings.Contains(name, l.fleet.run) {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := l.at(name)
+	switch {
+	case event.Reason == "Started":
+		s.started = true
+	case event.Reason == "FailedMount" && strings.Contains(event.Message, wrongType):
+		s.mountFailed = true
+	}
+	if event.Type == corev1.EventTypeWarning {
+		s.warning = event.Reason + ": " + event.Message
+	}
+	s.tell()
+}

@@ -1,0 +1,293 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/plan"
+)
+
+// needs knows which images the pods bound to each node name: one watch of the pods of all namespaces.
+//
+// How current a watch is cannot be read off it: a quiet cluster and a watch that hangs look alike. So a mark is sent
+// round: a change of one of our own pods, made at a known time. When the watch shows the mark, it has shown all that was
+// before it, and the needs are as of that time.
+type needs struct {
+	fleet *Fleet
+	only  string // the one node that is meant, or empty
+
+	mu      sync.Mutex
+	byNode  map[string]map[string][]plan.Need // node, pod, needs
+	where   map[string]string                 // pod, node
+	synced  chan struct{}
+	failed  chan struct{}
+	err     error
+	created map[string]time.Time // our pods, and when each was asked for
+	marks   map[int]time.Time    // the marks under way, and when each was sent
+	last    int
+	alive   map[string]bool // our pods that are there
+	asOf    time.Time
+	told    map[string]chan struct{} // node, closed when it has news
+}
+
+// unfinished are the pods that still need their images.
+const unfinished = "status.phase!=" + string(corev1.PodSucceeded) + ",status.phase!=" + string(corev1.PodFailed)
+
+func newNeeds(f *Fleet, nodes []Node) *needs {
+	n := &needs{
+		fleet: f, byNode: map[string]map[string][]plan.Need{}, where: map[string]string{},
+		synced: make(chan struct{}), failed: make(chan struct{}), created: map[string]time.Time{},
+		marks: map[int]time.Time{}, alive: map[string]bool{}, told: map[string]chan struct{}{},
+	}
+	if len(nodes) == 1 {
+		n.only = nodes[0].Name
+	}
+	return n
+}
+
+// markEvery is how often a mark is sent: several times within plan.NeedsMaxAge, so that one may get lost.
+const markEvery = 15 * time.Second
+
+// watch follows the pods, and sends marks, until the context ends.
+func (n *needs) watch(ctx context.Context) {
+	var both sync.WaitGroup
+	both.Go(func() { n.watchPods(ctx) })
+	both.Go(func() {
+		tick := time.NewTicker(markEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				n.mark(ctx)
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	both.Wait()
+}
+
+func (n *needs) watchPods(ctx context.Context) {
+	pods := n.fleet.client.CoreV1().Pods(corev1.NamespaceAll)
+	chosen := unfinished
+	if n.only != "" {
+		chosen += ",spec.nodeName=" + n.only
+	}
+	lw := &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+			o.FieldSelector = chosen
+			list, err := pods.List(ctx, o)
+			n.refused(err)
+			return list, err
+		},
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+			o.FieldSelector = chosen
+			w, err := pods.Watch(ctx, o)
+			n.refused(err)
+			return w, err
+		},
+	}
+	mirror(ctx, lw, n.fleet, podStore{n.set, n.unset, n.replace})
+}
+
+// refused notes an error that waiting does not cure.
+func (n *needs) refused(err error) {
+	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.err == nil {
+		n.err = err
+		close(n.failed)
+	}
+}
+
+// ready waits until the pods are known.
+func (n *needs) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	select {
+	case <-n.synced:
+		return nil
+	case <-n.failed:
+		return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", n.err)
+	case <-ctx.Done():
+		return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", ctx.Err())
+	}
+}
+
+// of are the needs of a node now; newer is closed when there are newer ones.
+func (n *needs) of(node string) (now plan.Needs, newer <-chan struct{}) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.told[node] == nil {
+		n.told[node] = make(chan struct{})
+	}
+	now = plan.Needs{Known: true, AsOf: n.asOf}
+	pods := n.byNode[node]
+	for _, pod := range slices.Sorted(maps.Keys(pods)) {
+		now.Items = append(now.Items, pods[pod]...)
+	}
+	return now, n.told[node]
+}
+
+// tell lets a node know that it has news. The lock is held.
+func (n *needs) tell(node string) {
+	if c := n.told[node]; c != nil {
+		close(c)
+		delete(n.told, node)
+	}
+}
+
+// creating notes that one of our pods is about to be created: when the watch shows it, that is a mark.
+func (n *needs) creating(pod string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.created[pod] = time.Now()
+}
+
+// mark sends a mark round. Without the right to, the needs age, and the nodes spare what they are not sure of.
+func (n *needs) mark(ctx context.Context) {
+	n.mu.Lock()
+	pod := ""
+	for name := range n.alive {
+		pod = name
+	}
+	number := n.last + 1
+	if pod != "" {
+		n.last = number
+		n.marks[number] = time.Now()
+	}
+	n.mu.Unlock()
+	if pod == "" {
+		return
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{annotationMark: strconv.Itoa(number)}}})
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, markEvery)
+	defer cancel()
+	_, _ = n.fleet.client.CoreV1().Pods(n.fleet.cfg.Namespace).Patch(ctx, pod, types.MergePatchType, patch, metav1.PatchOptions{})
+}
+
+func (n *needs) set(pod *corev1.Pod) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.put(pod)
+}
+
+// put takes one pod in. The lock is held.
+func (n *needs) put(pod *corev1.Pod) {
+	key, node := pod.Namespace+"/"+pod.Name, pod.Spec.NodeName
+	if pod.Labels[LabelRun] == n.fleet.run {
+		n.seenMark(pod)
+	}
+	if node == "" {
+		return
+	}
+	items := needsOf(pod)
+	n.where[key] = node
+	if n.byNode[node] == nil {
+		n.byNode[node] = map[string][]plan.Need{}
+	}
+	if !slices.Equal(n.byNode[node][key], items) {
+		n.byNode[node][key] = items
+		n.tell(node)
+	}
+}
+
+// seenMark moves the time of the needs on to the newest mark that the pod shows. The lock is held.
+func (n *needs) seenMark(pod *corev1.Pod) {
+	n.alive[pod.Name] = true
+	newest := n.created[pod.Name]
+	if number, err := strconv.Atoi(pod.Annotations[annotationMark]); err == nil && n.marks[number].After(newest) {
+		newest = n.marks[number]
+		maps.DeleteFunc(n.marks, func(old int, _ time.Time) bool { return old < number })
+	}
+	if !newest.After(n.asOf) {
+		return
+	}
+	n.asOf = newest
+	for node := range n.told {
+		n.tell(node)
+	}
+}
+
+func (n *needs) unset(pod *corev1.Pod) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	key := pod.Namespace + "/" + pod.Name
+	if pod.Labels[LabelRun] == n.fleet.run {
+		delete(n.alive, pod.Name)
+	}
+	if node := n.where[key]; node != "" {
+		delete(n.byNode[node], key)
+		delete(n.where, key)
+		n.tell(node)
+	}
+}
+
+func (n *needs) replace(pods []*corev1.Pod) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	clear(n.byNode)
+	clear(n.where)
+	clear(n.alive)
+	for _, pod := range pods {
+		n.put(pod)
+	}
+	for node := range n.told {
+		n.tell(node)
+	}
+	select {
+	case <-n.synced:
+	default:
+		close(n.synced)
+	}
+}
+
+// needsOf are the images that a pod names, whether it has started or not. What does not parse cannot run.
+func needsOf(pod *corev1.Pod) []plan.Need {
+	names := []string{}
+	for i := range pod.Spec.InitContainers {
+		names = append(names, pod.Spec.InitContainers[i].Image)
+	}
+	for i := range pod.Spec.Containers {
+		names = append(names, pod.Spec.Containers[i].Image)
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		names = append(names, pod.Spec.EphemeralContainers[i].Image)
+	}
+	for i := range pod.Spec.Volumes {
+		if image := pod.Spec.Volumes[i].Image; image != nil {
+			names = append(names, image.Reference)
+		}
+	}
+	var items []plan.Need
+	for _, name := range names {
+		if ref, err := oci.Parse(name); err == nil {
+			items = append(items, plan.Need{Ref: ref, By: pod.Namespace + "/" + pod.Name})
+		}
+	}
+	return items
+}

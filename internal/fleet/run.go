@@ -1,0 +1,186 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/internal/session"
+)
+
+// Job is what all nodes of a run are asked. Verb, Timeout and Ask are required. The functions are called from one
+// goroutine at a time.
+type Job struct {
+	// Verb names the command, in the pods' names and labels.
+	Verb string
+	// Timeout is what each node has, from its pod's creation to its answer; the time for a yes comes on top.
+	Timeout time.Duration
+	// Ask makes the request for one node.
+	Ask func(Node) session.Request
+	// Removes: it takes images away, so that what pods need is sent along and kept current.
+	Removes bool
+	// Heard is told what a node says, Ended how it ended with one.
+	Heard func(Node, session.Message)
+	Ended func(Outcome)
+	// Confirm is asked once, when every node has shown its plan or has ended. Nil is a yes.
+	Confirm func(context.Context, []Outcome) bool
+}
+
+// confirmTimeout bounds how long plans wait for a yes: they age, and a pod on every node waits with them.
+const confirmTimeout = 10 * time.Minute
+
+// life is the longest that a pod of the job may have to live.
+func (j Job) life() time.Duration {
+	if j.Removes {
+		return 2*j.Timeout + confirmTimeout
+	}
+	return j.Timeout
+}
+
+// run is one job under way.
+type run struct {
+	fleet   *Fleet
+	job     Job
+	lookout *lookout
+	needs   *needs // nil: not needed
+	slots   chan struct{}
+	clean   *cleaner
+
+	mu       sync.Mutex
+	outcomes []Outcome
+	open     sync.WaitGroup // nodes that have neither shown a plan nor ended
+	decided  chan struct{}
+	yes      bool
+}
+
+// Run asks the nodes, and returns when each has ended and its pod is gone: one outcome for each, in their order. The
+// error says why none was asked.
+func (f *Fleet) Run(ctx context.Context, nodes []Node, job Job) ([]Outcome, error) {
+	if err := f.markFull(ctx, nodes); err != nil {
+		return nil, err
+	}
+	r := &run{
+		fleet: f, job: job, lookout: newLookout(f), slots: make(chan struct{}, f.cfg.MaxParallel),
+		outcomes: make([]Outcome, len(nodes)), decided: make(chan struct{}),
+	}
+	r.clean = newCleaner(f, r.lookout)
+	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer stop()
+	watchers.Go(func() { r.lookout.watch(watching) })
+	if job.Removes {
+		r.needs = newNeeds(f, nodes)
+		watchers.Go(func() { r.needs.watch(watching) })
+		if err := r.needs.ready(ctx); err != nil {
+			return nil, err
+		}
+	}
+	r.visitAll(ctx, nodes)
+	r.clean.wait()
+	return r.outcomes, nil
+}
+
+func (r *run) visitAll(ctx context.Context, nodes []Node) {
+	var all sync.WaitGroup
+	r.open.Add(len(nodes))
+	if r.job.Confirm == nil {
+		r.yes = true
+		close(r.decided)
+	} else {
+		all.Go(func() {
+			r.open.Wait()
+			r.decide(ctx)
+		})
+	}
+	for i, node := range nodes {
+		all.Go(func() {
+			v := &visit{run: r, out: &r.outcomes[i]}
+			v.planned = sync.OnceFunc(r.open.Done)
+			v.out.Node = node
+			v.do(ctx)
+			r.ended(v)
+		})
+	}
+	all.Wait()
+}
+
+// decide asks for the yes when every plan is there, and there is one to be carried out.
+func (r *run) decide(ctx context.Context) {
+	defer close(r.decided)
+	if ctx.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	plans := slices.Clone(r.outcomes)
+	r.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	r.yes = r.job.Confirm(ctx, plans)
+}
+
+func (r *run) heard(v *visit, m session.Message) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case m.Started != nil:
+		v.out.Started = m.Started
+	case m.Plan != nil:
+		v.out.Plan = m.Plan
+	case m.Step != nil:
+		v.out.Steps = append(v.out.Steps, *m.Step)
+	case m.Result != nil:
+		v.out.Result = m.Result
+	}
+	if r.job.Heard != nil {
+		r.job.Heard(v.out.Node, m)
+	}
+}
+
+func (r *run) ended(v *visit) {
+	v.planned()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.job.Ended != nil {
+		r.job.Ended(*v.out)
+	}
+}
+
+// markFull finds which nodes under pressure have no place for one pod more: a critical pod would take another's.
+func (f *Fleet) markFull(ctx context.Context, nodes []Node) error {
+	pressed := map[string]*Node{}
+	for i := range nodes {
+		if len(nodes[i].Pressure) > 0 && nodes[i].Trouble == nil {
+			pressed[nodes[i].Name] = &nodes[i]
+		}
+	}
+	if len(pressed) == 0 {
+		return nil
+	}
+	options := metav1.ListOptions{FieldSelector: unfinished}
+	if len(pressed) == 1 {
+		for name := range pressed {
+			options.FieldSelector += ",spec.nodeName=" + name
+		}
+	}
+	pods, err := f.client.CoreV1().Pods(corev1.NamespaceAll).List(ctx, options)
+	if err != nil {
+		return fmt.Errorf("counting the pods of nodes under pressure: %w", err)
+	}
+	count := map[string]int64{}
+	for i := range pods.Items {
+		count[pods.Items[i].Spec.NodeName]++
+	}
+	for name, node := range pressed {
+		node.full = count[name] >= node.maxPods
+	}
+	return nil
+}

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/streaming/pkg/httpstream"
+
+	"orlop.dev/orlop/internal/session"
+)
+
+// streams are the ends of a container's standard streams.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// attachFunc joins streams to a pod's container until one side ends.
+type attachFunc func(ctx context.Context, pod string, s streams) error
+
+func (f *Fleet) attachTo(ctx context.Context, pod string, s streams) error {
+	options := &corev1.PodAttachOptions{Container: containerName, Stdin: true, Stdout: true, Stderr: true}
+	where := f.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(f.cfg.Namespace).Name(pod).
+		SubResource("attach").VersionedParams(options, scheme.ParameterCodec).URL()
+	exec, err := f.executor(where)
+	if err != nil {
+		return err
+	}
+	return exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdin: s.in, Stdout: s.out, Stderr: s.err})
+}
+
+// maxMessage bounds one line from a node: 500 images with all their names are under 2 MB.
+const maxMessage = 32 << 20
+
+// talk is one session with a node that has been attached to.
+type talk struct {
+	in *io.PipeWriter
+	// outbox has what is still to be said, so that a connection that takes nothing holds up no one.
+	outbox chan []byte
+	// heard has what the node says, in order, and is closed at the end.
+	heard chan session.Message
+	// over is closed when both streams have ended; then broke says how: nil is an orderly end.
+	over   chan struct{}
+	broke  error
+	stderr *tail
+	cancel context.CancelFunc
+	hushed sync.Once
+	writer sync.WaitGroup
+}
+
+// maxUnsaid is how many lines may wait for a connection that takes nothing. They come every few seconds.
+const maxUnsaid = 16
+
+// errDeaf is a node that has taken nothing for so long that the outbox is full.
+var errDeaf = errors.New("the connection takes nothing any more")
+
+// newTalk attaches and begins to listen. It goes on when ctx is cancelled, since the node is then told to end and
+// has a last word: end, which must be called, ends it.
+func newTalk(ctx context.Context, attach attachFunc, pod string) *talk {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	inR, inW := io.Pipe()
+	outR, outW := io.Pipe()
+	t := &talk{in: inW, outbox: make(chan []byte, maxUnsaid), heard: make(chan session.Message), over: make(chan struct{}), stderr: &tail{}, cancel: cancel}
+	t.writer.Go(t.write)
+	var both sync.WaitGroup
+	var streamErr, readErr error
+	both.Go(func() {
+		streamErr = attach(ctx, pod, streams{in: inR, out: outW, err: t.stderr})
+		// Writers that are still about, here and in the attach, must not wait for a reader.
+		_ = inR.Close()
+		_ = outW.Close()
+	})
+	both.Go(func() {
+		defer close(t.heard)
+		readErr = t.listen(ctx, outR)
+		_ = outR.CloseWithError(io.ErrClosedPipe)
+	})
+	go func() { // It ends with those before, and end waits for it.
+		both.Wait()
+		if t.broke = streamErr; t.broke == nil {
+			t.broke = readErr
+		}
+		close(t.over)
+	}()
+	return t
+}
+
+// listen passes on what comes in, a JSON document each.
+func (t *talk) listen(ctx context.Context, from io.Reader) error {
+	limited := &io.LimitedReader{R: from}
+	decoder := json.NewDecoder(limited)
+	for {
+		limited.N = maxMessage
+		var m session.Message
+		err := decoder.Decode(&m)
+		switch {
+		case errors.Is(err, io.EOF) && limited.N <= 0:
+			return fmt.Errorf("the node's answer is larger than %d MB", maxMessage>>20)
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("reading the node's answer: %w", err)
+		}
+		select {
+		case t.heard <- m:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// say sends one line, some time soon.
+func (t *talk) say(line any) error {
+	text, err := json.Marshal(line)
+	if err != nil {
+		return err
+	}
+	select {
+	case t.outbox <- append(text, '\n'):
+		return nil
+	default:
+		return errDeaf
+	}
+}
+
+func (t *talk) write() {
+	defer t.in.Close()
+	for line := range t.outbox {
+		if _, err := t.in.Write(line); err != nil {
+			return
+		}
+	}
+}
+
+// hush closes our side, upon which the node ends. Nothing may be said after it.
+func (t *talk) hush() { t.hushed.Do(func() { close(t.outbox) }) }
+
+// end breaks off what has not ended, and waits for it.
+func (t *talk) end() {
+	t.hush()
+	t.cancel()
+	for range t.heard { // What nobody wants to hear any more.
+	}
+	<-t.over
+	t.writer.Wait()
+}
+
+// maxTail is how much of what a pod says on its standard error is kept: the last lines tell why it ended.
+const maxTail = 2 << 10
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	text []byte
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.text = append(t.text, p...)
+	t.text = t.text[max(0, len(t.text)-maxTail):]
+	return len(p), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(string(t.text))
+}
+
+// executor prefers WebSockets, and falls back to SPDY where a server or a proxy before it does not take them.
+func (f *Fleet) executor(url *url.URL) (remotecommand.Executor, error) {
+	spdy, err := remotecommand.NewSPDYExecutor(f.rest, "POST", url)
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection to the pod: %w", err)
+	}
+	socket, err := remotecommand.NewWebSocketExecutor(f.rest, "GET", url.String())
+	if err != nil {
+		return nil, fmt.Errorf("preparing the connection to the pod: %w", err)
+	}
+	return remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
+		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	})
+}

@@ -1,0 +1,183 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package fleet
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/internal/session"
+)
+
+// Bounds on what is waited for, beside the job's own time.
+const (
+	// createTimeout bounds one request that creates a pod.
+	createTimeout = 30 * time.Second
+	// unseenTimeout is how soon a kubelet that works has taken notice of a pod; it does within a second or two.
+	unseenTimeout = 15 * time.Second
+	// startedTimeout is how soon an attached node says that it has found its runtime.
+	startedTimeout = 20 * time.Second
+	// silenceTimeout is how long a node that gives signs of life may give none.
+	silenceTimeout = 4 * session.AliveEvery
+	// lastWordTimeout is how long a node that was told to end may take to say what it had done.
+	lastWordTimeout = 10 * time.Second
+	// exitTimeout is how long a pod may take to end after its answer.
+	exitTimeout = 2 * time.Second
+)
+
+// visit is the work with one node.
+type visit struct {
+	run *run
+	out *Outcome
+	// planned tells the run, once, that this node holds the question no longer up.
+	planned  func()
+	deadline *time.Timer
+	holding  bool // a slot
+}
+
+// do fills in the outcome.
+func (v *visit) do(ctx context.Context) {
+	node := v.out.Node
+	switch {
+	case node.Trouble != nil:
+		v.end(StateSkipped, node.Trouble)
+		return
+	case node.full:
+		v.end(StateSkipped, &Trouble{Reason: ReasonNoPodSlot, Message: fmt.Sprintf("%s, and all of its %d pods are taken: ours would push out another",
+			strings.Join(node.Pressure, ", "), node.maxPods)})
+		return
+	}
+	select {
+	case v.run.slots <- struct{}{}:
+		v.holding = true
+	case <-ctx.Done():
+		v.end(StateInterrupted, &Trouble{Reason: ReasonInterrupted, Message: "not begun"})
+		return
+	}
+	defer v.release()
+	v.deadline = time.NewTimer(v.run.job.Timeout)
+	defer v.deadline.Stop()
+	for i, socket := range node.sockets {
+		if next := v.try(ctx, i, socket); !next {
+			return
+		}
+	}
+	v.end(StateFailed, &Trouble{Reason: ReasonNoSocket, Message: fmt.Sprintf("no %s at any of %s", strings.TrimSpace(node.Runtime+" "+node.RuntimeVersion), strings.Join(node.sockets, ", ")),
+		Advice: "name the runtime's socket with --runtime-socket"})
+}
+
+func (v *visit) release() {
+	if v.holding {
+		<-v.run.slots
+		v.holding = false
+	}
+}
+
+func (v *visit) end(state State, trouble *Trouble) {
+	v.run.mu.Lock()
+	defer v.run.mu.Unlock()
+	v.out.State, v.out.Trouble = state, trouble
+}
+
+// try makes a pod with the socket at one place. next: it is not there, and another place should be tried.
+func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool) {
+	f := v.run.fleet
+	pod := f.pod(order{
+		node: v.out.Node, socket: socket, attempt: attempt, verb: v.run.job.Verb, image: f.cfg.Image, life: v.run.job.life(),
+		args: []string{"session", "--runtime-endpoint=" + socketURL(socketInPod)},
+	})
+	if v.run.needs != nil {
+		v.run.needs.creating(pod.Name)
+	}
+	if trouble := f.create(ctx, pod); trouble != nil {
+		v.end(StateFailed, trouble)
+		return false
+	}
+	ended := false
+	defer func() { v.run.clean.remove(ctx, pod.Name, ended) }()
+	for attached := 0; attached < maxAttaches; attached++ {
+		if state, trouble := v.awaitRunning(ctx, pod.Name, attached > 0); trouble != nil {
+			if trouble.Reason == reasonElsewhere {
+				return true
+			}
+			v.end(state, trouble)
+			return false
+		}
+		t := newTalk(ctx, f.attach, pod.Name)
+		c := &conversation{visit: v, talk: t, pod: pod.Name, socket: socket}
+		verdict := c.hold(ctx)
+		ended = verdict.exited
+		t.end()
+		switch {
+		case verdict.elsewhere && attempt < len(v.out.Node.sockets)-1:
+			return true
+		case verdict.unheard && attached < maxAttaches-1:
+			continue
+		}
+		v.end(verdict.state, verdict.trouble)
+		return false
+	}
+	return false
+}
+
+// maxAttaches: once when the event tells that the container runs, and once more when its status does.
+const maxAttaches = 2
+
+// reasonElsewhere is a trouble within this package: the socket is not at this place.
+const reasonElsewhere = "elsewhere"
+
+func (f *Fleet) create(ctx context.Context, pod *corev1.Pod) *Trouble {
+	// Not broken off by Ctrl-C: a request that was sent may be carried out, and its pod must be known to be removed.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
+	defer cancel()
+	if _, err := f.client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
+		return judgeCreate(err, pod.Namespace)
+	}
+	return nil
+}
+
+// awaitRunning waits until the pod can be attached to. byStatus: its status must say so, an event is not enough.
+func (v *visit) awaitRunning(ctx context.Context, pod string, byStatus bool) (State, *Trouble) {
+	unseen := time.NewTimer(unseenTimeout)
+	defer unseen.Stop()
+	for {
+		s, changed := v.run.lookout.look(pod)
+		if byStatus {
+			s.started = false
+		}
+		at, trouble := judge(s.pod, s)
+		switch {
+		case v.run.lookout.denied() != nil:
+			return StateFailed, &Trouble{Reason: ReasonForbidden, Message: v.run.lookout.denied().Error(), Advice: "kubectl auth can-i watch pods -n " + v.run.fleet.cfg.Namespace}
+		case s.gone:
+			return StateFailed, &Trouble{Reason: ReasonCrashed, Message: "our pod was deleted by someone else"}
+		case at == stageRunning:
+			return "", nil
+		case at == stageOver:
+			return StateFailed, trouble
+		case at == stageNoMount:
+			return StateFailed, &Trouble{Reason: reasonElsewhere}
+		}
+		select {
+		case <-changed:
+		case <-unseen.C:
+			if at == stageUnseen {
+				return StateFailed, &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("its kubelet has taken no notice of our pod for %s", unseenTimeout)}
+			}
+		case <-v.deadline.C:
+			message := fmt.Sprintf("our pod did not run within %s", v.run.job.Timeout)
+			if s.warning != "" {
+				message += "; the last warning about it: " + s.warning
+			}
+			return StateTimedOut, &Trouble{Reason: ReasonTimeout, Message: message, Advice: "allow more with --timeout"}
+		case <-ctx.Done():
+			return StateInterrupted, &Trouble{Reason: ReasonInterrupted, Message: "interrupted before it began"}
+		}
+	}
+}

@@ -1,0 +1,360 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package node
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/engine/enginetest"
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
+)
+
+const (
+	web   = "ghcr.io/acme/web:1"
+	other = "ghcr.io/acme/other:1"
+	third = "docker.io/minchou/third:1"
+)
+
+func content(seed string) enginetest.Content {
+	return enginetest.Content{Layers: []enginetest.Blob{{Seed: seed, Size: 1000}}}
+}
+
+func ref(t *testing.T, s string) oci.Ref {
+	t.Helper()
+	r, err := oci.Parse(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func targets(t *testing.T, texts ...string) []oci.Target {
+	t.Helper()
+	var all []oci.Target
+	for _, text := range texts {
+		target, err := oci.ParseTarget(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, target)
+	}
+	return all
+}
+
+// later lets the machine's clock be past the time for which what came is left alone.
+func later() time.Time { return time.Now().Add(time.Hour) }
+
+// states gives what became of each image, by its name.
+func states(steps []session.Step) map[string]session.State {
+	all := map[string]session.State{}
+	for _, step := range steps {
+		all[step.Asked] = step.State
+	}
+	return all
+}
+
+func names(t *testing.T, rt engine.Interface) []string {
+	t.Helper()
+	images, err := rt.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for _, img := range images {
+		all = append(all, plan.Title(img))
+	}
+	slices.Sort(all)
+	return all
+}
+
+// everyRuntime runs a test on an in-memory runtime of each kind which holds web, other and third.
+func everyRuntime(t *testing.T, test func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime)) {
+	t.Run("containerd", func(t *testing.T) {
+		rt := enginetest.NewContainerd(enginetest.NewRegistry())
+		load(rt.Runtime)
+		test(t, engine.Verify(rt), rt.Runtime)
+	})
+	for name, create := range map[string]func(*enginetest.Registry) *enginetest.Runtime{"cri-o": enginetest.NewCRIO, "docker": enginetest.NewDocker} {
+		t.Run(name, func(t *testing.T) {
+			fake := create(enginetest.NewRegistry())
+			load(fake)
+			test(t, engine.Verify(fake), fake)
+		})
+	}
+}
+
+func load(fake *enginetest.Runtime) {
+	for _, name := range []string{web, other, third} {
+		fake.Load(content(name), name)
+	}
+}
+
+func TestTheActDoesWhatThePlanSays(t *testing.T) {
+	everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
+		fake.Start(other, enginetest.Container{Name: "app", Pod: "shop/app"})
+		n := &Node{Runtime: rt, Now: later}
+		planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := n.Act(t.Context(), planned, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var want []string
+		for _, r := range planned.Remove {
+			want = append(want, plan.Title(r.Image))
+		}
+		var removed []string
+		for _, step := range result.Steps {
+			if step.State == session.StateRemoved {
+				removed = append(removed, step.Asked)
+			}
+		}
+		if diff := cmp.Diff(want, removed); diff != "" || len(removed) != 2 {
+			t.Errorf("planned and removed differ: %s", diff)
+		}
+		if diff := cmp.Diff([]string{other}, names(t, rt)); diff != "" {
+			t.Errorf("what stays: %s", diff)
+		}
+	})
+}
+
+func TestWhatIsUsedAfterThePlanStays(t *testing.T) {
+	everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
+		n := &Node{Runtime: rt, Now: later}
+		planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		fake.Start(web, enginetest.Container{Name: "late", Pod: "shop/late"})
+		result, err := n.Act(t.Context(), planned, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := states(result.Steps)[web]; got != session.StateKept {
+			t.Errorf("%s is %s", web, got)
+		}
+		if diff := cmp.Diff([]string{web}, names(t, rt)); diff != "" {
+			t.Errorf("what stays: %s", diff)
+		}
+	})
+}
+
+// The kubelet may start a container between our last look and the removal. containerd has a way back.
+func TestWhatIsUsedDuringTheRemovalComesBack(t *testing.T) {
+	fake := enginetest.NewContainerd(enginetest.NewRegistry())
+	load(fake.Runtime)
+	images, err := fake.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	idOf := map[string]string{}
+	for _, img := range images {
+		idOf[plan.Title(img)] = img.ID
+	}
+	fake.Before = func(call enginetest.Call) {
+		if call.Op == enginetest.OpRemove && call.ImageID == idOf[web] {
+			fake.Start(web, enginetest.Container{Name: "racer", Pod: "shop/racer"})
+		}
+	}
+	n := &Node{Runtime: engine.Verify(fake), Now: later}
+	planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.Act(t.Context(), planned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]session.State{web: session.StateKept, other: session.StateRemoved, third: session.StateRemoved}
+	if diff := cmp.Diff(want, states(result.Steps)); diff != "" {
+		t.Error(diff)
+	}
+	if diff := cmp.Diff([]string{web}, names(t, fake)); diff != "" {
+		t.Errorf("what stays: %s", diff)
+	}
+	if !fake.HasContent(content(web).Layers[0].ID()) || fake.HasContent(content(other).Layers[0].ID()) {
+		t.Error("the content on disk is not that of what stays")
+	}
+}
+
+func TestAFailedLookRemovesNothing(t *testing.T) {
+	failed := errors.New("the runtime is ill")
+	for name, sicken := range map[string]func(*enginetest.Runtime){
+		"the list":               func(f *enginetest.Runtime) { f.FailNext(enginetest.OpList, failed) },
+		"the uses":               func(f *enginetest.Runtime) { f.FailNext(enginetest.OpUses, failed) },
+		"the list, after a plan": func(f *enginetest.Runtime) { f.FailNext(enginetest.OpList, nil, failed) },
+		"the uses, after a plan": func(f *enginetest.Runtime) { f.FailNext(enginetest.OpUses, nil, failed) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
+				sicken(fake)
+				n := &Node{Runtime: rt, Now: later}
+				planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+				if err == nil {
+					_, err = n.Act(t.Context(), planned, nil)
+				}
+				if !errors.Is(err, failed) {
+					t.Errorf("error is %v", err)
+				}
+				if got := names(t, rt); len(got) != 3 {
+					t.Errorf("what stays: %v", got)
+				}
+			})
+		})
+	}
+}
+
+func TestOneBadImageHoldsUpNoOther(t *testing.T) {
+	everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
+		fake.FailNext(enginetest.OpRemove, errors.New("this one will not go"))
+		n := &Node{Runtime: rt, Now: later}
+		planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := n.Act(t.Context(), planned, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		count := map[session.State]int{}
+		for _, step := range result.Steps {
+			count[step.State]++
+		}
+		if diff := cmp.Diff(map[session.State]int{session.StateFailed: 1, session.StateRemoved: 2}, count); diff != "" {
+			t.Error(diff)
+		}
+	})
+}
+
+func TestAnOKWithoutEffectIsAFailure(t *testing.T) {
+	fake := enginetest.NewCRIO(enginetest.NewRegistry())
+	load(fake)
+	fake.Traps.RemoveNoEffect = true
+	n := &Node{Runtime: engine.Verify(fake), Now: later}
+	planned, err := n.PlanRemove(t.Context(), plan.RemoveRequest{Targets: targets(t, web)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.Act(t.Context(), planned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Steps) != 1 || result.Steps[0].State != session.StateFailed || result.Steps[0].Reason != string(engine.NoEffect) {
+		t.Errorf("steps: %+v", result.Steps)
+	}
+}
+
+func TestACancelledActStopsAndStillCollects(t *testing.T) {
+	fake := enginetest.NewContainerd(enginetest.NewRegistry())
+	load(fake.Runtime)
+	ctx, cancel := context.WithCancel(t.Context())
+	removals := 0
+	fake.Before = func(call enginetest.Call) {
+		if call.Op == enginetest.OpRemove {
+			if removals++; removals == 2 {
+				cancel()
+			}
+		}
+	}
+	n := &Node{Runtime: engine.Verify(fake), Now: later}
+	planned, err := n.PlanPrune(ctx, plan.PruneRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.Act(ctx, planned, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("error is %v", err)
+	}
+	left := names(t, fake)
+	for name, state := range states(result.Steps) {
+		if (state == session.StateRemoved) == slices.Contains(left, name) {
+			t.Errorf("%s is said to be %s, and these are left: %v", name, state, left)
+		}
+	}
+	for _, name := range []string{web, other, third} {
+		if on := fake.HasContent(content(name).Layers[0].ID()); on != slices.Contains(left, name) {
+			t.Errorf("content of %s on disk: %v; images left: %v", name, on, left)
+		}
+	}
+	if fake.Calls(enginetest.OpClose) != 1 {
+		t.Error("the batch was left open")
+	}
+}
+
+func TestPull(t *testing.T) {
+	registry := enginetest.NewRegistry()
+	digest := registry.Push(ref(t, web), content("web"))
+	registry.Push(ref(t, other), content("other"))
+	registry.Protect("private.example", engine.Credentials{Username: "u", Password: "p"})
+	registry.Push(ref(t, "private.example/a:1"), content("private"))
+	fake := enginetest.NewContainerd(registry)
+	fake.Load(content("other"), other)
+	n := &Node{Runtime: engine.Verify(fake)}
+	var last session.Progress
+	steps, err := n.Pull(t.Context(), session.PullRequest{
+		Images:      []oci.Ref{ref(t, web), ref(t, other), ref(t, "nowhere:1"), ref(t, "private.example/a:1")},
+		Credentials: map[string]engine.Credentials{"private.example": {Username: "u", Password: "p"}, "private.example/b": {Username: "wrong"}},
+	}, func(m session.Message) {
+		if m.Progress != nil {
+			last = *m.Progress
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]session.State{web: session.StatePulled, other: session.StatePresent,
+		"docker.io/library/nowhere:1": session.StateFailed, "private.example/a:1": session.StatePulled}
+	if diff := cmp.Diff(want, states(steps)); diff != "" {
+		t.Error(diff)
+	}
+	if steps[0].Digest != digest.String() {
+		t.Errorf("digest is %q, want %q", steps[0].Digest, digest)
+	}
+	if steps[2].Reason != string(engine.NotFound) || !strings.Contains(steps[2].Message, "not found") {
+		t.Errorf("the missing image: %s %q", steps[2].Reason, steps[2].Message)
+	}
+	if last.Finished != 4 || last.Images != 4 {
+		t.Errorf("the last word of progress: %+v", last)
+	}
+	if got := registry.Requests("ghcr.io/acme/other"); got != 0 {
+		t.Errorf("the registry was asked %d times for what is here", got)
+	}
+}
+
+func TestPullPolicies(t *testing.T) {
+	for name, tt := range map[string]struct {
+		policy session.PullPolicy
+		image  string
+		want   session.State
+	}{
+		"latest is asked for again":    {"", "ghcr.io/acme/web:latest", session.StatePulled},
+		"another tag is not":           {"", web, session.StatePresent},
+		"unless it is said":            {session.PullAlways, web, session.StatePulled},
+		"latest is not, if it is said": {session.PullIfNotPresent, "ghcr.io/acme/web:latest", session.StatePresent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			registry := enginetest.NewRegistry()
+			registry.Push(ref(t, tt.image), content("new"))
+			fake := enginetest.NewContainerd(registry)
+			fake.Load(content("old"), tt.image)
+			n := &Node{Runtime: engine.Verify(fake)}
+			steps, err := n.Pull(t.Context(), session.PullRequest{Images: []oci.Ref{ref(t, tt.image)}, Policy: tt.policy}, nil)
+			if err != nil || len(steps) != 1 || steps[0].State != tt.want {
+				t.Errorf("steps %+v, error %v; want %s", steps, err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,196 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Command demo starts a real cluster on this machine, gives it images under names as people have them, shows on it
+// what Orlop does, and leaves the cluster up. It runs what was built into bin.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"orlop.dev/orlop/test/lab"
+)
+
+func main() {
+	name := flag.String("name", lab.DefaultName, "the lab's name")
+	nodes := flag.Int("nodes", 3, "how many nodes")
+	version := flag.String("version", "dev", "the version that was built, which names the images")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, *name, *nodes, *version); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, name string, nodes int, version string) error {
+	bin, err := filepath.Abs("../../bin")
+	if err != nil {
+		return err
+	}
+	cluster, err := start(ctx, name, nodes)
+	if err != nil {
+		return err
+	}
+	s := &show{cluster: cluster, bin: bin, version: version}
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	if err := s.play(ctx); err != nil {
+		return err
+	}
+	kubeconfig := cluster.Kubeconfig()
+	fmt.Printf(`
+The cluster stays up. Go on with
+
+  export KUBECONFIG=%s PATH=%s:$PATH
+  kubectl orlop list            (or bin/kubectl-orlop list, where there is no kubectl)
+
+and take it down with: make cluster-down
+`, kubeconfig, bin)
+	return nil
+}
+
+// start makes a cluster, or finds the one of that name that is up.
+func start(ctx context.Context, name string, nodes int) (*lab.Cluster, error) {
+	begun := time.Now()
+	cluster, err := lab.Start(ctx, lab.Options{Name: name, Nodes: nodes, Detached: true, Progress: func(e lab.Event) {
+		if e.Done {
+			fmt.Fprintf(os.Stderr, "✓ %s (%.1fs)\n", e.Text, time.Since(begun).Seconds())
+		} else {
+			fmt.Fprintf(os.Stderr, "► %s\n", e.Text)
+		}
+	}})
+	if errors.Is(err, lab.ErrUp) {
+		fmt.Fprintf(os.Stderr, "✓ the cluster %s is up already\n", name)
+		return lab.Attach(ctx, name)
+	}
+	return cluster, err
+}
+
+// show plays commands on a cluster.
+type show struct {
+	cluster *lab.Cluster
+	bin     string
+	version string
+}
+
+// prepare pushes Orlop's own two images, and images to show it with. There is no Internet in a lab: behind each name
+// is a program that waits, and layers of random bytes.
+func (s *show) prepare(ctx context.Context) error {
+	for image, binaries := range map[string][]string{
+		"ghcr.io/orlop-dev/orlop-node:" + s.version:  {filepath.Join(s.bin, "orlop-node")},
+		"ghcr.io/orlop-dev/orlop-tools:" + s.version: {filepath.Join(s.bin, "orlop-node"), s.cluster.Program("crictl")},
+	} {
+		args := append([]string{"run", "./hack/image", "--insecure", "--push", s.cluster.Registry() + "/" + image}, binaries...)
+		cmd := exec.CommandContext(ctx, "go", args...)
+		cmd.Dir, cmd.Stderr = "../..", os.Stderr
+		out, err := cmd.Output()
+		if err != nil {
+			return fmt.Errorf("pushing %s: %w", image, err)
+		}
+		fmt.Fprint(os.Stderr, "✓ pushed ", string(out))
+	}
+	base := lab.Layer{Size: 4 << 20, Shared: "debian"}
+	for image, mebibytes := range map[string]int64{
+		"docker.io/library/nginx:1.29": 12, "docker.io/library/redis:8": 9, "docker.io/library/postgres:18.1": 30,
+		"ghcr.io/acme/web:2026.10.9": 16, "ghcr.io/acme/web:latest": 16, "docker.io/minchou/cleaner:1": 3, "docker.io/minchou/report:7": 5,
+	} {
+		spec := lab.ImageSpec{Layers: []lab.Layer{base, {Size: mebibytes << 20}}}
+		if _, err := s.cluster.PushImage(ctx, image, spec); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintln(os.Stderr, "✓ pushed seven images to show it with")
+	return nil
+}
+
+// moved is ghcr.io/acme/web:latest after its tag has moved.
+func (s *show) moved(ctx context.Context) error {
+	_, err := s.cluster.PushImage(ctx, "ghcr.io/acme/web:latest", lab.ImageSpec{Layers: []lab.Layer{{Size: 17 << 20}}, Seed: "a newer one"})
+	return err
+}
+
+const nginxPod = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop", "namespace": "default"},
+  "spec": {"nodeName": "node1", "terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "nginx:1.29"}]}}`
+
+func (s *show) play(ctx context.Context) error {
+	orlop := func(args ...string) step {
+		return step{program: filepath.Join(s.bin, "kubectl-orlop"), args: args, shown: "kubectl orlop"}
+	}
+	kubectl := func(args ...string) step {
+		return step{program: s.cluster.Program("kubectl"), args: args, shown: "kubectl"}
+	}
+	for _, st := range []step{
+		kubectl("get", "nodes"),
+		orlop("list").because("What is on which node? Nothing is installed in this cluster: a pod per node answers, and is gone."),
+		orlop("pull", "nginx:1.29", "redis:8", "ghcr.io/acme/web:latest", "ghcr.io/acme/web:2026.10.9", "minchou/cleaner:1", "minchou/report:7").because("Fetch images on every node in advance."),
+		orlop("pull", "postgres:18.1", "no-such-image:1", "--node", "node2").fails(3).because("One image does not exist. That holds up nothing else, and the exit code is 3."),
+		kubectl("apply", "-f", "-").reads(nginxPod).because("A pod on node1 uses nginx."),
+		kubectl("wait", "pod/shop", "--for=condition=Ready", "--timeout=60s"),
+		orlop("list").because("Every image, once, with the nodes that have it."),
+		orlop("df"),
+		{before: s.moved, program: filepath.Join(s.bin, "kubectl-orlop"), args: []string{"pull", "ghcr.io/acme/web:latest", "--node", "node3"}, shown: "kubectl orlop",
+			why: "Somebody pushes a new ghcr.io/acme/web:latest, and node3 gets it …"},
+		orlop("drift", "--offline").because("… so that one tag is two images now."),
+		orlop("rm", "nginx:1.29", "ghcr.io/acme/web:2026.10.9", "--yes").because("Take images away everywhere. The one in use on node1 stays."),
+		orlop("prune", "--match", "docker.io/minchou/*", "--force", "--dry-run").because("Clean up: first the plan …"),
+		orlop("prune", "--match", "docker.io/minchou/*", "--force", "--yes").because("… then the act."),
+		orlop("shell", "node1", "--", "images").because("And crictl on a node, without a way in."),
+	} {
+		if err := s.perform(ctx, st); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step is one command of the show.
+type step struct {
+	why     string
+	before  func(context.Context) error
+	program string
+	shown   string
+	args    []string
+	stdin   string
+	code    int
+}
+
+func (st step) because(why string) step { st.why = why; return st }
+func (st step) reads(text string) step  { st.stdin = text; return st }
+func (st step) fails(code int) step     { st.code = code; return st }
+
+func (s *show) perform(ctx context.Context, st step) error {
+	if st.why != "" {
+		fmt.Printf("\n# %s\n", st.why)
+	} else {
+		fmt.Println()
+	}
+	if st.before != nil {
+		if err := st.before(ctx); err != nil {
+			return err
+		}
+	}
+	fmt.Printf("$ %s %s\n", st.shown, strings.Join(st.args, " "))
+	cmd := exec.CommandContext(ctx, st.program, st.args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(st.stdin), os.Stdout, os.Stdout
+	begun := time.Now()
+	err := cmd.Run()
+	if code := cmd.ProcessState.ExitCode(); code != st.code {
+		return fmt.Errorf("%s %s: exit code %d, want %d: %w", st.shown, st.args[0], code, st.code, err)
+	}
+	fmt.Printf("(%.1fs)\n", time.Since(begun).Seconds())
+	return nil
+}
