@@ -99,7 +99,7 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never; auto obeys NO_COLOR")
 	verbosity := root.PersistentFlags().Int("v", 0, "log requests to the API server: 6 names them, 8 shows them")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare(*verbosity) }
-	root.AddCommand(a.listCommand(), a.optionsCommand())
+	root.AddCommand(a.listCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(), a.optionsCommand())
 	return root
 }
 
@@ -109,8 +109,6 @@ func (a *app) prepare(verbosity int) error {
 	if a.paint, err = newPaint(a.color, a.Streams); err != nil {
 		return err
 	}
-	logging := &pflag.FlagSet{}
-	_ = logging
 	setVerbosity(verbosity, a.Err)
 	return nil
 }

@@ -119,7 +119,9 @@ func (n *Node) PlanRemove(ctx context.Context, req plan.RemoveRequest) (plan.Pla
 	if err != nil {
 		return plan.Plan{}, err
 	}
-	return plan.Remove(state, req), nil
+	planned := plan.Remove(state, req)
+	planned.Disk = n.disk(ctx)
+	return planned, nil
 }
 
 // PlanPrune plans the removal of what nothing needs.
@@ -129,5 +131,7 @@ func (n *Node) PlanPrune(ctx context.Context, req plan.PruneRequest) (plan.Plan,
 		return plan.Plan{}, err
 	}
 	state.Disk = n.disk(ctx)
-	return plan.Prune(state, req), nil
+	planned := plan.Prune(state, req)
+	planned.Disk = state.Disk
+	return planned, nil
 }

@@ -75,6 +75,8 @@ type Plan struct {
 	Shared     bool  `json:"sharedLayersCounted"`
 	// NeedsKnown: pods bound to this node were looked at.
 	NeedsKnown bool `json:"needsKnown"`
+	// Disk is how full the images' file system was.
+	Disk Disk `json:"disk,omitzero"`
 	// Options are what the plan was made with; each removal is looked at again with them.
 	Options Options `json:"options,omitzero"`
 }

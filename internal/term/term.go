@@ -40,12 +40,18 @@ func IsTerminal(stream any) bool {
 
 // Width is how many columns the terminal behind a stream has, or fallback.
 func Width(stream any, fallback int) int {
+	width, _ := Size(stream, fallback, 0)
+	return width
+}
+
+// Size is how many columns and lines the terminal behind a stream has, or the fallbacks.
+func Size(stream any, columns, lines int) (width, height int) {
 	if file, ok := stream.(*os.File); ok {
-		if width, _, err := term.GetSize(int(file.Fd())); err == nil && width > 0 {
-			return width
+		if w, h, err := term.GetSize(int(file.Fd())); err == nil && w > 0 && h > 0 {
+			return w, h
 		}
 	}
-	return fallback
+	return columns, lines
 }
 
 // ErrDeclined is the answer no.

@@ -95,7 +95,7 @@ func (c *Cluster) exec(spec []byte, files []*os.File) error {
 	}
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), supervisor.RoleVariable+"="+supervisor.Role)
+	cmd.Env = append(os.Environ(), "PATH="+systemPath, supervisor.RoleVariable+"="+supervisor.Role)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles, cmd.Dir = bytes.NewReader(spec), log, log, files, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,

@@ -1,0 +1,334 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/suggest"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+// progressModes are how a command under way shows itself.
+var progressModes = []string{"auto", "tty", "plain", "json", "none"}
+
+func checkProgress(mode string) error {
+	if slices.Contains(progressModes, mode) {
+		return nil
+	}
+	return fmt.Errorf("--progress is one of %s, not %q%s", strings.Join(progressModes, ", "), mode, suggest.DidYouMean(mode, progressModes))
+}
+
+// board shows on standard error how far each node is: a line for each that is drawn over on a terminal, else a line for
+// each thing that has happened.
+type board struct {
+	to    io.Writer
+	mode  string
+	paint paint
+	start time.Time
+
+	mu     sync.Mutex
+	nodes  []string
+	lines  map[string]*boardLine
+	drawn  int // lines on the screen
+	paused bool
+
+	stop chan struct{}
+	done sync.WaitGroup
+}
+
+// boardLine is one node.
+type boardLine struct {
+	state    string
+	note     string
+	progress session.Progress
+	samples  []sample
+	over     bool
+}
+
+// sample is what was done at a moment, for the rate.
+type sample struct {
+	at   time.Time
+	done int64
+}
+
+const (
+	// redrawEvery is how often a terminal is drawn: the eye sees no more, and 100 nodes say more.
+	redrawEvery = 150 * time.Millisecond
+	// rateOver is the time over which a rate is taken.
+	rateOver = 5 * time.Second
+	barWidth = 20
+)
+
+func (a *app) newBoard(mode string, nodes []fleet.Node) *board {
+	if mode == "auto" {
+		mode = "plain"
+		if term.IsTerminal(a.Err) {
+			mode = "tty"
+		}
+	}
+	b := &board{to: a.Err, mode: mode, paint: a.paint, start: time.Now(), lines: map[string]*boardLine{}, stop: make(chan struct{})}
+	for _, node := range nodes {
+		b.nodes = append(b.nodes, node.Name)
+		b.lines[node.Name] = &boardLine{state: "waiting"}
+	}
+	if mode == "tty" {
+		b.done.Go(b.redraw)
+	}
+	return b
+}
+
+func (b *board) redraw() {
+	tick := time.NewTicker(redrawEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.mu.Lock()
+			b.draw()
+			b.mu.Unlock()
+		case <-b.stop:
+			return
+		}
+	}
+}
+
+// close leaves the last picture standing.
+func (b *board) close() {
+	close(b.stop)
+	b.done.Wait()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mode == "tty" {
+		b.draw()
+	}
+}
+
+// pause takes the picture away, to make room for a question, until resume.
+func (b *board) pause() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.erase()
+	b.paused = true
+}
+
+func (b *board) resume() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.paused = false
+}
+
+func (b *board) heard(node fleet.Node, m session.Message) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mode == "json" {
+		b.event(map[string]any{"node": node.Name, "message": m})
+		return
+	}
+	line := b.lines[node.Name]
+	before := line.state
+	switch {
+	case m.Started != nil:
+		line.state = "started"
+	case m.Plan != nil:
+		line.state = "planned"
+	case m.Progress != nil:
+		line.take(*m.Progress, time.Now())
+	case m.Step != nil:
+		b.say(node.Name, stepLine(*m.Step))
+		return
+	}
+	if line.state != before && line.state != "started" && line.state != "planned" {
+		text := line.state
+		if line.progress.Total > 0 {
+			text += " " + amount(line.progress)
+		}
+		b.say(node.Name, text)
+	}
+}
+
+// ended notes how it ended with a node.
+func (b *board) ended(o fleet.Outcome) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.mode == "json" {
+		b.event(map[string]any{"node": o.Node.Name, "state": o.State, "trouble": o.Trouble})
+		return
+	}
+	line := b.lines[o.Node.Name]
+	line.over, line.state = true, nodeWord(o)
+	if o.Trouble != nil {
+		line.note = o.Trouble.Message
+		b.say(o.Node.Name, line.state+": "+o.Trouble.Message)
+	}
+}
+
+func (b *board) event(fields map[string]any) {
+	if text, err := json.Marshal(fields); err == nil {
+		fmt.Fprintf(b.to, "%s\n", text)
+	}
+}
+
+// say writes one line that stays, where nothing is drawn over.
+func (b *board) say(node, text string) {
+	if b.mode == "plain" {
+		fmt.Fprintf(b.to, "%s │ %s\n", node, text)
+	}
+}
+
+func (l *boardLine) take(p session.Progress, now time.Time) {
+	l.state, l.progress = string(p.Phase), p
+	l.samples = append(l.samples, sample{now, p.Done})
+	for len(l.samples) > 2 && now.Sub(l.samples[0].at) > rateOver {
+		l.samples = l.samples[1:]
+	}
+}
+
+// rate is in bytes a second; 0 is unknown.
+func (l *boardLine) rate() float64 {
+	if len(l.samples) < 2 || l.over {
+		return 0
+	}
+	first, last := l.samples[0], l.samples[len(l.samples)-1]
+	if took := last.at.Sub(first.at).Seconds(); took > 0 {
+		return max(0, float64(last.done-first.done)/took)
+	}
+	return 0
+}
+
+func amount(p session.Progress) string { return table.Size(p.Done) + " of " + table.Size(p.Total) }
+
+// erase goes back to the first line of the picture and clears from there, in ECMA-48.
+func (b *board) erase() {
+	if b.drawn > 0 {
+		fmt.Fprintf(b.to, "\x1b[%dA\r\x1b[J", b.drawn)
+		b.drawn = 0
+	}
+}
+
+// draw writes the picture over the one before. The lock is held.
+func (b *board) draw() {
+	if b.paused {
+		return
+	}
+	width, height := term.Size(b.to, 80, 24)
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "IMAGES", Right: true}, {Name: "PROGRESS"}, {Name: "PULLED", Right: true},
+		{Name: "RATE", Right: true}, {Name: "LEFT", Right: true}, {Name: "NOTE"}}}
+	shown, hidden := b.choose(max(1, height-3))
+	for _, name := range shown {
+		t.Rows = append(t.Rows, b.row(name))
+	}
+	var picture bytes.Buffer
+	if err := t.Write(&picture, table.Options{}); err != nil {
+		return
+	}
+	if hidden > 0 {
+		fmt.Fprintf(&picture, "… and %s more\n", count(hidden, "node"))
+	}
+	b.erase()
+	for line := range strings.Lines(picture.String()) {
+		text := []rune(strings.TrimRight(line, "\n"))
+		fmt.Fprintln(b.to, string(text[:min(len(text), width-1)]))
+		b.drawn++
+	}
+}
+
+// choose takes the nodes that fit on the screen: those at work before those that wait, and these before those done.
+func (b *board) choose(room int) (shown []string, hidden int) {
+	rank := func(name string) int {
+		switch line := b.lines[name]; {
+		case line.over && line.note == "":
+			return 3
+		case line.state == "waiting":
+			return 2
+		case line.over:
+			return 1
+		}
+		return 0
+	}
+	if len(b.nodes) <= room {
+		return b.nodes, 0
+	}
+	shown = slices.Clone(b.nodes)
+	slices.SortStableFunc(shown, func(x, y string) int { return cmp.Compare(rank(x), rank(y)) })
+	return shown[:room], len(shown) - room
+}
+
+func (b *board) row(name string) []string {
+	line := b.lines[name]
+	row := []string{name, line.state, "", "", "", "", "", line.note}
+	p := line.progress
+	if p.Images > 0 {
+		row[2] = fmt.Sprintf("%d/%d", p.Finished, p.Images)
+	}
+	if p.Total > 0 {
+		row[3], row[4] = bar(p.Done, p.Total), amount(p)
+	}
+	if rate := line.rate(); rate > 0 {
+		row[5] = table.Size(int64(rate)) + "/s"
+		if p.Phase == engine.PhaseDownloading && p.Total > p.Done {
+			row[6] = (time.Duration(float64(p.Total-p.Done)/rate) * time.Second).String()
+		}
+	}
+	return row
+}
+
+func bar(done, total int64) string {
+	full := int(min(done, total) * barWidth / total)
+	return strings.Repeat("━", full) + strings.Repeat("·", barWidth-full) + fmt.Sprintf(" %3d %%", min(done, total)*100/total)
+}
+
+// stepLine is one image's end in words, with ✔, - or ✗ in front.
+func stepLine(step session.Step) string {
+	switch step.State {
+	case session.StatePulled:
+		return fmt.Sprintf("✔ %s pulled %s in %s %s", step.Asked, table.Size(step.Bytes), step.Took.Round(100*time.Millisecond), table.ID(step.Digest))
+	case session.StatePresent:
+		return fmt.Sprintf("✔ %s present %s", step.Asked, table.ID(step.Digest))
+	case session.StateRemoved:
+		return fmt.Sprintf("✔ %s removed %s", strings.Join(step.Names, ", "), table.Size(step.Bytes))
+	case session.StateFailed:
+		return fmt.Sprintf("✗ %s %s: %s", step.Asked, step.Reason, step.Message)
+	case session.StateAbsent:
+		return fmt.Sprintf("- %s absent", step.Asked)
+	default:
+		return fmt.Sprintf("- %s kept: %s", step.Asked, step.Message)
+	}
+}
+
+// nodeWord is how it ended with a node, in a word.
+func nodeWord(o fleet.Outcome) string {
+	switch o.State {
+	case fleet.StateDone:
+		for _, step := range stepsOf(o) {
+			if step.State == session.StateFailed {
+				return "failed"
+			}
+		}
+		return "done"
+	case fleet.StateTimedOut:
+		return "timed out"
+	}
+	return strings.ToLower(string(o.State))
+}
+
+// stepsOf are a node's steps: those of its result, which has them all, else those that were heard.
+func stepsOf(o fleet.Outcome) []session.Step {
+	if o.Result != nil && len(o.Result.Steps) >= len(o.Steps) {
+		return o.Result.Steps
+	}
+	return o.Steps
+}

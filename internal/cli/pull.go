@@ -1,0 +1,258 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/suggest"
+	"orlop.dev/orlop/internal/table"
+)
+
+// pullTimeout is for one node: large images over slow lines take long, and are seen to move.
+const pullTimeout = 30 * time.Minute
+
+type pullOptions struct {
+	*app
+	nodes    nodeFlags
+	output   output
+	progress string
+	policy   string
+	secrets  []string
+	dryRun   bool
+	refs     []oci.Ref
+	from     []secretName
+}
+
+func (a *app) pullCommand() *cobra.Command {
+	o := &pullOptions{app: a}
+	cmd := &cobra.Command{
+		Use: "pull IMAGE…", GroupID: groupAct, Short: "Pull images to every node",
+		Long: `Pull images to every node, or to chosen ones, all nodes at once. Credentials come from the local docker config, or from
+Secrets with --secret; only those for the repositories that are pulled are sent, over the pod's standard input.
+
+Ctrl-C ends the pulls under way; what was pulled before stays.`,
+		Example: a.examples(`
+			{} pull nginx:1.29
+			{} pull vllm/vllm-openai:v0.14.1 -l pool=gpu --max-parallel 2
+			{} pull ghcr.io/acme/web:2026.11.2 ghcr.io/acme/worker:2026.11.2 --secret shop/regcred
+			{} pull nginx --policy IfNotPresent --progress plain`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.complete(args); err != nil {
+				return usageError{err, a.program + " pull --help"}
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	o.nodes.add(flags, a.version, pullTimeout)
+	o.output.add(flags)
+	flags.StringVar(&o.policy, "policy", "", "Always or IfNotPresent; unset is as for a Pod: Always for :latest or no tag, else IfNotPresent")
+	flags.StringArrayVar(&o.secrets, "secret", nil, "NAMESPACE/NAME of a Secret with registry credentials; may be repeated")
+	flags.StringVar(&o.progress, "progress", "auto", strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "show which nodes have the images, and pull nothing")
+	flags.BoolVarP(&o.output.quiet, "quiet", "q", false, "print the images by digest only")
+	return cmd
+}
+
+func (o *pullOptions) complete(args []string) error {
+	refs, err := parseRefs(args)
+	if err != nil {
+		return err
+	}
+	if len(refs) == 0 {
+		return errors.New("name at least one image, such as nginx:1.29")
+	}
+	o.refs = refs
+	policies := []string{string(session.PullAlways), string(session.PullIfNotPresent)}
+	if o.policy != "" && !slices.Contains(policies, o.policy) {
+		return fmt.Errorf("--policy is %s, not %q%s", strings.Join(policies, " or "), o.policy, suggest.DidYouMean(o.policy, policies))
+	}
+	for _, text := range o.secrets {
+		secret, err := parseSecret(text)
+		if err != nil {
+			return err
+		}
+		o.from = append(o.from, secret)
+	}
+	return errors.Join(checkProgress(o.progress), o.output.check())
+}
+
+// parseRefs reads whole references; every one that is none is told, and none is pulled then.
+func parseRefs(args []string) ([]oci.Ref, error) {
+	var refs []oci.Ref
+	var errs []error
+	for _, arg := range args {
+		ref, err := oci.Parse(arg)
+		errs = append(errs, err)
+		if !slices.Contains(refs, ref) {
+			refs = append(refs, ref)
+		}
+	}
+	return refs, errors.Join(errs...)
+}
+
+func (o *pullOptions) run(ctx context.Context) error {
+	if o.dryRun {
+		return o.show(ctx)
+	}
+	f, nodes, err := o.open(ctx, &o.nodes)
+	if err != nil {
+		return err
+	}
+	chain, err := keychain(ctx, f.Client(), o.from)
+	if err != nil {
+		return err
+	}
+	found, warnings := credentials(chain, o.refs)
+	for _, warning := range warnings {
+		fmt.Fprintf(o.Err, "%s %s\n", o.paint.warn("!"), warning)
+	}
+	request := session.Request{Verb: session.VerbPull, Pull: &session.PullRequest{Images: o.refs, Policy: session.PullPolicy(o.policy), Credentials: found}}
+	start := time.Now()
+	var b *board
+	outcomes, err := o.askWithBoard(ctx, f, nodes, o.boardMode(), &b, fleet.Job{
+		Verb: "pull", Timeout: o.nodes.timeout, Ask: func(fleet.Node) session.Request { return request },
+	})
+	if err != nil {
+		return err
+	}
+	if err := o.report(outcomes); err != nil {
+		return err
+	}
+	return o.conclude(outcomes, time.Since(start))
+}
+
+func (o *pullOptions) boardMode() string {
+	if o.output.quiet {
+		return "none"
+	}
+	return o.progress
+}
+
+// askWithBoard is ask with a board, which is given out for what must be written while it stands.
+func (a *app) askWithBoard(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, mode string, b **board, job fleet.Job) ([]fleet.Outcome, error) {
+	*b = a.newBoard(mode, nodes)
+	job.Heard, job.Ended = (*b).heard, (*b).ended
+	outcomes, err := a.ask(ctx, f, nodes, job)
+	(*b).close()
+	return outcomes, err
+}
+
+// pulledImage is one image on one node, in an answer for programs.
+type pulledImage struct {
+	Node string `json:"node"`
+	session.Step
+}
+
+func (o *pullOptions) report(outcomes []fleet.Outcome) error {
+	var items []pulledImage
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "PULLED", Right: true}, {Name: "TOOK", Right: true}, {Name: "DIGEST"}, {Name: "MESSAGE"}}}
+	ans := answer{kind: "PullList", table: t, extra: map[string]any{"nodes": nodeStates(outcomes)}}
+	for _, outcome := range outcomes {
+		for _, step := range stepsOf(outcome) {
+			items = append(items, pulledImage{outcome.Node.Name, step})
+			took := ""
+			if step.Took > 0 {
+				took = step.Took.Round(100 * time.Millisecond).String()
+			}
+			message := step.Message
+			if step.Reason != "" {
+				message = step.Reason + ": " + step.Message
+			}
+			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), message)
+			if digested := byDigest(step); step.State != session.StateFailed && !slices.Contains(ans.names, digested) {
+				ans.names = append(ans.names, digested)
+			}
+		}
+		if outcome.Fail() {
+			t.Add(outcome.Node.Name, "", nodeWord(outcome), "", "", "", outcome.Trouble.Message)
+		}
+	}
+	ans.items = items
+	if !o.output.quiet {
+		return o.print(&o.output, ans)
+	}
+	for _, name := range ans.names {
+		if _, err := fmt.Fprintln(o.Out, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// byDigest is the image that a pull brought, in the form that cannot move.
+func byDigest(step session.Step) string {
+	if ref, err := oci.Parse(step.Asked); err == nil && step.Digest != "" {
+		return ref.Repository() + "@" + step.Digest
+	}
+	return step.Asked
+}
+
+func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) error {
+	states := map[session.State]int{}
+	var bytes int64
+	failures := newFailures()
+	for _, outcome := range outcomes {
+		for _, step := range stepsOf(outcome) {
+			states[step.State]++
+			bytes += step.Bytes
+			if step.State == session.StateFailed {
+				failures.add(outcome.Node.Name, step)
+			}
+		}
+	}
+	if !o.output.structured() && !o.output.quiet {
+		mark := o.paint.good("✔")
+		if failures.any() {
+			mark = o.paint.bad("✗")
+		}
+		fmt.Fprintf(o.Err, "%s %d pulled, %d present, %d failed on %s in %s (%s).\n", mark, states[session.StatePulled], states[session.StatePresent],
+			states[session.StateFailed], count(len(outcomes), "node"), took.Round(100*time.Millisecond), table.Size(bytes))
+	}
+	failures.tell(o.app, "allow them with --secret NAMESPACE/NAME, or docker login")
+	return exitWith(failures.exit(o.troubles(outcomes)))
+}
+
+// show tells which nodes have the images.
+func (o *pullOptions) show(ctx context.Context) error {
+	outcomes, answers, err := o.look(ctx, &o.nodes)
+	if err != nil {
+		return err
+	}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "DIGEST"}}}
+	var items []pulledImage
+	for _, answer := range answers {
+		for _, ref := range o.refs {
+			step := session.Step{Asked: ref.String(), State: session.StateAbsent}
+			for _, info := range answer.Inventory.Images {
+				if slices.Contains(info.Tags, ref) || slices.Contains(info.Digests, ref.WithoutTag()) && ref.Digest() != "" {
+					step.State, step.ID = session.StatePresent, info.ID
+					for _, d := range info.Digests {
+						if d.Repository() == ref.Repository() {
+							step.Digest = d.Digest().String()
+						}
+					}
+				}
+			}
+			items = append(items, pulledImage{answer.Node, step})
+			t.Add(answer.Node, step.Asked, strings.ToLower(string(step.State)), o.output.id(step.Digest))
+		}
+	}
+	if err := o.print(&o.output, answer{kind: "PullList", items: items, table: t, extra: map[string]any{"nodes": nodeStates(outcomes), "dryRun": true}}); err != nil {
+		return err
+	}
+	fmt.Fprintln(o.Err, "Nothing was pulled (dry run).")
+	return exitWith(o.troubles(outcomes))
+}

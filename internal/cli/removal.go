@@ -1,0 +1,319 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+// removeTimeout is for one node and each half: to plan, and to act, the collection of the space included.
+const removeTimeout = 10 * time.Minute
+
+// removal is what rm and prune share: the plan, the question, the act, the answer.
+type removal struct {
+	*app
+	nodes    nodeFlags
+	output   output
+	progress string
+	dryRun   bool
+	yes      bool
+	force    bool
+	request  session.Request
+	// tables show the plan, each command in its own way.
+	tables func([]fleet.Outcome) []*table.Table
+
+	board *board
+}
+
+func (r *removal) add(flags *pflag.FlagSet) {
+	r.nodes.add(flags, r.version, removeTimeout)
+	r.output.add(flags)
+	flags.StringVar(&r.progress, "progress", "auto", strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
+	flags.BoolVar(&r.dryRun, "dry-run", false, "show the plan, and remove nothing")
+	flags.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
+	flags.BoolVar(&r.force, "force", false, "also what arrived in the last 10 minutes, and images of containers that have exited; never what is in use, pinned, or named by a pod")
+}
+
+// check refuses what cannot be carried out, before anything happens.
+func (r *removal) check() error {
+	if err := errors.Join(checkProgress(r.progress), r.output.check()); err != nil {
+		return err
+	}
+	if !r.dryRun && !r.yes && !term.IsTerminal(r.In) {
+		return advised{errors.New("images are removed only after a yes, and standard input is no terminal to ask at"), term.CommandLine(append(r.words, "--yes")...)}
+	}
+	return nil
+}
+
+func (r *removal) run(ctx context.Context) error {
+	f, nodes, err := r.open(ctx, &r.nodes)
+	if err != nil {
+		return err
+	}
+	r.request.DryRun = r.dryRun
+	job := fleet.Job{
+		Verb: string(r.request.Verb), Timeout: r.nodes.timeout, Removes: true,
+		Ask: func(fleet.Node) session.Request { return r.request },
+	}
+	if !r.dryRun && !r.yes {
+		job.Confirm = r.confirm
+	}
+	outcomes, err := r.askWithBoard(ctx, f, nodes, r.boardMode(), &r.board, job)
+	if err != nil {
+		return err
+	}
+	if r.dryRun {
+		return r.showPlan(outcomes)
+	}
+	return r.report(outcomes)
+}
+
+// boardMode is quiet for a dry run: its answer is the plan, and it comes in a moment.
+func (r *removal) boardMode() string {
+	if r.dryRun {
+		return "none"
+	}
+	return r.progress
+}
+
+// confirm shows the plan and asks. It is called while the nodes wait.
+func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) bool {
+	r.board.pause()
+	defer r.board.resume()
+	images, bytes, nodes := planned(outcomes)
+	if images == 0 {
+		return false
+	}
+	for _, t := range r.tables(outcomes) {
+		if err := t.Write(r.Err, table.Options{Wide: r.output.format == "wide"}); err != nil {
+			return false
+		}
+		fmt.Fprintln(r.Err)
+	}
+	r.notes(outcomes)
+	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
+	answer := make(chan error, 1)
+	// Not waited for after Ctrl-C: a read of standard input cannot be interrupted, and ends with the process.
+	go func() { answer <- r.Streams.Confirm(question, term.CommandLine(r.words...)) }()
+	select {
+	case err := <-answer:
+		return err == nil
+	case <-ctx.Done():
+		fmt.Fprintln(r.Err)
+		return false
+	}
+}
+
+// planned counts what the plans of all nodes would remove.
+func planned(outcomes []fleet.Outcome) (images int, bytes int64, nodes int) {
+	for _, o := range outcomes {
+		if o.Plan == nil || len(o.Plan.Remove) == 0 {
+			continue
+		}
+		images += len(o.Plan.Remove)
+		bytes += o.Plan.FreesBytes
+		nodes++
+	}
+	return images, bytes, nodes
+}
+
+// notes tells what the tables leave out: who spares what, and what is not there.
+func (r *removal) notes(outcomes []fleet.Outcome) {
+	absent := grouped(outcomes, func(p plan.Plan, add func(string)) {
+		for _, name := range p.Absent {
+			add(name)
+		}
+	})
+	for _, g := range absent {
+		fmt.Fprintf(r.Err, "- %s is not on %s\n", g.text, some(g.nodes))
+	}
+	atMost := grouped(outcomes, func(p plan.Plan, add func(string)) {
+		if !p.Shared && len(p.Remove) > 0 {
+			add("")
+		}
+	})
+	for _, g := range atMost {
+		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn("!"), some(g.nodes))
+	}
+}
+
+// textGroup is one text with the nodes of which it is said.
+type textGroup struct {
+	text  string
+	nodes []string
+}
+
+// grouped collects what is said of each node's plan, in the order of its first mention.
+func grouped(outcomes []fleet.Outcome, say func(p plan.Plan, add func(string))) []textGroup {
+	var groups []textGroup
+	at := map[string]int{}
+	for _, o := range outcomes {
+		if o.Plan == nil {
+			continue
+		}
+		say(*o.Plan, func(text string) {
+			i, ok := at[text]
+			if !ok {
+				i = len(groups)
+				at[text] = i
+				groups = append(groups, textGroup{text: text})
+			}
+			groups[i].nodes = append(groups[i].nodes, o.Node.Name)
+		})
+	}
+	return groups
+}
+
+// removalItem is one node in an answer for programs.
+type removalItem struct {
+	nodeState
+	Plan       *plan.Plan     `json:"plan,omitempty"`
+	Steps      []session.Step `json:"steps,omitempty"`
+	FreedBytes *int64         `json:"freedBytes,omitempty"`
+	DiskBefore *plan.Disk     `json:"diskBefore,omitempty"`
+	DiskAfter  *plan.Disk     `json:"diskAfter,omitempty"`
+}
+
+func removalItems(outcomes []fleet.Outcome) []removalItem {
+	var items []removalItem
+	for i, state := range nodeStates(outcomes) {
+		o := outcomes[i]
+		item := removalItem{nodeState: state, Plan: o.Plan, Steps: stepsOf(o)}
+		if o.Result != nil && o.Result.FreedBytes != nil {
+			item.FreedBytes, item.DiskBefore, item.DiskAfter = o.Result.FreedBytes, &o.Result.DiskBefore, &o.Result.DiskAfter
+		}
+		items = append(items, item)
+	}
+	return items
+}
+
+// showPlan is the answer of a dry run.
+func (r *removal) showPlan(outcomes []fleet.Outcome) error {
+	images, bytes, nodes := planned(outcomes)
+	for i, t := range r.tables(outcomes) {
+		if i > 0 && r.output.structured() {
+			break // One document has it all.
+		}
+		if i > 0 {
+			fmt.Fprintln(r.Out)
+		}
+		if err := r.print(&r.output, answer{kind: "RemovalPlanList", items: removalItems(outcomes), table: t}); err != nil {
+			return err
+		}
+	}
+	if !r.output.structured() {
+		r.notes(outcomes)
+		fmt.Fprintf(r.Err, "%s to remove on %s, which frees about %s. Nothing was removed (dry run).\n", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
+		if images > 0 {
+			fmt.Fprintf(r.Err, "Do it: %s\n", term.CommandLine(r.without("--dry-run")...))
+		}
+	}
+	return exitWith(r.troubles(outcomes))
+}
+
+// without is this command line without a flag.
+func (a *app) without(flag string) []string {
+	var words []string
+	for _, word := range a.words {
+		if word != flag && !strings.HasPrefix(word, flag+"=") {
+			words = append(words, word)
+		}
+	}
+	return words
+}
+
+// report tells what was done on each node, and what it freed.
+func (r *removal) report(outcomes []fleet.Outcome) error {
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "REMOVED", Right: true}, {Name: "FREED", Right: true}, {Name: "SPARED", Right: true},
+		{Name: "FAILED", Right: true}, {Name: "DISK"}, {Name: "MESSAGE"}}}
+	failures := newFailures()
+	sum := tally{}
+	declined := false
+	for _, o := range outcomes {
+		c := tallyOf(o, failures)
+		sum.add(c)
+		declined = declined || o.State == fleet.StateDeclined
+		message := ""
+		if o.Trouble != nil {
+			message = o.Trouble.Message
+		}
+		t.Add(o.Node.Name, nodeWord(o), fmt.Sprint(c.removed), c.freedText(&r.output), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), message)
+	}
+	if images, _, _ := planned(outcomes); declined && images > 0 {
+		code := r.troubles(outcomes)
+		fmt.Fprintln(r.Err, "Nothing was removed.")
+		return exitWith(max(code, term.ExitError))
+	}
+	if err := r.print(&r.output, answer{kind: "RemovalList", items: removalItems(outcomes), table: t}); err != nil {
+		return err
+	}
+	r.notes(outcomes)
+	if !r.output.structured() {
+		fmt.Fprintf(r.Err, "%s %s removed, %s freed (measured), %d spared, %d failed on %s.\n", r.paint.good("✔"), count(sum.removed, "image"), sum.freedText(&r.output), sum.spared, sum.failed, count(len(outcomes), "node"))
+	}
+	failures.tell(r.app, "")
+	return exitWith(failures.exit(r.troubles(outcomes)))
+}
+
+// tally counts what was done.
+type tally struct {
+	removed, spared, failed int
+	freed                   int64
+	measured                bool
+}
+
+func tallyOf(o fleet.Outcome, failures *failures) tally {
+	var c tally
+	for _, step := range stepsOf(o) {
+		switch step.State {
+		case session.StateRemoved:
+			c.removed++
+		case session.StateKept:
+			if plan.Reason(step.Reason).Protects() {
+				c.spared++
+			}
+		case session.StateFailed:
+			c.failed++
+			failures.add(o.Node.Name, step)
+		}
+	}
+	if o.Result != nil && o.Result.FreedBytes != nil {
+		c.freed, c.measured = *o.Result.FreedBytes, true
+	}
+	return c
+}
+
+func (t *tally) add(c tally) {
+	t.removed, t.spared, t.failed = t.removed+c.removed, t.spared+c.spared, t.failed+c.failed
+	t.freed, t.measured = t.freed+c.freed, t.measured || c.measured
+}
+
+func (t tally) freedText(o *output) string {
+	if !t.measured {
+		if t.removed == 0 {
+			return o.size0(0)
+		}
+		return "?"
+	}
+	return o.size0(t.freed)
+}
+
+func diskChange(o fleet.Outcome) string {
+	if o.Result == nil || o.Result.DiskAfter.Capacity == 0 || o.Result.DiskBefore.Capacity == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f %% → %.0f %%", o.Result.DiskBefore.Percent(), o.Result.DiskAfter.Percent())
+}
