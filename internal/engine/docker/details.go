@@ -32,7 +32,7 @@ type details struct {
 
 type detail struct {
 	firstSeen time.Time
-	diffs     []string // the layers' digests, where Docker tells what they take on disk
+	diffs     []string       // the layers' digests, where Docker tells what they take on disk
 	layers    []engine.Layer // nil: not yet asked for
 }
 
