@@ -32,7 +32,7 @@ func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 	if r.Traps.PullDropsTag {
 		name = name.WithoutTag()
 	}
-	return r.add(content, name).shown(), nil
+	return r.shown(r.add(content, name)), nil
 }
 
 // fetch moves an image from the registry, as far as it is not there.

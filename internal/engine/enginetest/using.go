@@ -16,6 +16,7 @@ var using = map[string]promise{
 	"a created container uses its image":          func(s *scene) { s.usedBy(Created) },
 	"force passes over exited containers alone":   forcesExited,
 	"an image of several platforms is one image":  severalPlatforms,
+	"a mounted image is used as a volume":         usedAsVolume,
 	"a tag goes while another holds a used image": untagsUsed,
 }
 
@@ -121,5 +122,32 @@ func severalPlatforms(s *scene) {
 	}
 	remove()
 	s.remove(engine.RemoveRequest{Image: s.mustLook(image.ID)})
+	s.wantGone(image)
+}
+
+func usedAsVolume(s *scene) {
+	if s.Mount == nil {
+		s.Skip("this fixture mounts no images")
+	}
+	by, volume := s.ref("by:1"), s.ref("volume:1")
+	s.pushed(s.content("by"), by)
+	s.pushed(s.content("volume"), volume)
+	s.pull(by)
+	image := s.pull(volume)
+	remove := s.Mount(s, by, volume)
+	if use, used := s.useOf(image); !used || use.Kind != engine.UseVolume || use.Exited {
+		s.Errorf("use = %+v (%t), want that of a volume", use, used)
+	}
+	if s.Can.RefuseUse {
+		for _, force := range []bool{false, true} {
+			s.wantReason(s.Runtime.Remove(s.ctx, engine.RemoveRequest{Image: image, Force: force}), engine.InUse)
+		}
+		s.wantNames(s.mustLook(image.ID), volume)
+	}
+	remove()
+	if use, used := s.useOf(image); used {
+		s.Errorf("after the container is gone: %+v", use)
+	}
+	s.remove(engine.RemoveRequest{Image: image})
 	s.wantGone(image)
 }
