@@ -166,7 +166,7 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 
 // usageTemplate shows a command's own flags; those of the connection are the same everywhere, and many.
 const usageTemplate = `Usage:
-  {{if .Runnable}}{{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [flags]{{end}}
+  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [flags]{{else}}{{.UseLine}}{{end}}
 {{- if .Aliases}}
 
 Aliases: {{.NameAndAliases}}{{end}}
