@@ -41,6 +41,10 @@ func Parse(s string) (Ref, error) {
 		return Ref{}, fmt.Errorf("%s is not an image reference: %s", quote(s), plainReason(err))
 	}
 	r := Ref{repository: named.Name()}
+	if host := r.Registry(); !strings.ContainsAny(host, ".:") && host != strings.ToLower(host) {
+		// The parser takes a first element in upper case for a host: ACME/web would be looked for on a machine called ACME.
+		return Ref{}, fmt.Errorf("%s is not an image reference: its repository must be lower-case", quote(s))
+	}
 	if tagged, ok := named.(reference.Tagged); ok {
 		r.tag = tagged.Tag()
 	}
