@@ -151,7 +151,7 @@ func (b *board) heard(node fleet.Node, m session.Message) {
 		b.say(node.Name, stepLine(*m.Step))
 		return
 	}
-	if line.state != before && line.state != "started" && line.state != "planned" {
+	if line.state != before && m.Progress != nil {
 		text := line.state
 		if line.progress.Total > 0 {
 			text += " " + amount(line.progress)
@@ -190,7 +190,7 @@ func (b *board) say(node, text string) {
 }
 
 func (l *boardLine) take(p session.Progress, now time.Time) {
-	l.state, l.progress = string(p.Phase), p
+	l.state, l.progress = cmp.Or(string(p.Phase), l.state), p
 	l.samples = append(l.samples, sample{now, p.Done})
 	for len(l.samples) > 2 && now.Sub(l.samples[0].at) > rateOver {
 		l.samples = l.samples[1:]

@@ -99,7 +99,11 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never; auto obeys NO_COLOR")
 	verbosity := root.PersistentFlags().Int("v", 0, "log requests to the API server: 6 names them, 8 shows them")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare(*verbosity) }
-	root.AddCommand(a.listCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(), a.optionsCommand())
+	root.AddCommand(a.listCommand(), a.dfCommand(), a.driftCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(),
+		a.shellCommand(), a.checkCommand(), a.cleanupCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand())
+	for _, cmd := range root.Commands() {
+		a.completeFlags(cmd)
+	}
 	return root
 }
 

@@ -138,7 +138,7 @@ func (a *app) open(ctx context.Context, n *nodeFlags) (*fleet.Fleet, []fleet.Nod
 
 // ask runs a job on the nodes, tells first how to clean up after us should we be killed, and last what was left.
 func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job fleet.Job) ([]fleet.Outcome, error) {
-	fmt.Fprintf(a.Err, "► asking %s; should this be killed, clean up with: %s\n", count(len(nodes), "node"), a.cleanupCommand(f))
+	fmt.Fprintf(a.Err, "► asking %s; should this be killed, clean up with: %s\n", count(len(nodes), "node"), a.cleanupLine(f))
 	outcomes, err := f.Run(ctx, nodes, job)
 	if err != nil {
 		return nil, err
@@ -147,7 +147,7 @@ func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job f
 		fmt.Fprintf(a.Err, "%s a pod could not be removed: %s\n", a.paint.warn("!"), pod)
 	}
 	if len(f.Left()) > 0 {
-		fmt.Fprintf(a.Err, "  try: %s\n", a.cleanupCommand(f))
+		fmt.Fprintf(a.Err, "  try: %s\n", a.cleanupLine(f))
 	}
 	return outcomes, forbidden(outcomes)
 }
@@ -169,7 +169,7 @@ func forbidden(outcomes []fleet.Outcome) error {
 	return advised{errors.New(t.Message), t.Advice}
 }
 
-func (a *app) cleanupCommand(f *fleet.Fleet) string {
+func (a *app) cleanupLine(f *fleet.Fleet) string {
 	words := append(strings.Fields(a.program), "cleanup", "--run", f.RunID())
 	if f.Namespace() != fleet.DefaultNamespace {
 		words = append(words, "--agent-namespace", f.Namespace())

@@ -38,8 +38,8 @@ type Interface interface {
 // Measurer is a runtime that can tell what images take on disk, but asks much for it: a list alone is many times
 // quicker.
 type Measurer interface {
-	// Measure fills DiskBytes and Layers of images that List gave. What is gone since then stays unknown; an answer
-	// that cannot be had whole is an error.
+	// Measure fills DiskBytes and Layers of images that List gave, and FirstSeen where the list left it open. What is
+	// gone since then stays unknown; an answer that cannot be had whole is an error.
 	Measure(ctx context.Context, images []Image) error
 }
 

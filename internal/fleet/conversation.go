@@ -154,7 +154,7 @@ func (c *conversation) take(m session.Message, confirm bool) *verdict {
 // decide acts on the answer to the question.
 func (c *conversation) decide() {
 	switch {
-	case !c.run.yes:
+	case !c.run.yes && len(c.out.Plan.Remove) > 0: // A plan to do nothing needs no yes.
 		c.stop(StateDeclined, nil)
 	case c.holding:
 		c.proceed()

@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"strings"
 	"sync"
@@ -20,7 +21,8 @@ import (
 // lookout keeps the newest of what the API server says of the pods of one run: one watch of the pods, and one of the
 // events about them, whatever the number of nodes.
 type lookout struct {
-	fleet *Fleet
+	fleet    *Fleet
+	selector string
 
 	mu      sync.Mutex
 	pods    map[string]*sighting
@@ -37,7 +39,10 @@ type sighting struct {
 	changed     chan struct{}
 }
 
-func newLookout(f *Fleet) *lookout { return &lookout{fleet: f, pods: map[string]*sighting{}} }
+// newLookout looks out for the pods that a label selector chooses; empty: those of this run.
+func newLookout(f *Fleet, selector string) *lookout {
+	return &lookout{fleet: f, selector: cmp.Or(selector, LabelRun+"="+f.run), pods: map[string]*sighting{}}
+}
 
 // watch follows the run's pods until the context ends.
 func (l *lookout) watch(ctx context.Context) {
@@ -49,16 +54,15 @@ func (l *lookout) watch(ctx context.Context) {
 
 func (l *lookout) watchPods(ctx context.Context) {
 	pods := l.fleet.client.CoreV1().Pods(l.fleet.cfg.Namespace)
-	ours := LabelRun + "=" + l.fleet.run
 	lw := &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
-			o.LabelSelector = ours
+			o.LabelSelector = l.selector
 			list, err := pods.List(ctx, o)
 			l.note(err)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-			o.LabelSelector = ours
+			o.LabelSelector = l.selector
 			w, err := pods.Watch(ctx, o)
 			l.note(err)
 			return w, err

@@ -68,7 +68,7 @@ func (f *Fleet) Run(ctx context.Context, nodes []Node, job Job) ([]Outcome, erro
 		return nil, err
 	}
 	r := &run{
-		fleet: f, job: job, lookout: newLookout(f), slots: make(chan struct{}, f.cfg.MaxParallel),
+		fleet: f, job: job, lookout: newLookout(f, ""), slots: make(chan struct{}, f.cfg.MaxParallel),
 		outcomes: make([]Outcome, len(nodes)), decided: make(chan struct{}),
 	}
 	r.clean = newCleaner(f, r.lookout)

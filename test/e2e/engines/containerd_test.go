@@ -329,7 +329,9 @@ func TestUsesTellVolumesAndSandboxes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		byVolume := func(u engine.Use) bool { return u.Kind == engine.UseVolume && u.ImageID == volumeImage.ID && u.Pod != "" }
+		byVolume := func(u engine.Use) bool {
+			return u.Kind == engine.UseVolume && u.ImageID == volumeImage.ID && u.Pod != ""
+		}
 		if !slices.ContainsFunc(uses, byVolume) {
 			t.Errorf("no use as a volume in %+v", uses)
 		}

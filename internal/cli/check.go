@@ -1,0 +1,244 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/util/version"
+
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+// oldest is the first version of Kubernetes that has all that Orlop builds on.
+const oldest = "1.32.0"
+
+type checkOptions struct {
+	*app
+	nodes  nodeFlags
+	output output
+	pre    bool
+	strict bool
+	found  []finding
+}
+
+// finding is one thing that was looked at.
+type finding struct {
+	Check   string `json:"check"`
+	Status  string `json:"status"` // ok, warning or error
+	Message string `json:"message"`
+	Fix     string `json:"fix,omitempty"`
+}
+
+func (a *app) checkCommand() *cobra.Command {
+	o := &checkOptions{app: a}
+	cmd := &cobra.Command{
+		Use: "check", GroupID: groupOperate, Short: "Check what Orlop needs, and say how to get it",
+		Long: `Check what Orlop needs: the cluster's version, your rights, the namespace's pod security, the nodes and their runtimes; without
+--pre, also that every node answers. Each thing that is amiss comes with its fix. Exit code 1 if there is an error, with
+--strict also for a warning.`,
+		Example: a.examples(`
+			{} check --pre
+			{} check --agent-namespace orlop-system
+			{} check -o json | jq '.items[] | select(.status != "ok")'`),
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.output.check(); err != nil {
+				return usageError{err, a.program + " check --help"}
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.output.add(cmd.Flags())
+	cmd.Flags().BoolVar(&o.pre, "pre", false, "only what can be known without a pod")
+	cmd.Flags().BoolVar(&o.strict, "strict", false, "a warning counts as an error")
+	return cmd
+}
+
+func (o *checkOptions) ok(check, format string, args ...any) {
+	o.found = append(o.found, finding{check, "ok", fmt.Sprintf(format, args...), ""})
+}
+
+func (o *checkOptions) warn(check, message, fix string) {
+	o.found = append(o.found, finding{check, "warning", message, fix})
+}
+
+func (o *checkOptions) fail(check, message, fix string) {
+	o.found = append(o.found, finding{check, "error", message, fix})
+}
+
+func (o *checkOptions) run(ctx context.Context) error {
+	f, nodes, err := o.open(ctx, &o.nodes)
+	if err != nil {
+		return err
+	}
+	o.checkVersion(f)
+	if err := o.checkRights(ctx, f); err != nil {
+		return err
+	}
+	o.checkAdmission(ctx, f, nodes)
+	o.checkNodes(nodes)
+	o.checkLeftovers(ctx, f)
+	code := term.ExitOK
+	if !o.pre {
+		if code, err = o.checkAnswers(ctx, f, nodes); err != nil {
+			return err
+		}
+	}
+	return o.report(code)
+}
+
+func (o *checkOptions) checkVersion(f *fleet.Fleet) {
+	info, err := f.Client().Discovery().ServerVersion()
+	if err != nil {
+		o.fail("version", "the cluster's version is not known: "+err.Error(), "kubectl version")
+		return
+	}
+	server, err := version.ParseGeneric(info.GitVersion)
+	if err != nil || server.LessThan(version.MustParseGeneric(oldest)) {
+		o.fail("version", "Kubernetes "+info.GitVersion+" is older than 1.32", "upgrade the cluster")
+		return
+	}
+	o.ok("version", "Kubernetes %s (1.32 or newer)", info.GitVersion)
+}
+
+func (o *checkOptions) checkRights(ctx context.Context, f *fleet.Fleet) error {
+	rights := f.Rights()
+	missing, err := f.Missing(ctx, rights)
+	if err != nil {
+		return err
+	}
+	for _, right := range missing {
+		if right.Without != "" {
+			o.warn("rights", fmt.Sprintf("you may not %s (%s): %s", right, right.For, right.Without), right.CanI())
+		} else {
+			o.fail("rights", fmt.Sprintf("you may not %s, which %s needs", right, right.For), right.CanI())
+		}
+	}
+	if len(missing) == 0 {
+		o.ok("rights", "you have every right that is needed (%d)", len(rights))
+	}
+	return nil
+}
+
+func (o *checkOptions) checkAdmission(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) {
+	if trouble := f.Admitted(ctx, nodes[0]); trouble != nil {
+		o.fail("admission", "namespace "+f.Namespace()+" does not take our pods: "+trouble.Message, trouble.Advice)
+		return
+	}
+	o.ok("admission", "namespace %s takes our pods (tried without making one)", f.Namespace())
+}
+
+func (o *checkOptions) checkNodes(nodes []fleet.Node) {
+	runtimes, other := map[string]int{}, map[string][]string{}
+	for _, node := range nodes {
+		switch {
+		case node.Trouble == nil:
+			runtimes[node.Runtime]++
+		case node.Trouble.Reason == fleet.ReasonNotReady:
+			other["NotReady: no pod can be started there"] = append(other["NotReady: no pod can be started there"], node.Name)
+		default:
+			other[node.Trouble.Message] = append(other[node.Trouble.Message], node.Name)
+		}
+		if len(node.Pressure) > 0 {
+			word := "under " + strings.Join(node.Pressure, " and ") + ": our pods are system-node-critical there"
+			other[word] = append(other[word], node.Name)
+		}
+	}
+	var parts []string
+	for _, runtime := range slices.Sorted(maps.Keys(runtimes)) {
+		parts = append(parts, fmt.Sprintf("%s ×%d", runtime, runtimes[runtime]))
+	}
+	if len(parts) > 0 {
+		o.ok("nodes", "runtimes: %s (the places of their sockets are known)", strings.Join(parts, ", "))
+	}
+	for _, message := range slices.Sorted(maps.Keys(other)) {
+		o.warn("nodes", some(other[message])+": "+message, "")
+	}
+}
+
+func (o *checkOptions) checkLeftovers(ctx context.Context, f *fleet.Fleet) {
+	pods, err := f.Leftovers(ctx, "")
+	if err != nil {
+		return // The missing right to it is told already.
+	}
+	dead := 0
+	for _, pod := range pods {
+		if !pod.Alive {
+			dead++
+		}
+	}
+	if dead > 0 {
+		o.warn("leftovers", count(dead, "pod")+" of earlier commands left over", term.CommandLine(append(strings.Fields(o.program), "cleanup")...))
+		return
+	}
+	o.ok("leftovers", "no pods of earlier commands left over")
+}
+
+func (o *checkOptions) checkAnswers(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) (int, error) {
+	outcomes, err := o.ask(ctx, f, nodes, fleet.Job{
+		Verb: "check", Timeout: o.nodes.timeout,
+		Ask: func(fleet.Node) session.Request { return session.Request{Verb: session.VerbLook} },
+	})
+	if err != nil {
+		return 0, err
+	}
+	answered := 0
+	for _, outcome := range outcomes {
+		if !outcome.Fail() {
+			answered++
+		}
+	}
+	if answered == len(outcomes) {
+		o.ok("answers", "%d of %s answered", answered, count(len(outcomes), "node"))
+		return term.ExitOK, nil
+	}
+	o.fail("answers", fmt.Sprintf("%d of %s answered", answered, count(len(outcomes), "node")), "")
+	return o.troubles(outcomes), nil
+}
+
+func (o *checkOptions) report(code int) error {
+	errors, warnings := 0, 0
+	t := &table.Table{Columns: []table.Column{{Name: "CHECK"}, {Name: "STATUS"}, {Name: "MESSAGE"}, {Name: "FIX"}}}
+	marks := map[string]string{"ok": "✔", "warning": "!", "error": "✗"}
+	for _, f := range o.found {
+		t.Add(f.Check, f.Status, f.Message, f.Fix)
+		switch f.Status {
+		case "warning":
+			warnings++
+		case "error":
+			errors++
+		}
+		if o.output.format != "table" {
+			continue
+		}
+		dyes := map[string]string{"ok": green, "warning": yellow, "error": red}
+		fmt.Fprintf(o.Out, "%s %s\n", dye(o.paint.out, dyes[f.Status], marks[f.Status]), f.Message)
+		if f.Fix != "" {
+			fmt.Fprintf(o.Out, "  fix: %s\n", f.Fix)
+		}
+	}
+	if o.output.format != "table" {
+		if err := o.print(&o.output, answer{kind: "CheckList", items: o.found, table: t}); err != nil {
+			return err
+		}
+	}
+	fmt.Fprintf(o.Err, "%s, %s.\n", count(errors, "error"), count(warnings, "warning"))
+	switch {
+	case code != term.ExitOK:
+		return exitError{code}
+	case errors > 0, o.strict && warnings > 0:
+		return exitError{term.ExitError}
+	}
+	return nil
+}

@@ -1,0 +1,231 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/spf13/cobra"
+
+	"orlop.dev/orlop/internal/ask"
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/survey"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+type driftOptions struct {
+	*app
+	nodes    nodeFlags
+	output   output
+	allTags  bool
+	offline  bool
+	exitCode bool
+	targets  []oci.Target
+	head     func(context.Context, oci.Ref) (string, error)
+}
+
+func (a *app) driftCommand() *cobra.Command {
+	o := &driftOptions{app: a, head: registryDigest}
+	cmd := &cobra.Command{
+		Use: "drift [IMAGE…]", GroupID: groupSee, Short: "Show where one tag is different images",
+		Long: `Show where one tag is different images: on the nodes, and in the registry. Images are compared by the digest that their
+repository serves, never by id, so that amd64 beside arm64 is no drift. Without names, tags that look as if they move are
+compared: latest, and words without a digit; --all-tags takes every tag.
+
+The registry is asked once for each tag, from this machine, with the local docker config; --offline asks only the nodes.
+
+VERDICT: SAME; DRIFT, nodes differ; BEHIND, the nodes agree and the registry has another; UNKNOWN, no digest to compare or no
+answer from the registry.`,
+		Example: a.examples(`
+			{} drift
+			{} drift ghcr.io/acme/web:latest
+			{} drift --all-tags --offline
+			{} drift --exit-code && echo the same everywhere`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var err error
+			if o.targets, err = ask.Targets(everyTag(args)); err == nil {
+				err = o.output.check()
+			}
+			if err != nil {
+				return usageError{err, a.program + " drift --help"}
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.output.add(cmd.Flags())
+	cmd.Flags().BoolVar(&o.allTags, "all-tags", false, "every tag, also those that look fixed")
+	cmd.Flags().BoolVar(&o.offline, "offline", false, "do not ask the registries")
+	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 2 if something is DRIFT or BEHIND")
+	return cmd
+}
+
+// wanted chooses the tags to compare; those that differ between nodes are always among them.
+func (o *driftOptions) wanted(ref oci.Ref) bool {
+	if len(o.targets) == 0 {
+		return o.allTags || survey.Mutable(ref)
+	}
+	return slices.ContainsFunc(o.targets, func(t oci.Target) bool { return t.MatchRef(ref, nil) })
+}
+
+func (o *driftOptions) run(ctx context.Context) error {
+	outcomes, answers, err := o.look(ctx, &o.nodes)
+	if err != nil {
+		return err
+	}
+	all := survey.Tags(answers, func(ref oci.Ref) bool { return len(o.targets) == 0 || o.wanted(ref) })
+	tags := slices.DeleteFunc(all, func(t survey.Tag) bool { return !o.wanted(t.Ref) && t.Verdict != survey.VerdictDrift })
+	if !o.offline {
+		o.askRegistries(ctx, tags)
+	}
+	ans := answer{kind: "DriftList", items: tags, extra: map[string]any{"nodes": nodeStates(outcomes)}, table: o.table(tags)}
+	if len(tags) == 1 && len(o.targets) > 0 {
+		ans.table = o.detail(tags[0])
+	}
+	for _, tag := range tags {
+		ans.names = append(ans.names, tag.Ref.String())
+	}
+	if err := o.print(&o.output, ans); err != nil {
+		return err
+	}
+	found := o.summary(tags)
+	if code := o.troubles(outcomes); code != term.ExitOK {
+		return exitError{code}
+	}
+	if found && o.exitCode {
+		return exitError{term.ExitFound}
+	}
+	return nil
+}
+
+const (
+	// headTimeout bounds one question to a registry.
+	headTimeout = 10 * time.Second
+	// headParallel is how many are asked at once: registries limit who asks much.
+	headParallel = 8
+)
+
+// askRegistries asks what each tag is now, once for each.
+func (o *driftOptions) askRegistries(ctx context.Context, tags []survey.Tag) {
+	var all sync.WaitGroup
+	slots := make(chan struct{}, headParallel)
+	for i := range tags {
+		all.Go(func() {
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			ctx, cancel := context.WithTimeout(ctx, headTimeout)
+			defer cancel()
+			digest, err := o.head(ctx, tags[i].Ref)
+			tags[i].Registry = digest
+			if err != nil {
+				tags[i].RegistryError = registryWord(err)
+			}
+			tags[i].Judge()
+		})
+	}
+	all.Wait()
+}
+
+// registryDigest is the digest that a registry serves under a name, by one HEAD.
+func registryDigest(ctx context.Context, ref oci.Ref) (string, error) {
+	where, err := name.ParseReference(ref.String())
+	if err != nil {
+		return "", err
+	}
+	found, err := remote.Head(where, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	if err != nil {
+		return "", err
+	}
+	return found.Digest.String(), nil
+}
+
+// registryWord is a registry's refusal in a word.
+func registryWord(err error) string {
+	if refusal, ok := errors.AsType[*transport.Error](err); ok {
+		return fmt.Sprint(refusal.StatusCode)
+	}
+	return "unreachable"
+}
+
+func (o *driftOptions) table(tags []survey.Tag) *table.Table {
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "REGISTRY"}, {Name: "NODES", Right: true}, {Name: "VERSIONS", Right: true}, {Name: "BEHIND"}, {Name: "OLDEST"}, {Name: "VERDICT"}}}
+	now := time.Now()
+	for _, tag := range tags {
+		registry := o.output.id(tag.Registry)
+		if tag.RegistryError != "" {
+			registry = tag.RegistryError
+		}
+		behind := ""
+		if n, ok := tag.Behind(); ok && n > 0 {
+			behind = count(n, "node")
+		} else if !ok {
+			behind = "?"
+		}
+		t.Add(tag.Ref.String(), registry, fmt.Sprint(tag.NodeCount()), fmt.Sprint(len(tag.Versions)), behind, table.Age(tag.Oldest(), now), string(tag.Verdict))
+	}
+	return t
+}
+
+// detail is one tag, a line for each version.
+func (o *driftOptions) detail(tag survey.Tag) *table.Table {
+	t := &table.Table{Columns: []table.Column{{Name: "VERSION"}, {Name: "DIGEST"}, {Name: "PLATFORM"}, {Name: "FIRST SEEN"}, {Name: "NODES", Right: true}, {Name: "PODS", Right: true}, {Name: "WHERE"}, {Name: "NOTE"}}}
+	now := time.Now()
+	for i, v := range tag.Versions {
+		var digests []string
+		for _, d := range v.Digests {
+			digests = append(digests, o.output.id(d))
+		}
+		note := ""
+		if v.Current {
+			note = "the registry's now"
+		}
+		where := some(v.Nodes)
+		if o.output.format == "wide" {
+			where = strings.Join(v.Nodes, ",")
+		}
+		t.Add(letter(i), strings.Join(digests, ","), strings.Join(v.Platforms, ","), table.Age(v.FirstSeen, now), fmt.Sprint(len(v.Nodes)), fmt.Sprint(len(v.Pods)), where, note)
+	}
+	return t
+}
+
+// letter names a version: A is the most common one.
+func letter(i int) string {
+	if i < 26 {
+		return string(rune('A' + i))
+	}
+	return fmt.Sprint(i + 1)
+}
+
+// summary counts the verdicts, and reports whether anything is to be done.
+func (o *driftOptions) summary(tags []survey.Tag) bool {
+	counts := map[survey.Verdict]int{}
+	for _, tag := range tags {
+		counts[tag.Verdict]++
+	}
+	if !o.output.structured() {
+		fmt.Fprintf(o.Err, "%s compared: %d differ between nodes, %d are behind the registry, %d unknown, %d the same.\n", count(len(tags), "tag"),
+			counts[survey.VerdictDrift], counts[survey.VerdictBehind], counts[survey.VerdictUnknown], counts[survey.VerdictSame])
+	}
+	var stale []string
+	for _, tag := range tags {
+		if tag.Verdict == survey.VerdictDrift || tag.Verdict == survey.VerdictBehind {
+			stale = append(stale, tag.Ref.Familiar())
+		}
+	}
+	if len(stale) > 0 && !o.output.structured() {
+		fmt.Fprintf(o.Err, "  Fix: %s\n", term.CommandLine(append(append(strings.Fields(o.program), "pull", "--policy", "Always"), stale...)...))
+	}
+	return len(stale) > 0
+}
