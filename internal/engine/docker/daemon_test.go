@@ -35,13 +35,13 @@ var apiVersion = regexp.MustCompile(`^/v[0-9.]+`)
 
 func newDaemon(t *testing.T) *daemon {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "d") // A socket's path has at most 107 characters, and t.TempDir's is long.
+	dir, err := os.MkdirTemp("", "d") //nolint:usetesting // A socket's path has at most 107 characters, and t.TempDir's is long.
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	d := &daemon{t: t, endpoint: "unix://" + filepath.Join(dir, "s"), answers: map[string]http.HandlerFunc{}}
-	listener, err := net.Listen("unix", filepath.Join(dir, "s"))
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "unix", filepath.Join(dir, "s"))
 	if err != nil {
 		t.Fatal(err)
 	}

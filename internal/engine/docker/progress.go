@@ -36,21 +36,21 @@ func (p *progress) hear(message jsonstream.Message) {
 	if message.Progress != nil {
 		detail = *message.Progress
 	}
-	switch {
-	case message.Status == "Pulling fs layer", message.Status == "Waiting":
+	switch message.Status {
+	case "Pulling fs layer", "Waiting":
 		p.layer(message.ID)
-	case message.Status == "Downloading":
+	case "Downloading":
 		l := p.layer(message.ID)
 		l.done, l.total = max(l.done, detail.Current), max(l.total, detail.Total)
-	case message.Status == "Download complete", message.Status == "Verifying Checksum":
+	case "Download complete", "Verifying Checksum":
 		p.layer(message.ID).here = true
-	case message.Status == "Extracting":
+	case "Extracting":
 		l := p.layer(message.ID)
 		l.here, p.unpacks = true, true
 		if detail.Units == "" { // The containerd store counts seconds here.
 			l.total = max(l.total, detail.Total)
 		}
-	case message.Status == "Pull complete":
+	case "Pull complete":
 		p.layer(message.ID).here, p.unpacks = true, true
 	default:
 		return
