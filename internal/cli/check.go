@@ -120,9 +120,9 @@ func (o *checkOptions) checkRights(ctx context.Context, f *fleet.Fleet) error {
 	}
 	for _, right := range missing {
 		if right.Without != "" {
-			o.warn("rights", fmt.Sprintf("you may not %s (%s): %s", right, right.For, right.Without), right.CanI())
+			o.warn("rights", fmt.Sprintf("you may not %s (%s): %s", right, right.For, right.Without), getRight+right.CanI())
 		} else {
-			o.fail("rights", fmt.Sprintf("you may not %s, which %s needs", right, right.For), right.CanI())
+			o.fail("rights", fmt.Sprintf("you may not %s, which is needed for %s", right, right.For), getRight+right.CanI())
 		}
 	}
 	if len(missing) == 0 {
@@ -130,6 +130,8 @@ func (o *checkOptions) checkRights(ctx context.Context, f *fleet.Fleet) error {
 	}
 	return nil
 }
+
+const getRight = "let somebody who may grant it to you; it is there when this says yes: "
 
 func (o *checkOptions) checkAdmission(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) {
 	if trouble := f.Admitted(ctx, nodes[0]); trouble != nil {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -119,11 +120,11 @@ func (a *app) prepare(verbosity int) error {
 
 // setVerbosity keeps the client libraries' own complaints to who asked for them: what matters is told by us.
 func setVerbosity(level int, to io.Writer) {
-	klog.LogToStderr(false)
 	if level == 0 {
-		klog.SetOutput(io.Discard)
+		klog.SetLogger(logr.Discard())
 		return
 	}
+	klog.LogToStderr(false)
 	klog.SetOutput(to)
 	var v klog.Level
 	_ = v.Set(fmt.Sprint(level))
@@ -166,7 +167,7 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 
 // usageTemplate shows a command's own flags; those of the connection are the same everywhere, and many.
 const usageTemplate = `Usage:
-  {{if .Runnable}}{{.UseLine}}{{end}}{{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [flags]{{end}}
+  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [flags]{{else}}{{.UseLine}}{{end}}
 {{- if .Aliases}}
 
 Aliases: {{.NameAndAliases}}{{end}}

@@ -97,7 +97,7 @@ func (a *app) explain(err error) (what, why, try string) {
 		return "the API server did not answer in time", err.Error(), "kubectl cluster-info"
 	case clientcmd.IsEmptyConfig(err), errors.Is(err, errNoConfig):
 		return "there is no kubeconfig", "neither --kubeconfig, KUBECONFIG nor ~/.kube/config names a cluster", "kubectl config get-contexts"
-	case clientcmd.IsContextNotFound(err):
+	case clientcmd.IsContextNotFound(err), strings.HasPrefix(err.Error(), "context "):
 		return err.Error(), "", "kubectl config get-contexts"
 	}
 	return err.Error(), "", ""

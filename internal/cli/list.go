@@ -107,15 +107,17 @@ func (o *listOptions) run(ctx context.Context) error {
 	} else {
 		ans.table = o.table(rows, len(outcomes))
 	}
-	if o.output.quiet {
+	switch {
+	case len(answers) == 0 && !o.output.structured(): // An empty table would say that there are no images.
+	case o.output.quiet:
 		err = o.printIDs(rows)
-	} else {
+	default:
 		err = o.print(&o.output, ans)
 	}
 	if err != nil {
 		return err
 	}
-	if !o.output.structured() && !o.output.quiet {
+	if len(answers) > 0 && !o.output.structured() && !o.output.quiet {
 		o.summary(rows, answers, unknown)
 	}
 	return exitWith(o.troubles(outcomes))

@@ -149,13 +149,13 @@ func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job f
 	if len(f.Left()) > 0 {
 		fmt.Fprintf(a.Err, "  try: %s\n", a.cleanupLine(f))
 	}
-	return outcomes, forbidden(outcomes)
+	return outcomes, refused(outcomes)
 }
 
-// forbidden is the error when a missing right has kept every node from being asked: no matter of the nodes.
-func forbidden(outcomes []fleet.Outcome) error {
+// refused is the error when the API server has kept every node from being asked: no matter of the nodes.
+func refused(outcomes []fleet.Outcome) error {
 	for _, o := range outcomes {
-		if o.Trouble == nil || o.Trouble.Reason != fleet.ReasonForbidden {
+		if o.Trouble == nil || o.Trouble.Reason != fleet.ReasonForbidden && o.Trouble.Reason != fleet.ReasonRefused {
 			return nil
 		}
 	}

@@ -123,7 +123,14 @@ func (a *app) print(o *output, ans answer) error {
 	if err != nil {
 		return fmt.Errorf("writing the answer: %w", err)
 	}
-	return printer.PrintObj(doc, a.Out)
+	if !strings.HasPrefix(o.format, "custom-columns") {
+		return printer.PrintObj(doc, a.Out)
+	}
+	list, err := doc.ToList() // That printer wants a line's objects, the others the document as it is.
+	if err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	return printer.PrintObj(list, a.Out)
 }
 
 // document makes an answer what kubectl's printers take: a list of objects with apiVersion and kind.

@@ -103,7 +103,9 @@ func (o *shellOptions) command(args []string) fleet.Command {
 	if len(args) > 0 && args[0] == "crictl" {
 		args = args[1:]
 	}
-	return fleet.Command{Args: append([]string{crictl, "--runtime-endpoint=" + o.held.Endpoint()}, args...), Out: o.Out, Err: o.Err}
+	// The image has no configuration, of which crictl would complain at each call.
+	base := []string{crictl, "--config=/dev/null", "--runtime-endpoint=" + o.held.Endpoint()}
+	return fleet.Command{Args: append(base, args...), Out: o.Out, Err: o.Err}
 }
 
 // wantsInput reports whether crictl will read what is typed, and whether it wants a terminal.
@@ -194,10 +196,13 @@ func (o *shellOptions) many(ctx context.Context, node fleet.Node) error {
 
 // line runs what was typed, and reports whether it was the last.
 func (o *shellOptions) line(ctx context.Context, text string, run func(context.Context, []string) (int, error)) (over bool) {
-	words, err := shellwords.Parse(text)
+	parser := shellwords.NewParser()
+	words, err := parser.Parse(text)
 	switch {
 	case err != nil:
 		fmt.Fprintln(o.Err, "not understood:", err)
+	case parser.Position >= 0:
+		fmt.Fprintf(o.Err, "there is no shell here for %q; in your own: %s shell %s -- %s | …\n", strings.TrimSpace(text[parser.Position:]), o.program, o.nodes.choice.Names[0], strings.Join(words, " "))
 	case len(words) == 0:
 	case words[0] == "exit" || words[0] == "quit":
 		return true

@@ -10,11 +10,10 @@ import (
 	"fmt"
 	"strings"
 
+	_ "crypto/sha256" // The hash that digests of images use.
+
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
-
-	// Registers the hash that digests of images use.
-	_ "crypto/sha256"
 )
 
 // DefaultTag is what a reference without tag and digest means, as for every runtime.
@@ -42,6 +41,10 @@ func Parse(s string) (Ref, error) {
 		return Ref{}, fmt.Errorf("%s is not an image reference: %s", quote(s), plainReason(err))
 	}
 	r := Ref{repository: named.Name()}
+	if host := r.Registry(); !strings.ContainsAny(host, ".:") && host != strings.ToLower(host) {
+		// The parser takes a first element in upper case for a host: ACME/web would be looked for on a machine called ACME.
+		return Ref{}, fmt.Errorf("%s is not an image reference: its repository must be lower-case", quote(s))
+	}
 	if tagged, ok := named.(reference.Tagged); ok {
 		r.tag = tagged.Tag()
 	}
@@ -60,7 +63,7 @@ func plainReason(err error) string {
 	case strings.Contains(err.Error(), "must be lowercase"): // ErrNameContainsUppercase is returned without being wrapped.
 		return "its repository must be lower-case"
 	case errors.Is(err, reference.ErrNameTooLong):
-		return fmt.Sprintf("its name is longer than %d characters", reference.NameTotalLengthMax)
+		return fmt.Sprintf("its name is longer than %d characters", reference.RepositoryNameTotalLengthMax)
 	case errors.Is(err, reference.ErrReferenceInvalidFormat):
 		return "it must read [REGISTRY/]REPOSITORY[:TAG][@DIGEST], with no other characters than a-z 0-9 . _ - / : @"
 	}

@@ -47,6 +47,7 @@ func TestParseRefuses(t *testing.T) {
 	for name, tt := range map[string]struct{ in, says string }{
 		"nothing":               {"", "empty"},
 		"upper case":            {"Nginx", "lower-case"},
+		"upper-case account":    {"ACME/web", "lower-case"},
 		"a shell's characters":  {"nginx;rm -rf /", "REPOSITORY"},
 		"a command":             {"$(id)", "REPOSITORY"},
 		"a space":               {" nginx", "REPOSITORY"},

@@ -97,7 +97,7 @@ func TestPruneEverywhereDoesWhatItsDryRunSaid(t *testing.T) {
 
 	type nodePlan struct {
 		Items []struct {
-			Node string  `json:"node"`
+			Name string  `json:"name"`
 			Plan removal `json:"plan"`
 		} `json:"items"`
 	}
@@ -106,9 +106,9 @@ func TestPruneEverywhereDoesWhatItsDryRunSaid(t *testing.T) {
 	want := map[string][]string{}
 	for _, item := range planned.Items {
 		for _, r := range item.Plan.Remove {
-			want[item.Node] = append(want[item.Node], r.Image.Tags...)
+			want[item.Name] = append(want[item.Name], r.Image.Tags...)
 		}
-		slices.Sort(want[item.Node])
+		slices.Sort(want[item.Name])
 	}
 	before := map[string][]string{}
 	for _, node := range nodes {

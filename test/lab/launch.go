@@ -43,11 +43,16 @@ func (c *Cluster) launch(ctx context.Context, options Options, lock *os.File) er
 	if err == nil {
 		return nil
 	}
+	// The instance is locked for as long as any copy of the lock is open, this one included.
+	lock.Close()
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), c.Close())
+	}
 	log, _ := os.ReadFile(c.instance.Path("logs", "supervisor.log"))
 	if text := strings.TrimSpace(string(log)); text != "" && !strings.Contains(text, err.Error()) {
 		err = fmt.Errorf("%w\n%s", err, text)
 	}
-	return errors.Join(err, context.Cause(ctx), c.Close())
+	return errors.Join(err, c.Close())
 }
 
 // spawn starts the supervisor in namespaces of its own, and returns what it tells of its progress.

@@ -251,7 +251,13 @@ func (c *Cluster) pid(node string) (int, error) {
 	if err := instance.CheckName(node); err != nil {
 		return 0, err
 	}
+	if _, err := os.Stat(c.NodeDir(node)); err != nil {
+		return 0, fmt.Errorf("no node %q in the lab %s", node, c.instance.Name)
+	}
 	pid, err := control.Peer(machine.Spec{Dir: c.NodeDir(node)}.Socket())
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("reaching the node %s: it is off", node)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reaching the node %s: %w", node, err)
 	}

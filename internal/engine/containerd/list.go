@@ -43,9 +43,12 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 	return images, nil
 }
 
+// onlyIDs chooses a third of the records: to send and to read the others as well takes longer than CRI's whole list.
+const onlyIDs = `name~="^sha256:"`
+
 // created is when each record of an id was made: the CRI plugin makes it at the first pull, and no later one touches it.
 func (r *Runtime) created(ctx context.Context) (map[string]time.Time, error) {
-	records, err := r.records(ctx)
+	records, err := r.records(ctx, onlyIDs)
 	if err != nil {
 		return nil, err
 	}

@@ -4,12 +4,14 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
@@ -97,7 +99,22 @@ func (r *Runtime) recordsOf(ctx context.Context, image engine.Image, before name
 			return nil, err
 		}
 	}
-	return slices.Collect(maps.Values(found)), nil
+	return slices.SortedFunc(maps.Values(found), inOrder), nil
+}
+
+// inOrder is how records are removed: an image whose removal is broken off still has its id, by which it is found.
+func inOrder(a, b *record) int {
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.Name, b.Name))
+}
+
+func rank(i *record) int {
+	switch ref := parsed(i.Name); {
+	case ref.Tag() != "":
+		return 0
+	case !ref.IsZero():
+		return 1
+	}
+	return 2
 }
 
 // namesOf are the names that records of an image may have.
