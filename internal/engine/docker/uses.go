@@ -103,7 +103,7 @@ func (r *Runtime) users(ctx context.Context, id string, force bool) ([]engine.Us
 	}
 	var holding []engine.Use
 	for _, use := range uses {
-		if use.ImageID == id && !(use.Exited && force) {
+		if use.ImageID == id && (!use.Exited || !force) {
 			holding = append(holding, use)
 		}
 	}

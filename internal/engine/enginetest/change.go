@@ -182,7 +182,8 @@ func (r *Runtime) refuse(img *image, whole, force bool) error {
 		return nil
 	}
 	for _, c := range r.containers {
-		if c.imageID == img.ID && !(force && r.kind.forceLiftsExited && c.State == Exited) {
+		lifted := force && r.kind.forceLiftsExited && c.State == Exited
+		if c.imageID == img.ID && !lifted {
 			return engine.Becausef(engine.InUse, "image is in use by a container: %s (%s)", c.Name, c.State)
 		}
 	}
