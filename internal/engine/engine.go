@@ -57,7 +57,7 @@ type Batcher interface {
 	Batch(ctx context.Context) (Batch, error)
 }
 
-// Batch is a row of removals. It is not for use by several goroutines at once.
+// Batch is a row of removals. Several images may be removed at once; everything else is one after the other.
 type Batch interface {
 	// Remove is Interface.Remove, but that the content stays until Close.
 	Remove(ctx context.Context, req RemoveRequest) error
