@@ -125,10 +125,11 @@ func (b *board) pause() {
 	b.paused = true
 }
 
-func (b *board) resume() {
+// resume shows the picture again; without more, it stays away.
+func (b *board) resume(more bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.paused = false
+	b.paused = !more
 }
 
 func (b *board) heard(node fleet.Node, m session.Message) {
@@ -231,6 +232,7 @@ func (b *board) draw() {
 	for _, name := range shown {
 		t.Rows = append(t.Rows, b.row(name))
 	}
+	t.DropEmpty(2)
 	var picture bytes.Buffer
 	if err := t.Write(&picture, table.Options{}); err != nil {
 		return
@@ -325,10 +327,15 @@ func nodeWord(o fleet.Outcome) string {
 	return strings.ToLower(string(o.State))
 }
 
-// stepsOf are a node's steps: those of its result, which has them all, else those that were heard.
+// stepsOf are a node's steps: those of its result, which has them all, else those that were heard. Where the work was
+// broken off, what failed by that is left out: it says only that.
 func stepsOf(o fleet.Outcome) []session.Step {
+	steps := o.Steps
 	if o.Result != nil && len(o.Result.Steps) >= len(o.Steps) {
-		return o.Result.Steps
+		steps = o.Result.Steps
 	}
-	return o.Steps
+	if o.State == fleet.StateInterrupted || o.State == fleet.StateTimedOut {
+		steps = slices.DeleteFunc(slices.Clone(steps), func(s session.Step) bool { return s.State == session.StateFailed })
+	}
+	return steps
 }

@@ -204,7 +204,9 @@ func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) err
 	states := map[session.State]int{}
 	var bytes int64
 	failures := newFailures()
+	whole, interrupted := true, false
 	for _, outcome := range outcomes {
+		whole, interrupted = whole && !outcome.Fail(), interrupted || outcome.State == fleet.StateInterrupted
 		for _, step := range stepsOf(outcome) {
 			states[step.State]++
 			bytes += step.Bytes
@@ -215,11 +217,14 @@ func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) err
 	}
 	if !o.output.structured() && !o.output.quiet {
 		mark := o.paint.good("✔")
-		if failures.any() {
+		if failures.any() || !whole {
 			mark = o.paint.bad("✗")
 		}
 		fmt.Fprintf(o.Err, "%s %d pulled, %d present, %d failed on %s in %s (%s).\n", mark, states[session.StatePulled], states[session.StatePresent],
 			states[session.StateFailed], count(len(outcomes), "node"), took.Round(100*time.Millisecond), table.Size(bytes))
+	}
+	if interrupted {
+		fmt.Fprintln(o.Err, "Interrupted: the pulls under way were ended; what was pulled before stays.")
 	}
 	failures.tell(o.app, "allow them with --secret NAMESPACE/NAME, or docker login")
 	return exitWith(failures.exit(o.troubles(outcomes)))

@@ -90,9 +90,9 @@ func (r *removal) boardMode() string {
 }
 
 // confirm shows the plan and asks. It is called while the nodes wait.
-func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) bool {
+func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bool) {
 	r.board.pause()
-	defer r.board.resume()
+	defer func() { r.board.resume(yes) }()
 	images, bytes, nodes := planned(outcomes)
 	if images == 0 {
 		return false
@@ -241,11 +241,11 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		{Name: "FAILED", Right: true}, {Name: "DISK"}, {Name: "MESSAGE"}}}
 	failures := newFailures()
 	sum := tally{}
-	declined := false
+	declined, interrupted := false, false
 	for _, o := range outcomes {
 		c := tallyOf(o, failures)
 		sum.add(c)
-		declined = declined || o.State == fleet.StateDeclined
+		declined, interrupted = declined || o.State == fleet.StateDeclined, interrupted || o.State == fleet.StateInterrupted
 		message := ""
 		if o.Trouble != nil {
 			message = o.Trouble.Message
@@ -256,6 +256,10 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		code := r.troubles(outcomes)
 		fmt.Fprintln(r.Err, "Nothing was removed.")
 		return exitWith(max(code, term.ExitError))
+	}
+	if interrupted && sum == (tally{}) {
+		fmt.Fprintln(r.Err, "Interrupted: nothing was removed.")
+		return exitError{term.ExitInterrupted}
 	}
 	if err := r.print(&r.output, answer{kind: "RemovalList", items: removalItems(outcomes), table: t}); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"encoding/csv"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -44,6 +45,21 @@ type Options struct {
 
 // Add appends a row.
 func (t *Table) Add(cells ...string) { t.Rows = append(t.Rows, cells) }
+
+// DropEmpty takes away the columns, from the given one on, in which no row has anything.
+func (t *Table) DropEmpty(from int) {
+	for i := len(t.Columns) - 1; i >= from; i-- {
+		if slices.ContainsFunc(t.Rows, func(row []string) bool { return i < len(row) && row[i] != "" }) {
+			continue
+		}
+		t.Columns = slices.Delete(slices.Clone(t.Columns), i, i+1)
+		for n, row := range t.Rows {
+			if i < len(row) {
+				t.Rows[n] = slices.Delete(slices.Clone(row), i, i+1)
+			}
+		}
+	}
+}
 
 // Write lays the table out in columns as wide as their widest cell.
 func (t *Table) Write(w io.Writer, o Options) error {
