@@ -1,6 +1,6 @@
 # Orlop. `make demo` shows it on a real cluster on this machine; `make test` proves it there.
 
-VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
 NODES   ?= 3
 LAB     ?= orlop
 GOFLAGS_STATIC = -trimpath -ldflags "-s -w -X main.version=$(VERSION)"

@@ -19,10 +19,11 @@ var version = "dev"
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	os.Exit(nodecli.Run(ctx, nodecli.Config{
+	code := nodecli.Run(ctx, nodecli.Config{
 		Streams: term.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		Version: version,
 		Open:    open,
-	}, os.Args[1:]))
+	}, os.Args[1:])
+	stop()
+	os.Exit(code)
 }

@@ -89,8 +89,8 @@ func describe(ref name.Reference, img v1.Image) error {
 		}
 		compressed += size
 	}
-	fmt.Printf("%s@%s %.1f MB compressed\n", ref, digest, float64(compressed)/1e6)
-	return nil
+	_, err = fmt.Fprintf(os.Stdout, "%s@%s %.1f MB compressed\n", ref, digest, float64(compressed)/1e6)
+	return err
 }
 
 // build puts each binary into /usr/local/bin. The config's and the layers' media types are both OCI's: CRI-O refuses

@@ -38,8 +38,8 @@ type Interface interface {
 // Measurer is a runtime that can tell what images take on disk, but asks much for it: a list alone is many times
 // quicker.
 type Measurer interface {
-	// Measure fills DiskBytes and Layers of images that List gave. What is gone since then stays unknown; an answer
-	// that cannot be had whole is an error.
+	// Measure fills DiskBytes and Layers of images that List gave, and FirstSeen where the list left it open. What is
+	// gone since then stays unknown; an answer that cannot be had whole is an error.
 	Measure(ctx context.Context, images []Image) error
 }
 
@@ -57,7 +57,7 @@ type Batcher interface {
 	Batch(ctx context.Context) (Batch, error)
 }
 
-// Batch is a row of removals. It is not for use by several goroutines at once.
+// Batch is a row of removals. Several images may be removed at once; everything else is one after the other.
 type Batch interface {
 	// Remove is Interface.Remove, but that the content stays until Close.
 	Remove(ctx context.Context, req RemoveRequest) error

@@ -90,7 +90,7 @@ var words = []struct {
 	{RegistryUnavailable, regexp.MustCompile(`registryunavailable|connection re(fused|set)|no such host|i/o timeout|tls handshake|` +
 		`network is unreachable|no route to host|unexpected eof|x509:|\b50[0234]\b|http response to https`)},
 	{Unauthorized, regexp.MustCompile(`\b40[13]\b|unauthorized|authorization failed|authentication required|denied|no basic auth`)},
-	{NotFound, regexp.MustCompile(`\b404\b|not found|(manifest|name) unknown|no such image|repository does not exist`)},
+	{NotFound, regexp.MustCompile(`\b404\b|not found|(manifest|name)[ _]unknown|no such image|repository does not exist`)},
 	{InUse, regexp.MustCompile(`image is in use|is being used by|is using its referenced image|image used by`)},
 	{Timeout, regexp.MustCompile(`deadline exceeded|timed out`)},
 	{InvalidReference, regexp.MustCompile(`invalid reference|could not parse reference|short-name`)},

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"orlop.dev/orlop/internal/oci"
@@ -224,14 +225,18 @@ func (v *verifiedBatcher) Batch(ctx context.Context) (Batch, error) {
 
 type verifiedBatch struct {
 	Batch
-	rt      *verified
+	rt *verified
+
+	mu      sync.Mutex
 	removed map[string]Image // as it was when this batch first took something from it
 }
 
 func (b *verifiedBatch) Remove(ctx context.Context, req RemoveRequest) error {
+	b.mu.Lock()
 	if _, known := b.removed[req.Image.ID]; !known {
 		b.removed[req.Image.ID] = req.Image
 	}
+	b.mu.Unlock()
 	return b.rt.remove(ctx, req, b.Batch.Remove)
 }
 
@@ -239,7 +244,9 @@ func (b *verifiedBatch) Restore(ctx context.Context, imageID string) error {
 	if err := b.Batch.Restore(ctx, imageID); err != nil {
 		return err
 	}
+	b.mu.Lock()
 	was := b.removed[imageID]
+	b.mu.Unlock()
 	err := b.rt.settle(ctx, imageID, func(image Image, there bool) error {
 		for _, tag := range was.Tags {
 			if !slices.Contains(image.Tags, tag) {

@@ -5,6 +5,7 @@ package engine_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -119,27 +120,30 @@ func TestVerifyBatch(t *testing.T) {
 				rt := enginetest.NewContainerd(enginetest.NewRegistry())
 				image := rt.Load(oldWeb, "web:1")
 				rt.Traps = c.traps
-				batcher, ok := engine.As[engine.Batcher](engine.Verify(rt))
-				if !ok {
-					t.Fatal("the decorated runtime does not batch any more")
-				}
-				batch, err := batcher.Batch(t.Context())
-				if err != nil {
-					t.Fatal(err)
-				}
-				err = batch.Remove(t.Context(), engine.RemoveRequest{Image: image})
+				batch := openBatch(t, engine.Verify(rt))
+				err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image})
 				if got := engine.ReasonOf(err); got != c.reason {
 					t.Errorf("reason = %q, want %q (error: %v)", got, c.reason, err)
 				}
-				if err := batch.Restore(t.Context(), image.ID); err != nil {
-					t.Errorf("restoring: %v", err)
-				}
-				if err := batch.Close(t.Context()); err != nil {
-					t.Errorf("closing: %v", err)
+				if err := errors.Join(batch.Restore(t.Context(), image.ID), batch.Close(t.Context())); err != nil {
+					t.Error(err)
 				}
 			})
 		})
 	}
+}
+
+func openBatch(t *testing.T, rt engine.Interface) engine.Batch {
+	t.Helper()
+	batcher, ok := engine.As[engine.Batcher](rt)
+	if !ok {
+		t.Fatal("the decorated runtime does not batch any more")
+	}
+	batch, err := batcher.Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return batch
 }
 
 func TestAs(t *testing.T) {

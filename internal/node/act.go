@@ -4,9 +4,14 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
@@ -50,60 +55,110 @@ func (n *Node) Act(ctx context.Context, p plan.Plan, on func(session.Step)) (ses
 	return result, err
 }
 
-// removeAll works through the removals within one batch, so that the runtime collects once. What the look after a
-// batch finds in use again gets its names back before the content goes.
-func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.Step)) (err error) {
-	batch, err := openBatch(ctx, n.Runtime)
-	if err != nil {
-		return fmt.Errorf("preparing the removals: %w", err)
-	}
-	defer func() {
-		closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-		defer cancel()
-		if closeErr := batch.Close(closing); closeErr != nil && err == nil {
-			err = fmt.Errorf("freeing the space of what was removed: %w", closeErr)
+const (
+	// batchSize is how many images go between one look after removals and the next. While one batch's content is
+	// collected, the next one's names go already; fewer images in each would make for more collections.
+	batchSize = 32
+
+	// maxClosing bounds the collections that have not ended, so that a slow disk holds up the removals.
+	maxClosing = 2
+
+	// waveSize is how many images are looked at together, and then removed at once: few enough that each is looked at
+	// just before its removal, and enough to keep a runtime busy that writes every removal to disk.
+	waveSize = 8
+)
+
+// removeAll works through the removals in batches. What the look after a batch finds in use again gets its names back
+// before the content goes.
+func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.Step)) error {
+	var closing errgroup.Group
+	closing.SetLimit(maxClosing)
+	var err error
+	for removals := range slices.Chunk(p.Remove, batchSize) {
+		var batch engine.Batch
+		var size int
+		if batch, size, err = openBatch(ctx, n.Runtime); err != nil {
+			err = fmt.Errorf("preparing the removals: %w", err)
+			break
 		}
-	}()
-	var removed []plan.Removal
-	for _, r := range p.Remove {
-		step, err := n.removeOne(ctx, batch, r, p.Options)
+		err = n.removeBatch(ctx, batch, size, removals, p.Options, report)
+		closing.Go(func() error { return closeBatch(ctx, batch) })
 		if err != nil {
-			return err
+			break
 		}
-		if step.State == session.StateRemoved && len(r.Tags) == 0 {
-			removed = append(removed, r)
-			continue // Reported below: until the batch is closed it may come back.
-		}
-		report(step)
 	}
-	return n.settle(ctx, batch, removed, p.Options, report)
+	return cmp.Or(err, closing.Wait())
 }
 
-// removeOne looks, and removes. An error means that nothing can be known any more, and ends the work.
-func (n *Node) removeOne(ctx context.Context, batch engine.Batch, r plan.Removal, o plan.Options) (session.Step, error) {
+func closeBatch(ctx context.Context, batch engine.Batch) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := batch.Close(ctx); err != nil {
+		return fmt.Errorf("freeing the space of what was removed: %w", err)
+	}
+	return nil
+}
+
+// removeBatch removes, and looks after it, also at what went before an error.
+func (n *Node) removeBatch(ctx context.Context, batch engine.Batch, size int, removals []plan.Removal, o plan.Options, report func(session.Step)) error {
+	var removed []plan.Removal
+	var err error
+	for wave := range slices.Chunk(removals, size) {
+		var steps []session.Step
+		if steps, err = n.removeWave(ctx, batch, wave, o); err != nil {
+			break
+		}
+		for i, step := range steps {
+			if step.State == session.StateRemoved && len(wave[i].Tags) == 0 {
+				removed = append(removed, wave[i])
+				continue // Reported below: until the batch is closed it may come back.
+			}
+			report(step)
+		}
+	}
+	return cmp.Or(err, n.settle(ctx, batch, removed, o, report), ctx.Err())
+}
+
+// removeWave looks, and removes. An error means that nothing can be known any more, and ends the work.
+func (n *Node) removeWave(ctx context.Context, batch engine.Batch, wave []plan.Removal, o plan.Options) ([]session.Step, error) {
 	if err := ctx.Err(); err != nil {
-		return session.Step{}, err
+		return nil, err
 	}
-	state, err := n.look(ctx, r.Image.ID)
+	var ids []string
+	for _, r := range wave {
+		ids = append(ids, r.Image.ID)
+	}
+	state, err := n.look(ctx, ids...)
 	if err != nil {
-		return session.Step{}, err
+		return nil, err
 	}
+	steps := make([]session.Step, len(wave))
+	var group sync.WaitGroup
+	for i, r := range wave {
+		group.Go(func() { steps[i] = removeOne(ctx, batch, state, r, o) })
+	}
+	group.Wait()
+	return steps, nil
+}
+
+func removeOne(ctx context.Context, batch engine.Batch, state plan.State, r plan.Removal, o plan.Options) session.Step {
 	kept, hold, gone := plan.Recheck(state, r, o)
 	switch {
 	case gone:
-		return session.Step{Asked: plan.Title(r.Image), State: session.StateAbsent, ID: r.Image.ID, Message: "somebody else removed it"}, nil
+		return session.Step{Asked: plan.Title(r.Image), State: session.StateAbsent, ID: r.Image.ID, Message: "somebody else removed it"}
 	case hold:
-		return keptStep(kept), nil
+		return keptStep(kept)
 	}
-	err = batch.Remove(ctx, engine.RemoveRequest{Image: state.Images[0], Tags: r.Tags, Force: o.Force})
+	at := slices.IndexFunc(state.Images, func(img engine.Image) bool { return img.ID == r.Image.ID })
+	err := batch.Remove(ctx, engine.RemoveRequest{Image: state.Images[at], Tags: r.Tags, Force: o.Force})
 	switch engine.ReasonOf(err) {
 	case "":
-		return removedStep(r), nil
+		return removedStep(r)
 	case engine.InUse:
-		return keptStep(plan.Kept{Image: r.Image, Reason: plan.ReasonInUse, Message: err.Error()}), nil
+		return keptStep(plan.Kept{Image: r.Image, Reason: plan.ReasonInUse, Message: err.Error()})
 	default:
 		return session.Step{Asked: plan.Title(r.Image), State: session.StateFailed, ID: r.Image.ID, Names: r.Names(),
-			Reason: string(engine.ReasonOf(err)), Message: err.Error()}, nil
+			Reason: string(engine.ReasonOf(err)), Message: err.Error()}
 	}
 }
 
@@ -158,12 +213,14 @@ func texts(names []oci.Ref) []string {
 	return all
 }
 
-// openBatch is the runtime's own batch, or removals one by one.
-func openBatch(ctx context.Context, rt engine.Interface) (engine.Batch, error) {
+// openBatch is the runtime's own batch, or removals one by one, and how many images may be removed at once. Without a
+// way back, each is looked at alone.
+func openBatch(ctx context.Context, rt engine.Interface) (batch engine.Batch, atOnce int, err error) {
 	if b, ok := engine.As[engine.Batcher](rt); ok {
-		return b.Batch(ctx)
+		batch, err = b.Batch(ctx)
+		return batch, waveSize, err
 	}
-	return oneByOne{rt}, nil
+	return oneByOne{rt}, 1, nil
 }
 
 // oneByOne is a batch on a runtime without batches: each removal is final.

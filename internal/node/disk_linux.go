@@ -22,7 +22,7 @@ func MeasureDisk(imageFS string) plan.Disk {
 			return plan.Disk{}
 		}
 	}
-	block := int64(fs.Bsize)
+	block := int64(fs.Bsize) //nolint:unconvert // It is an int32 on 32-bit machines.
 	return plan.Disk{
 		Capacity:   int64(fs.Blocks) * block,
 		Used:       int64(fs.Blocks-fs.Bfree) * block,

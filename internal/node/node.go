@@ -47,10 +47,14 @@ func (n *Node) disk(ctx context.Context) plan.Disk {
 	if err != nil {
 		return plan.Disk{}
 	}
+	return n.diskAt(described.ImageFS)
+}
+
+func (n *Node) diskAt(imageFS string) plan.Disk {
 	if n.Disk != nil {
-		return n.Disk(described.ImageFS)
+		return n.Disk(imageFS)
 	}
-	return MeasureDisk(described.ImageFS)
+	return MeasureDisk(imageFS)
 }
 
 // look is the state of the machine, or of the images with the given ids.
@@ -102,7 +106,7 @@ func (n *Node) inventory(ctx context.Context, look func(context.Context) (plan.S
 	inventory := session.Inventory{
 		Runtime:          described,
 		Platform:         goruntime.GOOS + "/" + goruntime.GOARCH,
-		Disk:             n.disk(ctx),
+		Disk:             n.diskAt(described.ImageFS),
 		Images:           []session.ImageInfo{},
 		ReclaimableBytes: plan.Reclaimable(state),
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -261,12 +262,10 @@ func TestACancelledActStopsAndStillCollects(t *testing.T) {
 	fake := enginetest.NewContainerd(enginetest.NewRegistry())
 	load(fake.Runtime)
 	ctx, cancel := context.WithCancel(t.Context())
-	removals := 0
+	var removals atomic.Int32
 	fake.Before = func(call enginetest.Call) {
-		if call.Op == enginetest.OpRemove {
-			if removals++; removals == 2 {
-				cancel()
-			}
+		if call.Op == enginetest.OpRemove && removals.Add(1) == 2 {
+			cancel()
 		}
 	}
 	n := &Node{Runtime: engine.Verify(fake), Now: later}

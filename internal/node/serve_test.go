@@ -36,8 +36,8 @@ func ask(t *testing.T, rt engine.Interface, req session.Request) *asker {
 	t.Cleanup(cancel)
 	go func() {
 		err := Serve(ctx, inRead, outWrite, func(context.Context, string) (engine.Interface, error) { return rt, nil })
-		outWrite.Close()
-		inRead.Close()
+		_ = outWrite.Close() // Pipes in memory close without fail.
+		_ = inRead.Close()
 		a.done <- err
 	}()
 	a.say(req)
@@ -148,7 +148,7 @@ func TestServeRemovesNothingForNobody(t *testing.T) {
 	fake := loaded()
 	a := ask(t, engine.Verify(fake), removeWeb(t, freshNeeds(), true))
 	a.until(func(m session.Message) bool { return m.Plan != nil })
-	a.in.Close()
+	_ = a.in.Close()
 	if got := a.result(); got.Error != ErrAskerGone.Error() {
 		t.Errorf("result: %+v", got)
 	}
@@ -164,7 +164,7 @@ func TestServeEndsAPullWhenTheAskerIsGone(t *testing.T) {
 	fake := enginetest.NewContainerd(registry)
 	a := ask(t, engine.Verify(fake), session.Request{Verb: session.VerbPull, Pull: &session.PullRequest{Images: []oci.Ref{ref(t, web)}}})
 	a.until(func(m session.Message) bool { return m.Progress != nil })
-	a.in.Close()
+	_ = a.in.Close()
 	if got := a.result(); got.Error != ErrAskerGone.Error() {
 		t.Errorf("result: %+v", got)
 	}

@@ -74,10 +74,10 @@ func TestListIsATable(t *testing.T) {
 	m.Start(nginx, enginetest.Container{Name: "c", Pod: "shop/web"})
 	m.run(t, 0, "list")
 	lines := strings.Split(strings.TrimSpace(m.out.String()), "\n")
-	if len(lines) != 3 || strings.Join(strings.Fields(lines[0]), " ") != "IMAGE TAG ID DISK PULL USED BY FLAGS" {
+	if len(lines) != 3 || strings.Join(strings.Fields(lines[0]), " ") != "IMAGE TAG ID PULL USED BY FLAGS" {
 		t.Fatalf("list:\n%s", &m.out)
 	}
-	if got := strings.Fields(lines[1]); got[0] != "docker.io/library/nginx" || got[1] != "1" || got[4] != "1MB" || got[5] != "1" || got[7] != "U" {
+	if got := strings.Fields(lines[1]); got[0] != "docker.io/library/nginx" || got[1] != "1" || got[3] != "1MB" || got[4] != "1" || got[6] != "U" {
 		t.Errorf("nginx is shown as %q", lines[1])
 	}
 	if strings.Contains(m.out.String(), "images") || !strings.Contains(m.err.String(), "2 images") {

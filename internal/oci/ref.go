@@ -10,11 +10,10 @@ import (
 	"fmt"
 	"strings"
 
+	_ "crypto/sha256" // The hash that digests of images use.
+
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
-
-	// Registers the hash that digests of images use.
-	_ "crypto/sha256"
 )
 
 // DefaultTag is what a reference without tag and digest means, as for every runtime.
@@ -64,7 +63,7 @@ func plainReason(err error) string {
 	case strings.Contains(err.Error(), "must be lowercase"): // ErrNameContainsUppercase is returned without being wrapped.
 		return "its repository must be lower-case"
 	case errors.Is(err, reference.ErrNameTooLong):
-		return fmt.Sprintf("its name is longer than %d characters", reference.NameTotalLengthMax)
+		return fmt.Sprintf("its name is longer than %d characters", reference.RepositoryNameTotalLengthMax)
 	case errors.Is(err, reference.ErrReferenceInvalidFormat):
 		return "it must read [REGISTRY/]REPOSITORY[:TAG][@DIGEST], with no other characters than a-z 0-9 . _ - / : @"
 	}

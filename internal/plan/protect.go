@@ -118,11 +118,12 @@ func useTitle(u engine.Use) string {
 	if u.Exited {
 		what = strings.TrimSpace("exited " + what)
 	}
-	switch {
-	case u.Kind == engine.UseSandbox:
+	switch u.Kind {
+	case engine.UseSandbox:
 		return "the sandbox of " + u.Pod
-	case u.Kind == engine.UseVolume:
+	case engine.UseVolume:
 		what = strings.TrimSpace("volume of " + what)
+	case engine.UseContainer:
 	}
 	switch {
 	case u.Pod == "":

@@ -76,9 +76,35 @@ func setUp() (err error) {
 	if err != nil {
 		return err
 	}
-	for _, node := range []string{"node1", "node2", "node3"} {
+	if err := pushOwn(ctx); err != nil {
+		return err
+	}
+	for _, node := range nodes {
 		if err := cluster.Put(node, filepath.Join(bin, "orlop-node"), "/usr/local/bin/orlop-node"); err != nil {
 			return err
+		}
+	}
+	return nil
+}
+
+// Orlop's own images, as the cluster has them.
+const (
+	nodeImage  = "ghcr.io/orlop-dev/orlop-node:e2e"
+	toolsImage = "ghcr.io/orlop-dev/orlop-tools:e2e"
+)
+
+// nodes are those of the cluster.
+var nodes = []string{"node1", "node2", "node3"}
+
+func pushOwn(ctx context.Context) error {
+	for image, binaries := range map[string][]string{
+		nodeImage:  {filepath.Join(bin, "orlop-node")},
+		toolsImage: {filepath.Join(bin, "orlop-node"), cluster.Program("crictl")},
+	} {
+		cmd := exec.CommandContext(ctx, "go", append([]string{"run", "./hack/image", "--insecure", "--push", cluster.Registry() + "/" + image}, binaries...)...)
+		cmd.Dir = "../.."
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("pushing %s: %w\n%s", image, err, out)
 		}
 	}
 	return nil
@@ -128,6 +154,21 @@ func orlopNode(t *testing.T, node string, args ...string) answer {
 		t.Fatal(err)
 	}
 	return run(t, cmd)
+}
+
+// orlopCommand is kubectl-orlop as the administrator, ready to be started.
+func orlopCommand(t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	c := theCluster(t)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "kubectl-orlop"), args...)
+	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "ORLOP_IMAGE="+nodeImage, "ORLOP_TOOLS_IMAGE="+toolsImage, "DOCKER_CONFIG="+t.TempDir())
+	return cmd
+}
+
+// orlop runs kubectl-orlop.
+func orlop(t *testing.T, args ...string) answer {
+	t.Helper()
+	return run(t, orlopCommand(t, args...))
 }
 
 // push makes images of one small layer and of the lab's program, which they share.

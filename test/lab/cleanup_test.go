@@ -7,6 +7,7 @@ package lab_test
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io/fs"
 	"net"
@@ -18,6 +19,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	lab "orlop.dev/orlop/test/lab"
 )
@@ -226,6 +228,42 @@ func TestCleanUp(t *testing.T) {
 			// Whatever starts or ends next sweeps the folders that no kernel removes.
 			ok(t, lab.Down(t.Context(), seen.name))
 			if left := seen.files(t); len(left) > 0 {
+				t.Errorf("left: %v", left)
+			}
+		})
+	}
+}
+
+func TestStartThatFails(t *testing.T) {
+	lab.Need(t)
+	given, cancel := context.WithCancel(t.Context())
+	for name, test := range map[string]struct {
+		ctx     context.Context
+		options lab.Options
+		want    string
+	}{
+		"a bad node":          {t.Context(), lab.Options{EnginesOnly: true, More: []lab.NodeOptions{{Name: "same"}, {Name: "same"}}}, "there is one of that name"},
+		"a disk that is none": {t.Context(), lab.Options{EnginesOnly: true, Nodes: 1, Node: lab.NodeOptions{DiskSize: 100}}, "disk"},
+		"a kubelet that ends": {t.Context(), lab.Options{Nodes: 1, Node: lab.NodeOptions{Kubelet: map[string]any{"maxPods": -1}}}, "kubelet"},
+		"given up":            {given, lab.Options{Nodes: 1, Progress: func(e lab.Event) { cancel() }}, context.Canceled.Error()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			test.options.Name = fmt.Sprintf("f%d-%d", os.Getpid(), len(name))
+			c, err := lab.Start(test.ctx, test.options)
+			if err == nil {
+				ok(t, c.Close())
+			}
+			if err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+			if took := time.Since(begin); took > deadline/2 {
+				t.Errorf("it took %s to fail", took)
+			}
+			root, cacheErr := os.UserCacheDir()
+			ok(t, cacheErr)
+			seen := traces{name: test.options.Name, dir: filepath.Join(root, "orlop-lab", "i", test.options.Name)}
+			if left := append(seen.alive(t), seen.files(t)...); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -57,16 +58,10 @@ var hostPackages = map[string]string{
 
 // prepareHost installs the few things that are not built: runc needs a C library that does system call filters.
 func prepareHost(ctx context.Context, tell func(Event)) error {
-	var missing []string
-	for name, program := range hostPackages {
-		if _, err := exec.LookPath(program); err != nil {
-			missing = append(missing, name)
-		}
-	}
+	missing := missingPackages()
 	if len(missing) == 0 {
 		return nil
 	}
-	slices.Sort(missing)
 	wanted := strings.Join(missing, " ")
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return fmt.Errorf("the lab needs these packages (by their names in Debian), please install them: %s", wanted)
@@ -84,8 +79,56 @@ func prepareHost(ctx context.Context, tell func(Event)) error {
 			return fmt.Errorf("installing %s: %w\n%s", wanted, err, out)
 		}
 	}
+	if still := missingPackages(); len(still) > 0 {
+		return fmt.Errorf("installing %s: installed, and yet these are not where Debian has them: %s", wanted, strings.Join(still, " "))
+	}
 	if event.Done, event.Elapsed = true, time.Since(begin); tell != nil {
 		tell(event)
+	}
+	return nil
+}
+
+// systemPath has what a shell of root may lack when it was not a login.
+const systemPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+func missingPackages() []string {
+	var missing []string
+	for name, program := range hostPackages {
+		if !slices.ContainsFunc(filepath.SplitList(systemPath), func(dir string) bool {
+			if filepath.IsAbs(program) {
+				dir = "/"
+			}
+			_, err := os.Stat(filepath.Join(dir, program))
+			return err == nil
+		}) {
+			missing = append(missing, name)
+		}
+	}
+	slices.Sort(missing)
+	return missing
+}
+
+const (
+	watchLimit = "/proc/sys/fs/inotify/max_user_instances"
+	// watchesWanted is room for some fifty nodes: a kubelet and its containerd take eight, and the usual limit is 128.
+	watchesWanted = 512
+)
+
+// raiseWatchLimit changes the one setting of the host that a lab needs changed, until the next boot.
+func raiseWatchLimit(tell func(Event)) error {
+	content, err := os.ReadFile(watchLimit)
+	if err != nil {
+		return err
+	}
+	limit, err := strconv.Atoi(strings.TrimSpace(string(content)))
+	if err != nil || limit >= watchesWanted {
+		return err
+	}
+	if err := os.WriteFile(watchLimit, []byte(strconv.Itoa(watchesWanted)), 0); err != nil {
+		return fmt.Errorf("raising the limit of file watches: %w", err)
+	}
+	if tell != nil {
+		tell(Event{Text: fmt.Sprintf("limit of file watches raised from %d to %d (%s)", limit, watchesWanted, watchLimit), Done: true})
 	}
 	return nil
 }

@@ -7,7 +7,7 @@
 //
 // Everything of a lab runs below one process, in namespaces of its own: when that process dies, however it dies, the
 // kernel ends all the others and takes down mounts and links with them. Nothing of the host's network, mounts or
-// files changes, except in the cache folder.
+// files changes, except in the cache folder; one limit, that of file watches, is raised where it is low.
 package lab
 
 import (
@@ -120,6 +120,9 @@ func Start(ctx context.Context, options Options) (*Cluster, error) {
 		return nil, err
 	}
 	if err := prepareHost(ctx, options.Progress); err != nil {
+		return nil, err
+	}
+	if err := raiseWatchLimit(options.Progress); err != nil {
 		return nil, err
 	}
 	c := &Cluster{instance: inst}

@@ -43,11 +43,16 @@ func (c *Cluster) launch(ctx context.Context, options Options, lock *os.File) er
 	if err == nil {
 		return nil
 	}
+	// The instance is locked for as long as any copy of the lock is open, this one included.
+	lock.Close()
+	if ctx.Err() != nil {
+		return errors.Join(context.Cause(ctx), c.Close())
+	}
 	log, _ := os.ReadFile(c.instance.Path("logs", "supervisor.log"))
 	if text := strings.TrimSpace(string(log)); text != "" && !strings.Contains(text, err.Error()) {
 		err = fmt.Errorf("%w\n%s", err, text)
 	}
-	return errors.Join(err, context.Cause(ctx), c.Close())
+	return errors.Join(err, c.Close())
 }
 
 // spawn starts the supervisor in namespaces of its own, and returns what it tells of its progress.
@@ -95,7 +100,7 @@ func (c *Cluster) exec(spec []byte, files []*os.File) error {
 	}
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe")
-	cmd.Env = append(os.Environ(), supervisor.RoleVariable+"="+supervisor.Role)
+	cmd.Env = append(os.Environ(), "PATH="+systemPath, supervisor.RoleVariable+"="+supervisor.Role)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.ExtraFiles, cmd.Dir = bytes.NewReader(spec), log, log, files, "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWIPC,

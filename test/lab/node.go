@@ -130,11 +130,11 @@ func (c *Cluster) Command(ctx context.Context, node string, argv ...string) (*ex
 		return nil, err
 	}
 	args := []string{"--target=" + strconv.Itoa(pid), "--mount", "--net", "--pid", "--uts", "--ipc", "--"}
-	cmd := exec.CommandContext(ctx, "nsenter", append(args, argv...)...)
+	cmd := exec.CommandContext(ctx, "/usr/bin/nsenter", append(args, argv...)...)
 	// nsenter stays outside and its child goes in: both must end when the command is given up.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "TERM=" + os.Getenv("TERM")}
+	cmd.Env = []string{"PATH=" + systemPath, "HOME=/root", "TERM=" + os.Getenv("TERM")}
 	return cmd, nil
 }
 
@@ -251,7 +251,13 @@ func (c *Cluster) pid(node string) (int, error) {
 	if err := instance.CheckName(node); err != nil {
 		return 0, err
 	}
+	if _, err := os.Stat(c.NodeDir(node)); err != nil {
+		return 0, fmt.Errorf("no node %q in the lab %s", node, c.instance.Name)
+	}
 	pid, err := control.Peer(machine.Spec{Dir: c.NodeDir(node)}.Socket())
+	if errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist) {
+		return 0, fmt.Errorf("reaching the node %s: it is off", node)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("reaching the node %s: %w", node, err)
 	}

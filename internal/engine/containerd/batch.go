@@ -28,6 +28,7 @@ const (
 // by anybody would collect what has lost its names.
 type batch struct {
 	runtime *Runtime
+	before  names // every record when the batch began
 	lease   string
 	held    map[string]bool      // digests
 	gone    map[string][]*record // by image id
@@ -35,17 +36,24 @@ type batch struct {
 
 // Batch begins a row of removals whose content goes when it is closed.
 func (r *Runtime) Batch(ctx context.Context) (engine.Batch, error) {
+	records, err := r.records(ctx)
+	if err != nil {
+		return nil, err
+	}
 	expires := time.Now().Add(leaseLife).UTC().Format(time.RFC3339)
 	created, err := r.leases.Create(ctx, &leasesapi.CreateRequest{Labels: map[string]string{labelExpire: expires}})
 	if err != nil {
 		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
 	}
-	return &batch{runtime: r, lease: created.Lease.ID, held: map[string]bool{}, gone: map[string][]*record{}}, nil
+	return &batch{
+		runtime: r, before: index(records), lease: created.Lease.ID,
+		held: map[string]bool{}, gone: map[string][]*record{},
+	}, nil
 }
 
 // Remove deletes names while the lease holds their content.
 func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
-	going, _, err := b.runtime.going(ctx, req)
+	going, err := b.runtime.going(ctx, req, b.before)
 	if err != nil {
 		return err
 	}
@@ -98,16 +106,16 @@ func (r *Runtime) restore(ctx context.Context, old *record) error {
 	if err != nil || created {
 		return err
 	}
-	now, err := r.records(ctx, fmt.Sprintf("name==%q", old.Name))
-	if err != nil || len(now) == 0 || now[0].Target.Digest != old.Target.Digest {
+	now, err := r.get(ctx, old.Name)
+	if err != nil || now == nil || now.Target.Digest != old.Target.Digest {
 		return err
 	}
 	lost := maps.Clone(old.Labels)
-	maps.DeleteFunc(lost, func(name, _ string) bool { return now[0].Labels[name] != "" })
+	maps.DeleteFunc(lost, func(name, _ string) bool { return now.Labels[name] != "" })
 	if len(lost) == 0 {
 		return nil
 	}
-	return r.label(ctx, now[0], lost)
+	return r.label(ctx, now, lost)
 }
 
 func (r *Runtime) settleRestored(ctx context.Context, id string, back []*record) error {

@@ -8,7 +8,6 @@ package containerd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"sync"
 	"time"
@@ -20,6 +19,7 @@ import (
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/engine/socket"
@@ -45,9 +45,11 @@ type Runtime struct {
 	snapshots  snapshotsapi.SnapshotsClient
 	leases     leasesapi.LeasesClient
 	containers containersapi.ContainersClient
+	pods       criapi.RuntimeServiceClient
 
 	mu     sync.Mutex
 	usage  map[snapshotKey]int64 // committed snapshots never change
+	pauses map[string]engine.Use // by sandbox, whose image never changes
 	claims map[string]bool       // manifests that pulls of this process have found to be theirs
 }
 
@@ -75,7 +77,9 @@ func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
 		snapshots:  snapshotsapi.NewSnapshotsClient(conn),
 		leases:     leasesapi.NewLeasesClient(conn),
 		containers: containersapi.NewContainersClient(conn),
+		pods:       criapi.NewRuntimeServiceClient(conn),
 		usage:      map[snapshotKey]int64{},
+		pauses:     map[string]engine.Use{},
 		claims:     map[string]bool{},
 	}, nil
 }
@@ -108,40 +112,4 @@ func streamInNamespace(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.Cl
 	stream grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
 	return stream(inNamespace(ctx), desc, conn, method, opts...)
-}
-
-// The labels by which containers of the CRI plugin are known.
-const (
-	labelKind         = "io.cri-containerd.kind"
-	kindSandbox       = "sandbox"
-	labelPodNamespace = "io.kubernetes.pod.namespace"
-	labelPodName      = "io.kubernetes.pod.name"
-)
-
-// Uses adds the image that each pod's sandbox was started with: since containerd 2.0, CRI does not tell which it is.
-func (r *Runtime) Uses(ctx context.Context) ([]engine.Use, error) {
-	uses, err := r.cri.Uses(ctx)
-	if err != nil {
-		return nil, err
-	}
-	filter := fmt.Sprintf("labels.%q==%q", labelKind, kindSandbox)
-	list, err := r.containers.List(ctx, &containersapi.ListContainersRequest{Filters: []string{filter}})
-	if err != nil {
-		return nil, fmt.Errorf("listing sandboxes: %w", socket.Why(err))
-	}
-	for _, c := range list.Containers {
-		use := engine.Use{Kind: engine.UseSandbox}
-		if name := c.Labels[labelPodName]; name != "" {
-			use.Pod = c.Labels[labelPodNamespace] + "/" + name
-		}
-		if isID(c.Image) {
-			use.ImageID = c.Image
-		} else {
-			use.Ref = parsed(c.Image)
-		}
-		if use.ImageID != "" || !use.Ref.IsZero() {
-			uses = append(uses, use)
-		}
-	}
-	return uses, nil
 }

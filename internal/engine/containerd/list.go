@@ -17,65 +17,60 @@ import (
 
 // List is CRI's list, with the time since when each image is here.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
-	if len(ids) > 0 {
-		images, err := r.cri.List(ctx, ids...)
-		if err != nil {
-			return nil, err
-		}
-		return images, r.date(ctx, images)
-	}
 	var (
 		images  []engine.Image
-		records []*record
+		created map[string]time.Time
 	)
 	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { images, err = r.cri.List(groupCtx); return err })
-	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
+	group.Go(func() (err error) { images, err = r.cri.List(groupCtx, ids...); return err })
+	if len(ids) == 0 {
+		group.Go(func() (err error) { created, err = r.created(groupCtx); return err })
+	}
 	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for n := range images {
+		image := &images[n]
+		image.FirstSeen = created[image.ID]
+		if !image.FirstSeen.IsZero() {
+			continue
+		}
+		var err error
+		if image.FirstSeen, err = r.firstSeen(ctx, *image); err != nil {
+			return nil, err
+		}
+	}
+	return images, nil
+}
+
+// onlyIDs chooses a third of the records: to send and to read the others as well takes longer than CRI's whole list.
+const onlyIDs = `name~="^sha256:"`
+
+// created is when each record of an id was made: the CRI plugin makes it at the first pull, and no later one touches it.
+func (r *Runtime) created(ctx context.Context) (map[string]time.Time, error) {
+	records, err := r.records(ctx, onlyIDs)
+	if err != nil {
 		return nil, err
 	}
 	created := make(map[string]time.Time, len(records))
 	for _, i := range records {
-		created[i.Name] = createdAt(i)
-	}
-	var undated []int
-	for n := range images {
-		if images[n].FirstSeen = created[images[n].ID]; images[n].FirstSeen.IsZero() {
-			undated = append(undated, n)
+		if isID(i.Name) {
+			created[i.Name] = createdAt(i)
 		}
 	}
-	return images, r.dateRest(ctx, images, undated)
+	return created, nil
 }
 
-// dateRest is for images that lack the record of their id, which the CRI plugin makes at the first pull and no later
-// one touches.
-func (r *Runtime) dateRest(ctx context.Context, images []engine.Image, undated []int) error {
-	rest := make([]engine.Image, len(undated))
-	for n, at := range undated {
-		rest[n] = images[at]
-	}
-	if err := r.date(ctx, rest); err != nil {
-		return err
-	}
-	for n, at := range undated {
-		images[at].FirstSeen = rest[n].FirstSeen
-	}
-	return nil
-}
-
-func (r *Runtime) date(ctx context.Context, images []engine.Image) error {
-	if len(images) == 0 {
-		return nil
-	}
-	records, err := r.records(ctx, nameFilters(images...)...)
+func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time, error) {
+	id, err := r.get(ctx, image.ID)
 	if err != nil {
-		return err
+		return time.Time{}, err
 	}
-	byName := index(records)
-	for n := range images {
-		images[n].FirstSeen = firstSeen(byName.of(images[n]), images[n].ID)
+	if id != nil {
+		return createdAt(id), nil
 	}
-	return nil
+	records, err := r.recordsOf(ctx, image, names{})
+	return oldest(records), err
 }
 
 // Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
@@ -100,13 +95,15 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 
 // names finds records by what their name means: others than the CRI plugin write docker.io/library/nginx as nginx.
 type names struct {
-	byID  map[string][]*record
-	byRef map[oci.Ref][]*record
+	byID     map[string][]*record
+	byRef    map[oci.Ref][]*record
+	byTarget map[string][]*record
 }
 
 func index(records []*record) names {
-	n := names{byID: map[string][]*record{}, byRef: map[oci.Ref][]*record{}}
+	n := names{byID: map[string][]*record{}, byRef: map[oci.Ref][]*record{}, byTarget: map[string][]*record{}}
 	for _, i := range records {
+		n.byTarget[i.Target.Digest] = append(n.byTarget[i.Target.Digest], i)
 		if ref := parsed(i.Name); ref.IsZero() {
 			n.byID[i.Name] = append(n.byID[i.Name], i)
 		} else {
@@ -124,17 +121,6 @@ func (n names) of(image engine.Image) []*record {
 	return found
 }
 
-func nameFilters(images ...engine.Image) []string {
-	var filters []string
-	for _, image := range images {
-		filters = append(filters, fmt.Sprintf("name==%q", image.ID))
-		for _, ref := range slices.Concat(image.Tags, image.Digests) {
-			filters = append(filters, fmt.Sprintf("name==%q", ref))
-		}
-	}
-	return filters
-}
-
 func targetsOf(records []*record) []string {
 	var targets []string
 	for _, i := range records {
@@ -144,16 +130,13 @@ func targetsOf(records []*record) []string {
 	return slices.Compact(targets)
 }
 
-// firstSeen is when the record of the id was made, else the first of the others. A tag's own time tells little, since
-// the tag may have meant another image then; when it was last changed is the latest at which it can have come to this.
-func firstSeen(records []*record, id string) time.Time {
+// oldest is for an image without the record of its id. A tag's own time tells little, since the tag may have meant
+// another image then; when it was last changed is the latest at which it can have come to this one.
+func oldest(records []*record) time.Time {
 	var first time.Time
 	for _, i := range records {
 		at := createdAt(i)
-		switch {
-		case i.Name == id:
-			return at
-		case parsed(i.Name).Tag() != "" && i.UpdatedAt != nil:
+		if parsed(i.Name).Tag() != "" && i.UpdatedAt != nil {
 			at = i.UpdatedAt.AsTime()
 		}
 		if first.IsZero() || at.Before(first) {

@@ -18,7 +18,7 @@ func (r *Runtime) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 	if err != nil {
 		return err
 	}
-	records, err := r.recordsOf(ctx, image)
+	records, err := r.recordsOf(ctx, image, names{})
 	if err != nil {
 		return err
 	}

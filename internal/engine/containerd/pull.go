@@ -49,14 +49,14 @@ func (r *Runtime) pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 
 // setTag makes the tag mean the digest, which is here under its digest name.
 func (r *Runtime) setTag(ctx context.Context, ref oci.Ref, id string) error {
-	found, err := r.records(ctx, fmt.Sprintf("name==%q", ref.WithoutTag()))
+	found, err := r.get(ctx, ref.WithoutTag().String())
 	if err != nil {
 		return err
 	}
-	if len(found) == 0 {
+	if found == nil {
 		return engine.Becausef(engine.NoEffect, "the runtime said OK, and %s is not there", ref.WithoutTag())
 	}
-	tag, target := ref.WithoutDigest(), found[0].Target
+	tag, target := ref.WithoutDigest(), found.Target
 	managed := map[string]string{labelManaged: valueManaged}
 	created, err := r.create(ctx, tag.String(), target, managed, nil)
 	if err == nil && !created {

@@ -4,12 +4,14 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"maps"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
@@ -69,26 +71,97 @@ func (r *Runtime) records(ctx context.Context, filters ...string) ([]*record, er
 }
 
 // recordsOf gives every record of an image: those with its names, and whatever else points where these point. A name
-// that has moved to another image since this one was listed is not among them, nor what it points to now.
-func (r *Runtime) recordsOf(ctx context.Context, image engine.Image) ([]*record, error) {
-	named, err := r.records(ctx, nameFilters(image)...)
-	if err != nil {
-		return nil, err
-	}
-	var filters []string
-	for _, target := range targetsOf(named) {
-		ours, err := r.leadsTo(ctx, target, image.ID)
+// that has moved to another image since this one was listed is not among them, nor what it points to now. To find the
+// others means reading all of them, where before does not tell which there were a moment ago.
+func (r *Runtime) recordsOf(ctx context.Context, image engine.Image, before names) ([]*record, error) {
+	found := map[string]*record{}
+	ours := map[string]bool{} // by target
+	for _, name := range namesOf(image, before) {
+		i, err := r.get(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		if ours {
+		if i == nil {
+			continue
+		}
+		target := i.Target.Digest
+		if _, known := ours[target]; !known {
+			if ours[target], err = r.leadsTo(ctx, target, image.ID); err != nil {
+				return nil, err
+			}
+		}
+		if ours[target] {
+			found[name] = i
+		}
+	}
+	if before.byTarget == nil {
+		if err := r.addByTarget(ctx, found, ours); err != nil {
+			return nil, err
+		}
+	}
+	return slices.SortedFunc(maps.Values(found), inOrder), nil
+}
+
+// inOrder is how records are removed: an image whose removal is broken off still has its id, by which it is found.
+func inOrder(a, b *record) int {
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.Name, b.Name))
+}
+
+func rank(i *record) int {
+	switch ref := parsed(i.Name); {
+	case ref.Tag() != "":
+		return 0
+	case !ref.IsZero():
+		return 1
+	}
+	return 2
+}
+
+// namesOf are the names that records of an image may have.
+func namesOf(image engine.Image, before names) []string {
+	all := []string{image.ID}
+	for _, ref := range slices.Concat(image.Tags, image.Digests) {
+		all = append(all, ref.String())
+	}
+	for _, target := range targetsOf(before.of(image)) {
+		for _, i := range before.byTarget[target] {
+			all = append(all, i.Name)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+func (r *Runtime) addByTarget(ctx context.Context, found map[string]*record, ours map[string]bool) error {
+	var filters []string
+	for target, is := range ours {
+		if is {
 			filters = append(filters, fmt.Sprintf("target.digest==%q", target))
 		}
 	}
 	if len(filters) == 0 {
-		return nil, nil // Without a filter, the list would be that of all images.
+		return nil // Without a filter, the list would be that of all images.
 	}
-	return r.records(ctx, filters...)
+	records, err := r.records(ctx, filters...)
+	for _, i := range records {
+		found[i.Name] = i
+	}
+	return err
+}
+
+// get is nil where there is no such record.
+func (r *Runtime) get(ctx context.Context, name string) (*record, error) {
+	answer, err := r.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
+	if err = socket.Why(err); errors.Is(err, engine.NotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading containerd's record of %s: %w", name, err)
+	}
+	if answer.Image.GetTarget() == nil {
+		return nil, nil
+	}
+	return answer.Image, nil
 }
 
 // delete removes a name if it still means what it meant when it was read. A name that is gone is no failure.

@@ -13,7 +13,7 @@ import (
 
 // Remove deletes records, and waits for the garbage collection where the image's last one goes.
 func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
-	going, _, err := r.going(ctx, req)
+	going, err := r.going(ctx, req, names{})
 	if err != nil {
 		return err
 	}
@@ -25,19 +25,19 @@ func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	return r.settleRemoved(ctx, req.Image.ID, going)
 }
 
-// going is which records a request takes, and which stay.
-func (r *Runtime) going(ctx context.Context, req engine.RemoveRequest) (going, staying []*record, err error) {
-	all, err := r.recordsOf(ctx, req.Image)
+// going is which records a request takes.
+func (r *Runtime) going(ctx context.Context, req engine.RemoveRequest, before names) ([]*record, error) {
+	all, err := r.recordsOf(ctx, req.Image, before)
 	if err != nil || req.Whole() {
-		return all, nil, err
+		return all, err
 	}
-	going, staying = split(all, req.Tags)
-	return going, staying, nil
+	return split(all, req.Tags), nil
 }
 
 // split takes the records of tags; with the last tag of a repository its digest names; and with the last name the
 // record of the id, which nobody would see otherwise, and which would hold the content for ever.
-func split(all []*record, tags []oci.Ref) (going, staying []*record) {
+func split(all []*record, tags []oci.Ref) []*record {
+	var going, staying []*record
 	kept := map[string]bool{}
 	for _, record := range all {
 		if ref := parsed(record.Name); ref.Tag() != "" && !slices.Contains(tags, ref) {
@@ -60,9 +60,9 @@ func split(all []*record, tags []oci.Ref) (going, staying []*record) {
 	}
 	onlyID := !slices.ContainsFunc(staying, func(i *record) bool { return !isID(i.Name) })
 	if len(going) > 0 && onlyID {
-		return append(going, staying...), nil
+		return append(going, staying...)
 	}
-	return going, staying
+	return going
 }
 
 // settleRemoved waits until CRI shows none of the names. Names that came meanwhile are for the caller to see.

@@ -8,10 +8,11 @@ package docker
 import (
 	"context"
 	"fmt"
-	"path"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/client"
 
 	"orlop.dev/orlop/internal/engine"
@@ -57,21 +58,26 @@ func (r *Runtime) Describe(ctx context.Context) (engine.Description, error) {
 	if err != nil {
 		return engine.Description{}, foreign(fmt.Errorf("asking %s what it is: %w", r.endpoint, err))
 	}
-	info := answer.Info
-	folder := info.DockerRootDir
-	for _, status := range info.DriverStatus {
-		// With the containerd store, the images are where containerd keeps them: below Docker's folder for a
-		// containerd that Docker started, else wherever that containerd was told to, which no one says.
-		if status[0] == "driver-type" && strings.HasPrefix(status[1], "io.containerd.snapshotter") &&
-			info.Containerd != nil && !ownContainerd(info.Containerd.Address) {
-			folder = ""
-		}
-	}
-	return engine.Description{Name: "docker", Version: info.ServerVersion, Endpoint: r.endpoint, ImageFS: folder}, nil
+	return engine.Description{
+		Name: "docker", Version: answer.Info.ServerVersion, Endpoint: r.endpoint, ImageFS: imageFS(answer.Info),
+	}, nil
 }
 
-// ownContainerd reports whether this is the socket of a containerd that Docker runs for itself.
-func ownContainerd(address string) bool {
-	return path.Base(address) == "containerd.sock" && path.Base(path.Dir(address)) == "containerd" &&
-		path.Dir(path.Dir(address)) != "/run" && path.Dir(path.Dir(address)) != "/var/run"
+// imageFS is where the images are: below Docker's folder, but with the containerd store where containerd keeps them.
+// That is below Docker's folder too when Docker runs a containerd for itself. For the machine's own it is not told, and
+// taken to be the usual one; for any other it is unknown.
+func imageFS(info system.Info) string {
+	store := slices.ContainsFunc(info.DriverStatus, func(status [2]string) bool {
+		return status[0] == "driver-type" && strings.HasPrefix(status[1], "io.containerd.snapshotter")
+	})
+	if !store || info.Containerd == nil {
+		return info.DockerRootDir
+	}
+	switch address := info.Containerd.Address; {
+	case address == "/run/containerd/containerd.sock", address == "/var/run/containerd/containerd.sock":
+		return "/var/lib/containerd"
+	case strings.HasSuffix(address, "/containerd/containerd.sock"):
+		return info.DockerRootDir
+	}
+	return ""
 }

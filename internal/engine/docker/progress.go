@@ -4,8 +4,6 @@
 package docker
 
 import (
-	"strings"
-
 	"github.com/moby/moby/api/types/jsonstream"
 
 	"orlop.dev/orlop/internal/engine"
@@ -19,6 +17,8 @@ type progress struct {
 	report func(engine.Progress)
 	layers map[string]*layer
 	now    engine.Progress
+	// unpacks: some layer is being unpacked, as the first one is while others still come.
+	unpacks bool
 }
 
 type layer struct {
@@ -36,22 +36,22 @@ func (p *progress) hear(message jsonstream.Message) {
 	if message.Progress != nil {
 		detail = *message.Progress
 	}
-	switch {
-	case message.Status == "Pulling fs layer", message.Status == "Waiting":
+	switch message.Status {
+	case "Pulling fs layer", "Waiting":
 		p.layer(message.ID)
-	case message.Status == "Downloading":
+	case "Downloading":
 		l := p.layer(message.ID)
 		l.done, l.total = max(l.done, detail.Current), max(l.total, detail.Total)
-	case message.Status == "Download complete", message.Status == "Verifying Checksum":
+	case "Download complete", "Verifying Checksum":
 		p.layer(message.ID).here = true
-	case message.Status == "Extracting":
+	case "Extracting":
 		l := p.layer(message.ID)
-		l.here = true
+		l.here, p.unpacks = true, true
 		if detail.Units == "" { // The containerd store counts seconds here.
 			l.total = max(l.total, detail.Total)
 		}
-	case message.Status == "Pull complete", strings.HasPrefix(message.Status, "Already exists"):
-		p.layer(message.ID).here = true
+	case "Pull complete":
+		p.layer(message.ID).here, p.unpacks = true, true
 	default:
 		return
 	}
@@ -71,7 +71,10 @@ func (p *progress) layer(id string) *layer {
 
 // add sums up, and tells it if it is news. What was told is never taken back.
 func (p *progress) add() {
-	next := engine.Progress{Phase: engine.PhaseUnpacking}
+	next := engine.Progress{Phase: engine.PhaseDownloading}
+	if p.unpacks {
+		next.Phase = engine.PhaseUnpacking
+	}
 	for _, l := range p.layers {
 		if l.here {
 			l.done = l.total

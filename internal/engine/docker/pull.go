@@ -70,7 +70,7 @@ func (r *Runtime) transfer(ctx context.Context, ref oci.Ref, options client.Imag
 	if err != nil {
 		return err
 	}
-	defer stream.Close()
+	defer func() { _ = stream.Close() }()
 	for message, err := range stream.JSONMessages(ctx) {
 		if err != nil {
 			return err

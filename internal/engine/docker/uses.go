@@ -9,11 +9,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/containerd/errdefs"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 	"github.com/moby/moby/client"
 
 	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
 )
 
 // The labels that the kubelet's CRI shims (dockershim, cri-dockerd) put on containers.
@@ -60,16 +62,30 @@ func (r *Runtime) usesOf(ctx context.Context, item container.Summary) ([]engine.
 	uses := []engine.Use{use}
 	for _, m := range item.Mounts {
 		if m.Type == mount.TypeImage {
-			id, err := r.idOf(ctx, m.Source)
+			mounted, err := r.mounted(ctx, use, m.Name)
 			if err != nil {
 				return nil, err
 			}
-			mounted := use
-			mounted.Kind, mounted.ImageID = engine.UseVolume, id
 			uses = append(uses, mounted)
 		}
 	}
 	return uses, nil
+}
+
+// mounted is the use that a container makes of an image as a volume. Docker tells only the name that it was mounted
+// by, as it was given, and removes it from under a running container when asked by id.
+func (r *Runtime) mounted(ctx context.Context, by engine.Use, name string) (engine.Use, error) {
+	by.Kind = engine.UseVolume
+	id, err := r.idOf(ctx, name)
+	if errdefs.IsNotFound(err) {
+		by.ImageID = name // An id, if it is no name.
+		if ref, notName := oci.Parse(name); notName == nil {
+			by.ImageID, by.Ref = "", ref
+		}
+		return by, nil
+	}
+	by.ImageID = id
+	return by, err
 }
 
 func nameOf(item container.Summary) string {
@@ -87,7 +103,7 @@ func (r *Runtime) users(ctx context.Context, id string, force bool) ([]engine.Us
 	}
 	var holding []engine.Use
 	for _, use := range uses {
-		if use.ImageID == id && !(use.Exited && force) {
+		if use.ImageID == id && (!use.Exited || !force) {
 			holding = append(holding, use)
 		}
 	}

@@ -32,7 +32,7 @@ func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 	if r.Traps.PullDropsTag {
 		name = name.WithoutTag()
 	}
-	return r.add(content, name).shown(), nil
+	return r.shown(r.add(content, name)), nil
 }
 
 // fetch moves an image from the registry, as far as it is not there.
@@ -182,7 +182,8 @@ func (r *Runtime) refuse(img *image, whole, force bool) error {
 		return nil
 	}
 	for _, c := range r.containers {
-		if c.imageID == img.ID && !(force && r.kind.forceLiftsExited && c.State == Exited) {
+		lifted := force && r.kind.forceLiftsExited && c.State == Exited
+		if c.imageID == img.ID && !lifted {
 			return engine.Becausef(engine.InUse, "image is in use by a container: %s (%s)", c.Name, c.State)
 		}
 	}

@@ -35,6 +35,8 @@ type Fixture struct {
 
 	// Start makes a container from a local image, and returns when it is in that state; remove takes it away.
 	Start func(t testing.TB, image oci.Ref, state State) (remove func())
+	// Mount makes a running container of the image by that mounts another local image as a volume.
+	Mount func(t testing.TB, by, volume oci.Ref) (remove func())
 	// Stall makes the registry hold back the layers of a repository until the test has ended.
 	Stall func(t testing.TB, repository string)
 	// HasContent reports whether the disk holds a layer that List told.

@@ -12,8 +12,8 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// Containerd is an in-memory containerd: it pins, removes in batches, tells layers, times and progress, and lets
-// images go that are in use.
+// Containerd is an in-memory containerd: it pins, removes in batches, measures, tells times and progress, and lets images
+// go that are in use.
 type Containerd struct{ *Runtime }
 
 // NewContainerd is a containerd without images.
@@ -21,7 +21,7 @@ func NewContainerd(registry *Registry) *Containerd {
 	return &Containerd{newRuntime(registry, kind{
 		name: "containerd", version: "2.4.2", endpoint: "unix:///run/containerd/containerd.sock",
 		id:     func(c Content) string { return c.Config().String() },
-		oneTag: true, movesTags: true, progress: true, layers: true, times: true, pullBytes: true,
+		oneTag: true, movesTags: true, progress: true, layers: true, measures: true, times: true, pullBytes: true,
 	})}
 }
 
@@ -38,6 +38,21 @@ func (c *Containerd) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 	}
 	c.changing()
 	img.ours = pinned
+	return nil
+}
+
+// Measure is part of engine.Measurer.
+func (c *Containerd) Measure(ctx context.Context, images []engine.Image) error {
+	if err := c.begin(ctx, Call{Op: OpMeasure}); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range images {
+		if img := c.images[images[i].ID]; img != nil {
+			images[i].DiskBytes, images[i].Layers = img.DiskBytes, slices.Clone(img.Layers)
+		}
+	}
 	return nil
 }
 

@@ -46,7 +46,7 @@ func (r *Runtime) Load(content Content, names ...string) engine.Image {
 	if img == nil {
 		img = r.add(content, oci.Ref{})
 	}
-	return img.shown()
+	return r.shown(img)
 }
 
 // Start makes a container that uses the image which a name or an id names. It replaces one of the same name.

@@ -31,6 +31,11 @@ func bare(rt engine.Interface, core *Runtime) Fixture {
 			core.Start(image.String(), Container{Name: "one", State: state})
 			return func() { core.Forget("one") }
 		},
+		Mount: func(_ testing.TB, by, volume oci.Ref) func() {
+			core.Start(by.String(), Container{Name: "one"})
+			core.Start(volume.String(), Container{Name: "two", Kind: engine.UseVolume})
+			return func() { core.Forget("one"); core.Forget("two") }
+		},
 		Stall: func(_ testing.TB, repository string) { core.Registry.Stall(repository, true) },
 		Can: Abilities{OneTag: k.oneTag, MoveTag: k.movesTags, RefuseUse: k.refusesUse,
 			ForceExited: k.forceLiftsExited, Progress: k.progress, Layers: k.layers},

@@ -96,7 +96,7 @@ func (s *scene) closed(batch engine.Batch) {
 func restores(s *scene) {
 	a1, a2, b := s.ref("a:1"), s.ref("a:2"), s.ref("b:1")
 	s.pushed(s.content("x"), a1, a2, b)
-	image := s.pull(a1, a2, b)
+	image := s.measured(s.pull(a1, a2, b))
 	_, pinned := engine.As[engine.Pinner](s.Runtime)
 	if pinned {
 		s.pin(a1, true)
@@ -111,7 +111,7 @@ func restores(s *scene) {
 	}
 	s.eventually("the image is back", func() bool { _, there := s.look(image.ID); return there })
 	s.closed(batch)
-	after := s.mustLook(image.ID)
+	after := s.measured(s.mustLook(image.ID))
 	s.wantNames(after, slices.Concat(image.Tags, image.Digests)...)
 	if after.DiskBytes != image.DiskBytes || after.Pinned != pinned {
 		s.Errorf("it came back with %d bytes, pinned %t; it had %d, pinned %t", after.DiskBytes, after.Pinned, image.DiskBytes, pinned)

@@ -185,8 +185,9 @@ func reportsProgress(s *scene) {
 	if !s.Can.Progress {
 		s.Skip("this runtime does not tell how far a pull is")
 	}
+	const big = 24 << 20 // Small layers may come and go between two looks.
 	content := s.content("x")
-	content.Layers = append(content.Layers, Blob{Seed: s.seed + "big", Size: 24 << 20})
+	content.Layers = append(content.Layers, Blob{Seed: s.seed + "big", Size: big})
 	s.pushed(content, s.ref("a:1"))
 	var seen []engine.Progress
 	returned := false
@@ -210,7 +211,7 @@ func reportsProgress(s *scene) {
 			s.Errorf("progress went from %+v to %+v", before, p)
 		}
 	}
-	if last := seen[len(seen)-1]; last.Done != last.Total || last.Total < content.Size() {
-		s.Errorf("progress ended at %+v, want %d bytes of as many", last, content.Size())
+	if last := seen[len(seen)-1]; last.Done != last.Total || last.Total < big {
+		s.Errorf("progress ended at %+v, want %d bytes or more, of as many", last, big)
 	}
 }

@@ -19,6 +19,8 @@ import (
 type Content struct {
 	Seed   string // makes this image another than those with the same layers
 	Layers []Blob
+	// Index: it is pushed as one of several platforms, and known by the digest of their index.
+	Index bool
 }
 
 // Blob is a layer. Equal blobs are one layer, which images share.
@@ -42,8 +44,14 @@ func (c Content) Config() digest.Digest {
 	return digestOf(parts...)
 }
 
-// Manifest is the digest of the image's manifest, by which it is pulled.
-func (c Content) Manifest() digest.Digest { return digestOf("manifest", c.Config().String()) }
+// Manifest is the digest of the image's manifest, or of the index that has it, by which it is pulled.
+func (c Content) Manifest() digest.Digest {
+	manifest := digestOf("manifest", c.Config().String())
+	if c.Index {
+		return digestOf("index", manifest.String())
+	}
+	return manifest
+}
 
 // Size is the compressed size of all layers.
 func (c Content) Size() int64 {

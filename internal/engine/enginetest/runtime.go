@@ -28,6 +28,7 @@ type kind struct {
 	movesTags        bool // can set a tag to a digest that the registry's tag does not name
 	progress         bool
 	layers           bool
+	measures         bool // tells layers, and bytes on disk, only to Measure
 	times            bool
 	pullBytes        bool
 }
@@ -42,6 +43,7 @@ const (
 	OpUses     Op = "uses"
 	OpPull     Op = "pull"
 	OpRemove   Op = "remove"
+	OpMeasure  Op = "measure"
 	OpPin      Op = "pin"
 	OpBatch    Op = "batch"
 	OpRestore  Op = "restore"
@@ -206,9 +208,18 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 func (r *Runtime) snapshot() []engine.Image {
 	images := make([]engine.Image, 0, len(r.images))
 	for _, id := range slices.Sorted(maps.Keys(r.images)) {
-		images = append(images, r.images[id].shown())
+		images = append(images, r.shown(r.images[id]))
 	}
 	return images
+}
+
+// shown is an image as a list has it.
+func (r *Runtime) shown(i *image) engine.Image {
+	shown := i.shown()
+	if r.kind.measures {
+		shown.DiskBytes, shown.Layers = 0, nil
+	}
+	return shown
 }
 
 func (i *image) shown() engine.Image {

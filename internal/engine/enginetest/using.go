@@ -15,6 +15,8 @@ var using = map[string]promise{
 	"an exited container uses its image":          func(s *scene) { s.usedBy(Exited) },
 	"a created container uses its image":          func(s *scene) { s.usedBy(Created) },
 	"force passes over exited containers alone":   forcesExited,
+	"an image of several platforms is one image":  severalPlatforms,
+	"a mounted image is used as a volume":         usedAsVolume,
 	"a tag goes while another holds a used image": untagsUsed,
 }
 
@@ -102,4 +104,50 @@ func untagsUsed(s *scene) {
 	if _, used := s.useOf(s.mustLook(image.ID)); !used {
 		s.Error("the image has lost a name, and its container's use is not told any more")
 	}
+}
+
+func severalPlatforms(s *scene) {
+	ref := s.ref("multi:1")
+	content := s.content("x")
+	content.Index = true
+	byIndex := ref.WithDigest(s.pushed(content, ref)).WithoutTag()
+	image := s.pull(ref)
+	s.wantNames(image, ref, byIndex)
+	if again := s.pull(byIndex); again.ID != image.ID {
+		s.Errorf("by its tag it is image %s, by the index's digest %s", image.ID, again.ID)
+	}
+	remove := s.start(ref, Created)
+	if _, used := s.useOf(image); !used {
+		s.Error("the use by its container is not told")
+	}
+	remove()
+	s.remove(engine.RemoveRequest{Image: s.mustLook(image.ID)})
+	s.wantGone(image)
+}
+
+func usedAsVolume(s *scene) {
+	if s.Mount == nil {
+		s.Skip("this fixture mounts no images")
+	}
+	by, volume := s.ref("by:1"), s.ref("volume:1")
+	s.pushed(s.content("by"), by)
+	s.pushed(s.content("volume"), volume)
+	s.pull(by)
+	image := s.pull(volume)
+	remove := s.Mount(s, by, volume)
+	if use, used := s.useOf(image); !used || use.Kind != engine.UseVolume || use.Exited {
+		s.Errorf("use = %+v (%t), want that of a volume", use, used)
+	}
+	if s.Can.RefuseUse {
+		for _, force := range []bool{false, true} {
+			s.wantReason(s.Runtime.Remove(s.ctx, engine.RemoveRequest{Image: image, Force: force}), engine.InUse)
+		}
+		s.wantNames(s.mustLook(image.ID), volume)
+	}
+	remove()
+	if use, used := s.useOf(image); used {
+		s.Errorf("after the container is gone: %+v", use)
+	}
+	s.remove(engine.RemoveRequest{Image: image})
+	s.wantGone(image)
 }

@@ -78,8 +78,10 @@ type Search struct {
 func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 	var idle engine.Interface
 	var said []string
-	for _, c := range s.candidates() {
-		rt, serving, err := s.try(ctx, c)
+	candidates := s.candidates()
+	alone := countSockets(candidates) == 1
+	for _, c := range candidates {
+		rt, serving, err := s.try(ctx, c, alone)
 		switch {
 		case err != nil:
 			said = append(said, fmt.Sprintf("  unix://%s: %v", c.Path, err))
@@ -136,7 +138,19 @@ func (s Search) candidates() []Candidate {
 
 func (s Search) unknown(c Candidate) bool { return s.Probes[c.Kind] == nil }
 
-func (s Search) try(ctx context.Context, c Candidate) (rt engine.Interface, serving bool, err error) {
+func countSockets(candidates []Candidate) int {
+	count := 0
+	for _, c := range candidates {
+		if isSocket(c.Path) == nil {
+			count++
+		}
+	}
+	return count
+}
+
+// try does not ask for whom a runtime works that is alone: it is chosen whatever the answer, which takes as long as a
+// list of images.
+func (s Search) try(ctx context.Context, c Candidate, alone bool) (rt engine.Interface, serving bool, err error) {
 	if err := isSocket(c.Path); err != nil {
 		return nil, false, err
 	}
@@ -148,7 +162,7 @@ func (s Search) try(ctx context.Context, c Candidate) (rt engine.Interface, serv
 		release(got.Runtime)
 		return nil, false, err
 	}
-	if s.Endpoint != "" || got.Serving == nil {
+	if s.Endpoint != "" || alone || got.Serving == nil {
 		return got.Runtime, true, nil
 	}
 	if serving, err = got.Serving(ctx); err != nil {

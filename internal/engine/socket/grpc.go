@@ -115,9 +115,9 @@ func Why(err error) error {
 	said := errors.New(plain(s.Message()))
 	switch s.Code() {
 	case codes.Canceled:
-		return fmt.Errorf("%w: %w", context.Canceled, said)
+		return as(context.Canceled, said)
 	case codes.DeadlineExceeded:
-		return engine.Because(engine.Timeout, fmt.Errorf("%w: %w", context.DeadlineExceeded, said))
+		return engine.Because(engine.Timeout, as(context.DeadlineExceeded, said))
 	case codes.Unimplemented:
 		return engine.Because(engine.Unsupported, said)
 	case codes.Unavailable:
@@ -132,6 +132,14 @@ func Why(err error) error {
 		return engine.Because(reason, said)
 	}
 	return said
+}
+
+// as is an error of this process that a server has passed on, mostly in the very same words.
+func as(cause, said error) error {
+	if said.Error() == cause.Error() {
+		return cause
+	}
+	return fmt.Errorf("%w: %w", cause, said)
 }
 
 // ofCode decides only where the text does not: runtimes pass on most of what registries say as Unknown.

@@ -41,27 +41,10 @@ func startWith(t testing.TB, c *lab.Cluster, state enginetest.State, image, volu
 			t.Fatal(err)
 		}
 	}
-	name := strings.ToLower(rand.Text()[:8])
-	labels := map[string]string{"io.kubernetes.pod.namespace": "engines", "io.kubernetes.pod.name": name, "io.kubernetes.container.name": "main"}
-	sandbox := &criapi.PodSandboxConfig{
-		Metadata: &criapi.PodSandboxMetadata{Name: name, Namespace: "engines", Uid: name},
-		Labels:   labels,
-		Linux: &criapi.LinuxPodSandboxConfig{
-			CgroupParent: "/" + engineNode,
-			SecurityContext: &criapi.LinuxSandboxSecurityContext{
-				NamespaceOptions: &criapi.NamespaceOption{Network: criapi.NamespaceMode_NODE},
-			},
-		},
-	}
+	sandbox := sandboxConfig(strings.ToLower(rand.Text()[:8]))
 	pod, err := pods.RunPodSandbox(t.Context(), &criapi.RunPodSandboxRequest{Config: sandbox})
 	must(err)
-	config := &criapi.ContainerConfig{
-		Metadata: &criapi.ContainerMetadata{Name: "main"}, Labels: labels,
-		Image: &criapi.ImageSpec{Image: image}, Linux: &criapi.LinuxContainerConfig{},
-	}
-	if volume != "" {
-		config.Mounts = []*criapi.Mount{{ContainerPath: "/volume", Image: &criapi.ImageSpec{Image: volume}, Readonly: true}}
-	}
+	config := containerConfig(sandbox, image, volume)
 	container, err := pods.CreateContainer(t.Context(), &criapi.CreateContainerRequest{PodSandboxId: pod.PodSandboxId, SandboxConfig: sandbox, Config: config})
 	must(err)
 	if state != enginetest.Created {
@@ -82,6 +65,30 @@ func startWith(t testing.TB, c *lab.Cluster, state enginetest.State, image, volu
 		_, err = pods.RemovePodSandbox(ctx, &criapi.RemovePodSandboxRequest{PodSandboxId: pod.PodSandboxId})
 		must(err)
 	}
+}
+
+func sandboxConfig(name string) *criapi.PodSandboxConfig {
+	return &criapi.PodSandboxConfig{
+		Metadata: &criapi.PodSandboxMetadata{Name: name, Namespace: "engines", Uid: name},
+		Labels:   map[string]string{"io.kubernetes.pod.namespace": "engines", "io.kubernetes.pod.name": name, "io.kubernetes.container.name": "main"},
+		Linux: &criapi.LinuxPodSandboxConfig{
+			CgroupParent: "/" + engineNode,
+			SecurityContext: &criapi.LinuxSandboxSecurityContext{
+				NamespaceOptions: &criapi.NamespaceOption{Network: criapi.NamespaceMode_NODE},
+			},
+		},
+	}
+}
+
+func containerConfig(sandbox *criapi.PodSandboxConfig, image, volume string) *criapi.ContainerConfig {
+	config := &criapi.ContainerConfig{
+		Metadata: &criapi.ContainerMetadata{Name: "main"}, Labels: sandbox.Labels,
+		Image: &criapi.ImageSpec{Image: image}, Linux: &criapi.LinuxContainerConfig{},
+	}
+	if volume != "" {
+		config.Mounts = []*criapi.Mount{{ContainerPath: "/volume", Image: &criapi.ImageSpec{Image: volume}, Readonly: true}}
+	}
+	return config
 }
 
 func idOf(t testing.TB, rt engine.Interface, image oci.Ref) string {

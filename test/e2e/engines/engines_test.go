@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -112,6 +113,10 @@ func fixture(c *lab.Cluster, rt engine.Interface) enginetest.Fixture {
 			t.Helper()
 			return startContainer(t, c, rt, image, state)
 		},
+		Mount: func(t testing.TB, by, volume oci.Ref) func() {
+			t.Helper()
+			return startWith(t, c, enginetest.Running, idOf(t, rt, by), volume.String())
+		},
 		Stall: func(t testing.TB, repository string) {
 			t.Helper()
 			if err := c.AddFault(t.Context(), lab.Fault{Images: repository, Only: "blobs", Stall: true, StallAfter: 1 << 10}); err != nil {
@@ -132,6 +137,9 @@ func push(t testing.TB, c *lab.Cluster, ref oci.Ref, content enginetest.Content)
 	spec := lab.ImageSpec{Seed: content.Seed}
 	for _, layer := range content.Layers {
 		spec.Layers = append(spec.Layers, lab.Layer{Size: layer.Size, Shared: layer.Seed})
+	}
+	if content.Index {
+		spec.Platforms = []string{"linux/" + runtime.GOARCH, "linux/s390x"}
 	}
 	text, err := c.PushImage(t.Context(), ref.String(), spec)
 	if err != nil {

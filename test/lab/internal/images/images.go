@@ -185,9 +185,19 @@ func build(image string, spec Spec, platform string) (v1.Image, *v1.Platform, er
 	if img, err = mutate.AppendLayers(img, layers...); err != nil {
 		return nil, nil, err
 	}
+	if img, err = configure(img, spec, p); err != nil {
+		return nil, nil, err
+	}
+	if len(spec.Annotations) > 0 {
+		img = mutate.Annotations(img, spec.Annotations).(v1.Image)
+	}
+	return img, p, nil
+}
+
+func configure(img v1.Image, spec Spec, p *v1.Platform) (v1.Image, error) {
 	config, err := img.ConfigFile()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	config = config.DeepCopy()
 	config.OS, config.Architecture, config.Variant = p.OS, p.Architecture, p.Variant
@@ -202,13 +212,7 @@ func build(image string, spec Spec, platform string) (v1.Image, *v1.Platform, er
 	if config.Created = (v1.Time{Time: spec.Created}); spec.Created.IsZero() {
 		config.Created = v1.Time{Time: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	}
-	if img, err = mutate.ConfigFile(img, config); err != nil {
-		return nil, nil, err
-	}
-	if len(spec.Annotations) > 0 {
-		img = mutate.Annotations(img, spec.Annotations).(v1.Image)
-	}
-	return img, p, nil
+	return mutate.ConfigFile(img, config)
 }
 
 func layersOf(image string, spec Spec, platform string, mediaType types.MediaType) ([]v1.Layer, error) {

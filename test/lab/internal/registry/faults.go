@@ -53,6 +53,7 @@ type rule struct {
 	Fault
 	images  *regexp.Regexp
 	left    int
+	spent   bool
 	cleared chan struct{}
 }
 
@@ -96,7 +97,9 @@ func (f *Faults) List() []Fault {
 	defer f.mu.Unlock()
 	faults := make([]Fault, 0, len(f.rules))
 	for _, r := range f.rules {
-		faults = append(faults, r.Fault)
+		if !r.spent {
+			faults = append(faults, r.Fault)
+		}
 	}
 	return faults
 }
@@ -127,15 +130,14 @@ func (f *Faults) hit(image, kind string) *rule {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.count(image, kind).Requests++
-	for i, r := range f.rules {
-		if (r.Only != "" && r.Only != kind) || !r.images.MatchString(image) {
+	for _, r := range f.rules {
+		if r.spent || (r.Only != "" && r.Only != kind) || !r.images.MatchString(image) {
 			continue
 		}
 		if r.Times > 0 {
-			// A used-up rule leaves the list but keeps its channel: a body that it stalls stays stalled.
-			if r.left--; r.left == 0 {
-				f.rules = slices.Delete(f.rules, i, i+1)
-			}
+			// It stays in the list, so that clearing it frees the bodies that it stalls.
+			r.left--
+			r.spent = r.left == 0
 		}
 		return r
 	}

@@ -38,14 +38,7 @@ func StoredAs(host, repository string) string {
 
 // ServeHTTP answers from the backend, or as a fault says.
 func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	path, image, kind := r.URL.Path, "", ""
-	if match := resource.FindStringSubmatch(path); match != nil {
-		host := f.host(r)
-		image, kind = host+"/"+match[1], match[2]
-		if f.Host == "" {
-			path = "/v2/" + StoredAs(host, match[1]) + strings.TrimPrefix(path, "/v2/"+match[1])
-		}
-	}
+	path, image, kind := f.locate(r)
 	var hit *rule
 	// Faults and counts are about what nodes read; pushing goes the same way and is left alone.
 	read := image != "" && (r.Method == http.MethodGet || r.Method == http.MethodHead)
@@ -77,6 +70,20 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		FlushInterval: -1,
 	}
 	proxy.ServeHTTP(w, r)
+}
+
+// locate is the backend's path for the request, and what the request is about, where it is about an image.
+func (f *Front) locate(r *http.Request) (path, image, kind string) {
+	path = r.URL.Path
+	match := resource.FindStringSubmatch(path)
+	if match == nil {
+		return path, "", ""
+	}
+	host := f.host(r)
+	if f.Host == "" {
+		path = "/v2/" + StoredAs(host, match[1]) + strings.TrimPrefix(path, "/v2/"+match[1])
+	}
+	return path, host + "/" + match[1], match[2]
 }
 
 // host is the registry host that the request is about: containerd names it in a query when it asks a mirror.

@@ -32,7 +32,7 @@ func (s *Supervisor) machineSpec(n *node) (machine.Spec, error) {
 		Links:   map[string]string{},
 		Files: map[string]string{
 			"/etc/hostname":         name + "\n",
-			"/etc/machine-id":       fmt.Sprintf("%x\n", sha256.Sum256([]byte(s.spec.Name+"/"+name)))[:33],
+			"/etc/machine-id":       fmt.Sprintf("%x", sha256.Sum256([]byte(s.spec.Name+"/"+name)))[:32] + "\n",
 			"/etc/resolv.conf":      "nameserver " + dnsIP + "\n",
 			"/etc/hosts":            hostsFile(n),
 			"/etc/crictl.yaml":      "runtime-endpoint: unix:///run/containerd/containerd.sock\nimage-endpoint: unix:///run/containerd/containerd.sock\n",
@@ -105,11 +105,11 @@ func (s *Supervisor) dockerConfig(n *node) (string, error) {
 		"hosts": []string{"unix:///run/docker.sock"}, "iptables": false, "ip6tables": false, "bridge": "none",
 		"userland-proxy": false, "exec-opts": []string{"native.cgroupdriver=cgroupfs"}, "cgroup-parent": s.instance.Cgroup(n.options.Name),
 		// A runc older than 1.2, such as that of Debian 12, starts no container with a time namespace.
-		"features":            map[string]bool{"time-namespaces": false},
+		"features":            map[string]any{"time-namespaces": false},
 		"registry-mirrors":    []string{"http://" + hubMirror},
 		"insecure-registries": append([]string{hubMirror, "registry.lab:" + mirrorPort}, knownHosts...),
 	}
-	maps.Copy(config, n.options.Docker)
+	merge(config, n.options.Docker)
 	content, err := json.MarshalIndent(config, "", "  ")
 	return string(content), err
 }
@@ -121,7 +121,7 @@ func (s *Supervisor) kubeletFiles(n *node, files map[string]string) error {
 		return err
 	}
 	config := kubeletConfig(s.instance.Cgroup(name))
-	maps.Copy(config, n.options.Kubelet)
+	merge(config, n.options.Kubelet)
 	content, err := json.MarshalIndent(config, "", "  ")
 	if err != nil {
 		return err
@@ -152,6 +152,18 @@ func kubeletConfig(cgroup string) map[string]any {
 		"evictionPressureTransitionPeriod": "10s",
 		"nodeStatusUpdateFrequency":        "2s", "nodeStatusReportFrequency": "10s", "nodeLeaseDurationSeconds": 12,
 		"maxPods": 110,
+	}
+}
+
+// merge sets the fields of over in config, and within objects that both have.
+func merge(config, over map[string]any) {
+	for key, value := range over {
+		inner, both := config[key].(map[string]any)
+		if fields, ok := value.(map[string]any); ok && both {
+			merge(inner, fields)
+			continue
+		}
+		config[key] = value
 	}
 }
 

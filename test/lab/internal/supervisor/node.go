@@ -122,31 +122,45 @@ func (s *Supervisor) boot(ctx context.Context, n *node) error {
 	if err := s.prepare(ctx, n, spec); err != nil {
 		return err
 	}
-	description, err := json.Marshal(spec)
-	if err != nil {
-		return err
-	}
 	read, write, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	defer read.Close()
-	log, err := os.OpenFile(filepath.Join(n.dir, "logs", "init.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	pid, err := n.spawn(spec, write)
+	write.Close()
 	if err != nil {
 		return err
+	}
+	if err := n.plug(ctx, pid); err != nil {
+		return err
+	}
+	if _, err := io.ReadFull(read, make([]byte, 1)); err != nil {
+		return fmt.Errorf("it ended; %s", lastWords(n.log("init")))
+	}
+	return nil
+}
+
+// spawn starts the machine's process 1, which writes to ready when it takes orders.
+func (n *node) spawn(spec machine.Spec, ready *os.File) (pid int, err error) {
+	description, err := json.Marshal(spec)
+	if err != nil {
+		return 0, err
+	}
+	log, err := os.OpenFile(n.log("init"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return 0, err
 	}
 	defer log.Close()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Env = []string{RoleVariable + "=" + machine.Role, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root"}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(description), log, log
-	cmd.ExtraFiles = []*os.File{write}
+	cmd.ExtraFiles = []*os.File{ready}
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC,
 	}
-	err = cmd.Start()
-	write.Close()
-	if err != nil {
-		return err
+	if err := cmd.Start(); err != nil {
+		return 0, err
 	}
 	gone := make(chan struct{})
 	go func() {
@@ -156,13 +170,7 @@ func (s *Supervisor) boot(ctx context.Context, n *node) error {
 	n.state.Lock()
 	n.cmd, n.gone, n.cut = cmd, gone, false
 	n.state.Unlock()
-	if err := n.plug(ctx, cmd.Process.Pid); err != nil {
-		return err
-	}
-	if _, err := io.ReadFull(read, make([]byte, 1)); err != nil {
-		return fmt.Errorf("it ended; %s", lastWords(log.Name()))
-	}
-	return nil
+	return cmd.Process.Pid, nil
 }
 
 // prepare makes what must be there before the machine starts: its folders, its disk, its cgroups.

@@ -103,15 +103,7 @@ func (p *plane) down() []string {
 }
 
 func (s *Supervisor) startPlane(ctx context.Context) error {
-	etcd, err := s.run("etcd", "--data-dir="+s.instance.Path("control", "etcd"),
-		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
-		"--listen-peer-urls="+etcdPeerURL, "--initial-advertise-peer-urls="+etcdPeerURL, "--initial-cluster=default="+etcdPeerURL,
-		// The data does not outlive the machine that writes it.
-		"--unsafe-no-fsync")
-	if err != nil {
-		return err
-	}
-	if err := etcd.await(ctx, "etcd", func() bool { return answers("tcp", "127.0.0.1:2379") }); err != nil {
+	if err := s.startEtcd(ctx); err != nil {
 		return err
 	}
 	go forward(s.hosts.api, "127.0.0.1:"+apiPort)
@@ -141,6 +133,18 @@ func (s *Supervisor) startPlane(ctx context.Context) error {
 	return until(ctx, "the default service account", func() bool {
 		return s.get(ctx, "/api/v1/namespaces/default/serviceaccounts/default", nil) == nil
 	})
+}
+
+func (s *Supervisor) startEtcd(ctx context.Context) error {
+	etcd, err := s.run("etcd", "--data-dir="+s.instance.Path("control", "etcd"),
+		"--listen-client-urls="+etcdURL, "--advertise-client-urls="+etcdURL,
+		"--listen-peer-urls="+etcdPeerURL, "--initial-advertise-peer-urls="+etcdPeerURL, "--initial-cluster=default="+etcdPeerURL,
+		// The data does not outlive the machine that writes it.
+		"--unsafe-no-fsync")
+	if err != nil {
+		return err
+	}
+	return etcd.await(ctx, "etcd", func() bool { return answers("tcp", "127.0.0.1:2379") })
 }
 
 func (s *Supervisor) startAPIServer(ctx context.Context) error {

@@ -9,7 +9,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"syscall"
@@ -118,7 +120,44 @@ func (s *Supervisor) startEngine(ctx context.Context, n *node) error {
 	if err := n.start(ctx, name); err != nil {
 		return err
 	}
-	return n.await(ctx, name, func() bool { return answers("unix", filepath.Join(n.dir, socket)) })
+	at := filepath.Join(n.dir, socket)
+	return n.await(ctx, name, func() bool {
+		if !answers("unix", at) {
+			return false
+		}
+		if n.options.Engine == Docker {
+			return dockerAnswers(ctx, at)
+		}
+		return s.criAnswers(ctx, at)
+	})
+}
+
+// criAnswers asks for content: containerd listens, and even tells its version, before its CRI is initialised.
+func (s *Supervisor) criAnswers(ctx context.Context, socket string) bool {
+	for _, what := range []string{"images", "pods"} {
+		cmd := exec.CommandContext(ctx, s.spec.Programs["crictl"],
+			"--runtime-endpoint=unix://"+socket, "--image-endpoint=unix://"+socket, what, "--quiet")
+		if cmd.Run() != nil {
+			return false
+		}
+	}
+	return true
+}
+
+func dockerAnswers(ctx context.Context, socket string) bool {
+	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", socket)
+	}}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://docker/_ping", nil)
+	if err != nil {
+		return false
+	}
+	response, err := transport.RoundTrip(request)
+	if err != nil {
+		return false
+	}
+	defer response.Body.Close()
+	return response.StatusCode == http.StatusOK
 }
 
 func (s *Supervisor) startKubelet(ctx context.Context, n *node) error {

@@ -107,6 +107,11 @@ func (s *Supervisor) start(ctx context.Context, stop func()) (err error) {
 	if err := s.serveControl(stop); err != nil {
 		return err
 	}
+	return s.startAll(ctx)
+}
+
+// startAll starts everything at once, as far as nothing waits for another, and returns when all of it is ready.
+func (s *Supervisor) startAll(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startDeadline)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)

@@ -1,0 +1,96 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// report is the table of a run.
+type report struct{ rows []row }
+
+type row struct {
+	what, value, against, ratio, limit string
+	kept                               verdict
+}
+
+type verdict string
+
+const (
+	kept   verdict = "kept"
+	missed verdict = "MISSED"
+	none   verdict = ""
+	left   verdict = "left out"
+)
+
+func verdictOf(ok bool) verdict {
+	if ok {
+		return kept
+	}
+	return missed
+}
+
+// compare adds what came out of a comparison.
+func (r *report) compare(c comparison, ours, theirs []taken) {
+	ratio := median(ours).Seconds() / median(theirs).Seconds()
+	line := row{what: c.what, value: spread(ours), against: c.against + " " + spread(theirs), ratio: fmt.Sprintf("%.2f", ratio)}
+	if c.limit > 0 {
+		line.limit, line.kept = fmt.Sprintf("%.2f times", c.limit), verdictOf(ratio <= c.limit)
+	}
+	if c.goal > 0 {
+		reached := map[bool]string{true: "reached", false: "not reached"}[ratio <= c.goal]
+		line.limit += fmt.Sprintf(" (goal %.2f: %s)", c.goal, reached)
+	}
+	r.rows = append(r.rows, line)
+}
+
+// bound adds a time with a limit of its own.
+func (r *report) bound(what string, runs []taken, limit time.Duration) {
+	r.rows = append(r.rows, row{what: what, value: spread(runs), limit: short(limit), kept: verdictOf(median(runs) <= limit)})
+}
+
+// fact adds a number of bytes; 0 as its limit is none.
+func (r *report) fact(what string, bytes, limit int64) {
+	line := row{what: what, value: megabytes(bytes)}
+	if bytes == 0 {
+		line.value = "not seen"
+	}
+	if limit > 0 {
+		line.limit, line.kept = megabytes(limit), verdictOf(bytes > 0 && bytes <= limit)
+	}
+	r.rows = append(r.rows, line)
+}
+
+// omit says what was not measured.
+func (r *report) omit(what, why string) {
+	r.rows = append(r.rows, row{what: what, value: "not measured: " + why, kept: left})
+}
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+func spread(runs []taken) string {
+	times := sorted(runs)
+	return fmt.Sprintf("%s (%s to %s, %d runs)", short(median(runs)), short(times[0]), short(times[len(times)-1]), len(times))
+}
+
+func (r *report) missed() bool {
+	for _, line := range r.rows {
+		if line.kept == missed || line.kept == left {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *report) write(w io.Writer) {
+	fmt.Fprintln(w, "Medians, with the shortest and the longest run.")
+	fmt.Fprintln(w)
+	fmt.Fprintln(w, "| what | Orlop | measured beside it | ratio | limit | |")
+	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- |")
+	for _, line := range r.rows {
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s |\n", line.what, line.value, line.against, line.ratio, line.limit, line.kept)
+	}
+}

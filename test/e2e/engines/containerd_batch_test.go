@@ -1,0 +1,126 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package engines
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/engine/enginetest"
+	"orlop.dev/orlop/internal/oci"
+)
+
+func TestBatchOutlivesACollectionAndRestoresRecordsAsTheyWere(t *testing.T) {
+	b := onContainerd(t)
+	one, two := b.ref("a:1"), b.ref("b:1")
+	b.push("x", one, two)
+	image := b.pull(one, two)
+	if err := b.rt.Pin(t.Context(), one, true); err != nil {
+		t.Fatal(err)
+	}
+	b.ctr("images", "label", two.String(), "somebody.else/label=kept")
+	before, recordsBefore := b.mustLook(image.ID), b.records(image.ID)
+	batch, err := b.rt.Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: before}); err != nil {
+		t.Fatal(err)
+	}
+	if left := b.records(image.ID); len(left) > 0 {
+		t.Errorf("records are left: %s", left)
+	}
+	b.collect()
+	if err := batch.Restore(t.Context(), image.ID); err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.collect()
+	if diff := cmp.Diff(recordsBefore, b.records(image.ID)); diff != "" {
+		t.Errorf("containerd's records (-before +after):\n%s", diff)
+	}
+	if diff := cmp.Diff(before, b.mustLook(image.ID), cmp.Comparer(func(a, b oci.Ref) bool { return a == b })); diff != "" {
+		t.Errorf("the image (-before +after):\n%s", diff)
+	}
+	// Only whole content can be unpacked and run.
+	startWith(t, b.lab, enginetest.Running, image.ID, "")()
+	if leases := b.ctr("leases", "ls", "-q"); strings.TrimSpace(leases) != "" {
+		t.Errorf("leases are left: %s", leases)
+	}
+}
+
+// collect makes containerd collect its garbage, as any removal by anybody may.
+func (b *bench) collect() {
+	b.Helper()
+	b.ctr("leases", "delete", "--sync", strings.TrimSpace(b.ctr("leases", "create")))
+}
+
+func TestBatchWhoseOwnerDiesHoldsContentForAnHourAtMost(t *testing.T) {
+	b := onContainerd(t)
+	batch, err := b.rt.Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := batch.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}()
+	_, after, found := strings.Cut(b.ctr("leases", "ls"), "containerd.io/gc.expire=")
+	if !found || len(after) < len(time.RFC3339)-5 {
+		t.Fatalf("the lease does not expire: %q", after)
+	}
+	expires, err := time.Parse(time.RFC3339, after[:len("2006-01-02T15:04:05Z")])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if left := time.Until(expires); left < 30*time.Minute || left > time.Hour {
+		t.Errorf("it expires in %s", left)
+	}
+}
+
+func TestPinOfAnImageThatWasImported(t *testing.T) {
+	b := onContainerd(t)
+	tag := b.ref("a:1")
+	b.push("x", tag)
+	image := b.pull(tag)
+	for _, digest := range image.Digests { // What an import leaves: a tag alone.
+		b.ctr("images", "rm", digest.String())
+	}
+	for _, pinned := range []bool{true, false} {
+		if err := b.rt.Pin(t.Context(), tag, pinned); err != nil {
+			t.Fatal(err)
+		}
+		if got := b.mustLook(image.ID).Pinned; got != pinned {
+			t.Errorf("pinned = %t, want %t", got, pinned)
+		}
+	}
+}
+
+func TestUnpinLeavesThePinsOfOthers(t *testing.T) {
+	b := onContainerd(t)
+	tag := b.ref("a:1")
+	b.push("x", tag)
+	image := b.pull(tag)
+	b.ctr("images", "label", tag.String(), "io.cri-containerd.pinned=pinned")
+	b.await("CRI sees the pin", func() bool { return b.mustLook(image.ID).Pinned })
+	for _, pinned := range []bool{true, false} {
+		if err := b.rt.Pin(t.Context(), tag, pinned); err != nil {
+			t.Fatal(err)
+		}
+		if !b.mustLook(image.ID).Pinned {
+			t.Errorf("after Pin(%t) the pin of somebody else is gone", pinned)
+		}
+	}
+	if records := b.records(); slices.ContainsFunc(records, func(r string) bool { return strings.Contains(r, "orlop.dev/pinned") }) {
+		t.Errorf("our pin is left: %s", records)
+	}
+}
