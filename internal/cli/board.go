@@ -149,7 +149,9 @@ func (b *board) heard(node fleet.Node, m session.Message) {
 	case m.Progress != nil:
 		line.take(*m.Progress, time.Now())
 	case m.Step != nil:
-		b.say(node.Name, stepLine(*m.Step))
+		if m.Step.State != session.StateKept && m.Step.State != session.StateAbsent { // These are told together, at the end.
+			b.say(node.Name, stepLine(*m.Step))
+		}
 		return
 	}
 	if line.state != before && m.Progress != nil {
@@ -304,11 +306,8 @@ func stepLine(step session.Step) string {
 		return fmt.Sprintf("✔ %s removed %s", strings.Join(step.Names, ", "), table.Size(step.Bytes))
 	case session.StateFailed:
 		return fmt.Sprintf("✗ %s %s: %s", step.Asked, step.Reason, step.Message)
-	case session.StateAbsent:
-		return fmt.Sprintf("- %s absent", step.Asked)
-	default:
-		return fmt.Sprintf("- %s kept: %s", step.Asked, step.Message)
 	}
+	return fmt.Sprintf("- %s %s: %s", step.Asked, strings.ToLower(string(step.State)), step.Message)
 }
 
 // nodeWord is how it ended with a node, in a word.

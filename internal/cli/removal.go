@@ -132,16 +132,18 @@ func planned(outcomes []fleet.Outcome) (images int, bytes int64, nodes int) {
 
 // notes tells what the tables leave out: who spares what, and what is not there.
 func (r *removal) notes(outcomes []fleet.Outcome) {
-	absent := grouped(outcomes, func(p plan.Plan, add func(string)) {
-		for _, name := range p.Absent {
-			add(name)
+	absent := grouped(outcomes, func(o fleet.Outcome, add func(string)) {
+		if o.Plan != nil {
+			for _, name := range o.Plan.Absent {
+				add(name)
+			}
 		}
 	})
 	for _, g := range absent {
 		fmt.Fprintf(r.Err, "- %s is not on %s\n", g.text, some(g.nodes))
 	}
-	atMost := grouped(outcomes, func(p plan.Plan, add func(string)) {
-		if !p.Shared && len(p.Remove) > 0 {
+	atMost := grouped(outcomes, func(o fleet.Outcome, add func(string)) {
+		if o.Plan != nil && !o.Plan.Shared && len(o.Plan.Remove) > 0 {
 			add("")
 		}
 	})
@@ -156,15 +158,12 @@ type textGroup struct {
 	nodes []string
 }
 
-// grouped collects what is said of each node's plan, in the order of its first mention.
-func grouped(outcomes []fleet.Outcome, say func(p plan.Plan, add func(string))) []textGroup {
+// grouped collects what is said of each node, in the order of its first mention.
+func grouped(outcomes []fleet.Outcome, say func(o fleet.Outcome, add func(string))) []textGroup {
 	var groups []textGroup
 	at := map[string]int{}
 	for _, o := range outcomes {
-		if o.Plan == nil {
-			continue
-		}
-		say(*o.Plan, func(text string) {
+		say(o, func(text string) {
 			i, ok := at[text]
 			if !ok {
 				i = len(groups)
@@ -265,6 +264,13 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		return err
 	}
 	r.notes(outcomes)
+	if r.request.Remove != nil && !r.output.structured() {
+		for _, t := range sparedTable(spared(outcomes)) {
+			if err := t.Write(r.Err, table.Options{}); err != nil {
+				return err
+			}
+		}
+	}
 	if !r.output.structured() {
 		fmt.Fprintf(r.Err, "%s %s removed, %s freed (measured), %d spared, %d failed on %s.\n", r.paint.good("✔"), count(sum.removed, "image"), sum.freedText(&r.output), sum.spared, sum.failed, count(len(outcomes), "node"))
 	}

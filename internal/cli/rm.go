@@ -73,7 +73,7 @@ func (r *removal) rmTables(outcomes []fleet.Outcome) []*table.Table {
 		}
 		t.Add(r.output.id(g.id), g.names, what, fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), some(g.nodes))
 	}
-	return append([]*table.Table{t}, sparedTable(outcomes)...)
+	return append([]*table.Table{t}, sparedTable(toSpare(outcomes))...)
 }
 
 func goingOf(outcomes []fleet.Outcome) []*going {
@@ -100,14 +100,7 @@ func goingOf(outcomes []fleet.Outcome) []*going {
 }
 
 // sparedTable has what was asked for and stays, with the reason; none if all goes.
-func sparedTable(outcomes []fleet.Outcome) []*table.Table {
-	spared := grouped(outcomes, func(p plan.Plan, add func(string)) {
-		for _, kept := range p.Keep {
-			if kept.Reason != plan.ReasonNotSelected {
-				add(plan.Title(kept.Image) + "\x00" + kept.Message)
-			}
-		}
-	})
+func sparedTable(spared []textGroup) []*table.Table {
 	if len(spared) == 0 {
 		return nil
 	}
@@ -117,4 +110,29 @@ func sparedTable(outcomes []fleet.Outcome) []*table.Table {
 		t.Add(title, message, some(g.nodes))
 	}
 	return []*table.Table{t}
+}
+
+// toSpare is what the plans keep of what was asked for.
+func toSpare(outcomes []fleet.Outcome) []textGroup {
+	return grouped(outcomes, func(o fleet.Outcome, add func(string)) {
+		if o.Plan == nil {
+			return
+		}
+		for _, kept := range o.Plan.Keep {
+			if kept.Reason != plan.ReasonNotSelected {
+				add(plan.Title(kept.Image) + "\x00" + kept.Message)
+			}
+		}
+	})
+}
+
+// spared is what was kept in the end: of the plan, and by the last look before each removal.
+func spared(outcomes []fleet.Outcome) []textGroup {
+	return grouped(outcomes, func(o fleet.Outcome, add func(string)) {
+		for _, step := range stepsOf(o) {
+			if step.State == session.StateKept {
+				add(step.Asked + "\x00" + step.Message)
+			}
+		}
+	})
 }

@@ -103,6 +103,8 @@ func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool)
 	defer func() { v.run.clean.remove(ctx, pod.Name, ended) }()
 	for attached := 0; attached < maxAttaches; attached++ {
 		if state, trouble := v.awaitRunning(ctx, pod.Name, attached > 0); trouble != nil {
+			// Unless it may just be starting, no process of it runs that its kubelet must end first.
+			ended = state == StateFailed
 			if trouble.Reason == reasonElsewhere {
 				return true
 			}
