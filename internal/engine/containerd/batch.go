@@ -38,7 +38,7 @@ type batch struct {
 }
 
 // Batch begins a row of removals whose content goes when it is closed.
-func (r *Runtime) Batch(ctx context.Context) (engine.Batch, error) {
+func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
 	records, err := r.records(ctx)
 	if err != nil {
 		return nil, err
@@ -52,7 +52,11 @@ func (r *Runtime) Batch(ctx context.Context) (engine.Batch, error) {
 		runtime: r, before: index(records), lease: created.Lease.ID,
 		held: map[string]bool{}, gone: map[string][]*record{},
 	}
-	if err := b.holdAll(ctx, targetsOf(records)); err != nil {
+	var likely []*record
+	for _, image := range images {
+		likely = append(likely, b.before.of(image)...)
+	}
+	if err := b.holdAll(ctx, targetsOf(likely)); err != nil {
 		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
 	}
 	return b, nil

@@ -22,6 +22,9 @@ const headerLease = "containerd-lease"
 // refers to them. To put each into the lease would be a transaction of containerd's, which waits for the disk, for each
 // image. The blob goes with the lease.
 func (b *batch) holdAll(ctx context.Context, digests []string) error {
+	if len(digests) == 0 {
+		return nil
+	}
 	text := []byte("held by orlop under lease " + b.lease)
 	labels := map[string]string{}
 	for n, held := range digests {
