@@ -185,16 +185,29 @@ func (l *lookout) watchEvents(ctx context.Context) {
 	for ctx.Err() == nil {
 		w, err := l.fleet.client.CoreV1().Events(l.fleet.cfg.Namespace).Watch(ctx, metav1.ListOptions{FieldSelector: "involvedObject.kind=Pod"})
 		if err == nil {
-			for e := range w.ResultChan() {
-				if event, ok := e.Object.(*corev1.Event); ok {
-					l.heard(event)
-				}
-			}
-			w.Stop()
+			l.hear(ctx, w)
 		}
 		select {
 		case <-time.After(rewatch):
 		case <-ctx.Done():
+		}
+	}
+}
+
+// hear follows one watch to its end.
+func (l *lookout) hear(ctx context.Context, w watch.Interface) {
+	defer w.Stop()
+	for {
+		select {
+		case e, more := <-w.ResultChan():
+			if !more {
+				return
+			}
+			if event, ok := e.Object.(*corev1.Event); ok {
+				l.heard(event)
+			}
+		case <-ctx.Done():
+			return
 		}
 	}
 }

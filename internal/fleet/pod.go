@@ -150,12 +150,13 @@ func hash(s string) string {
 
 // podName tells verb and node to who looks at the pods of a cluster, and is unique through the run's id.
 func (f *Fleet) podName(o order) string {
-	name := f.cfg.NamePrefix + "-" + o.verb + "-" + f.run + "-" + strings.ReplaceAll(o.node.Name, ".", "-")
-	if len(name) > maxLabel-3 || strings.Contains(o.node.Name, ".") {
-		name = strings.TrimRight(name[:min(len(name), maxLabel-10)], "-") + "-" + hash(o.node.Name)
-	}
+	run := f.run
 	if o.attempt > 0 {
-		name += "-" + string(rune('a'+o.attempt))
+		run += string(rune('a' + o.attempt)) // Run ids are of one length, so that this is no other's name.
+	}
+	name := f.cfg.NamePrefix + "-" + o.verb + "-" + run + "-" + strings.ReplaceAll(o.node.Name, ".", "-")
+	if len(name) > maxLabel || strings.Contains(o.node.Name, ".") {
+		name = strings.TrimRight(name[:min(len(name), maxLabel-7)], "-") + "-" + hash(o.node.Name)
 	}
 	return name
 }
