@@ -206,7 +206,9 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 			continue
 		}
 		code = worse(code, o.State)
-		g := group{o.Trouble.Reason, strings.ReplaceAll(o.Trouble.Message, o.Node.Name, "NODE"), o.Trouble.Advice}
+		// The API server names the pod, which would make each node's words another's.
+		alike := strings.ReplaceAll(o.Trouble.Message, "-"+o.Node.Name+`"`, `-NODE"`)
+		g := group{o.Trouble.Reason, alike, o.Trouble.Advice}
 		if nodes[g] == nil {
 			order = append(order, g)
 		}
@@ -218,11 +220,7 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 	}
 	fmt.Fprintf(a.Err, "%s %d of %s answered.\n", a.paint.bad("✗"), len(outcomes)-len(retry), count(len(outcomes), "node"))
 	for _, g := range order {
-		message := g.message
-		if len(nodes[g]) == 1 {
-			message = strings.ReplaceAll(message, "NODE", nodes[g][0])
-		}
-		fmt.Fprintf(a.Err, "  %s (%s): %s\n", some(nodes[g]), g.reason, message)
+		fmt.Fprintf(a.Err, "  %s (%s): %s\n", some(nodes[g]), g.reason, g.message)
 		if g.advice != "" {
 			fmt.Fprintf(a.Err, "    try: %s\n", g.advice)
 		}

@@ -1,0 +1,337 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"fmt"
+	"io"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/kubernetes/fake"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+func testApp(words ...string) (*app, *bytes.Buffer, *bytes.Buffer) {
+	var out, err bytes.Buffer
+	a := newApp(Config{Streams: term.Streams{In: strings.NewReader(""), Out: &out, Err: &err}}, append([]string{"kubectl-orlop"}, words...))
+	return a, &out, &err
+}
+
+func ref(t *testing.T, text string) oci.Ref {
+	t.Helper()
+	r, err := oci.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestAgain(t *testing.T) {
+	cases := map[string]struct{ line, want string }{
+		"plain":        {"list -l pool=web", "kubectl orlop list -l pool=web --node a,b"},
+		"other nodes":  {"list --node a,b,c --node=d -o wide", "kubectl orlop list -o wide --node a,b"},
+		"needs quotes": {"rm x/*", "kubectl orlop rm 'x/*' --node a,b"},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, _, _ := testApp(strings.Fields(c.line)...)
+			if got := a.again([]string{"a", "b"}); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestEveryTag(t *testing.T) {
+	got := everyTag([]string{"nginx", "nginx:1", "host:5000/img", "x/*", "b07c55e19a44", "nginx@sha256:" + strings.Repeat("a", 64)})
+	want := []string{"nginx:*", "nginx:1", "host:5000/img:*", "x/*", "b07c55e19a44", "b07c55e19a44:*", "nginx@sha256:" + strings.Repeat("a", 64)}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func outcome(name string, state fleet.State, reason, message string) fleet.Outcome {
+	o := fleet.Outcome{Node: fleet.Node{Name: name}, State: state}
+	if reason != "" {
+		o.Trouble = &fleet.Trouble{Reason: reason, Message: message}
+	}
+	return o
+}
+
+func TestTroubles(t *testing.T) {
+	cases := map[string]struct {
+		outcomes []fleet.Outcome
+		code     int
+		says     []string
+	}{
+		"all is well": {[]fleet.Outcome{outcome("a", fleet.StateDone, "", "")}, term.ExitOK, nil},
+		"grouped": {[]fleet.Outcome{outcome("a", fleet.StateDone, "", ""), outcome("b", fleet.StateSkipped, "NotReady", "NotReady since 4m"), outcome("c", fleet.StateSkipped, "NotReady", "NotReady since 4m"),
+			outcome("d", fleet.StateLost, "Lost", "pod orlop-d broke")}, term.ExitPartial, []string{"1 of 4 nodes answered", "  b, c (NotReady): NotReady since 4m\n", "  d (Lost): pod orlop-d broke\n", "--node b,c,d"}},
+		"time over":   {[]fleet.Outcome{outcome("a", fleet.StateTimedOut, "Timeout", "x"), outcome("b", fleet.StateFailed, "Crashed", "x")}, term.ExitTimeout, nil},
+		"interrupted": {[]fleet.Outcome{outcome("a", fleet.StateInterrupted, "Interrupted", "x"), outcome("b", fleet.StateTimedOut, "Timeout", "x")}, term.ExitInterrupted, nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, _, err := testApp("list")
+			if code := a.troubles(c.outcomes); code != c.code {
+				t.Errorf("exit code %d, want %d", code, c.code)
+			}
+			for _, words := range c.says {
+				if !strings.Contains(err.String(), words) {
+					t.Errorf("%q does not say %q", err.String(), words)
+				}
+			}
+		})
+	}
+}
+
+// write lays tables out as a person sees them.
+func write(t *testing.T, tables []*table.Table) string {
+	t.Helper()
+	var text bytes.Buffer
+	for _, each := range tables {
+		if err := each.Write(&text, table.Options{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return text.String()
+}
+
+func plans(t *testing.T) []fleet.Outcome {
+	t.Helper()
+	web := engine.Image{ID: "sha256:b07c55e19a44ffff", Tags: []oci.Ref{ref(t, "ghcr.io/acme/web:1"), ref(t, "ghcr.io/acme/web:stable")}}
+	old := engine.Image{ID: "sha256:0d11f6a2c3b7ffff", Tags: []oci.Ref{ref(t, "nginx:1")}}
+	a := outcome("node-1", fleet.StateDeclined, "", "")
+	a.Plan = &plan.Plan{
+		Remove: []plan.Removal{{Image: web, Tags: web.Tags[:1]}, {Image: old, FreesBytes: 60e6}}, FreesBytes: 60e6, Shared: true,
+		Keep: []plan.Kept{{Image: web, Reason: plan.ReasonInUse, Message: "in use by shop/web"}, {Image: old, Reason: plan.ReasonNotSelected}},
+		Disk: plan.Disk{Capacity: 300e6, Available: 60e6},
+	}
+	b := outcome("node-2", fleet.StateDeclined, "", "")
+	b.Plan = &plan.Plan{Remove: []plan.Removal{{Image: old, FreesBytes: 40e6}}, FreesBytes: 40e6, Absent: []string{"ghcr.io/acme/web:1"}}
+	return []fleet.Outcome{a, b, outcome("node-3", fleet.StateSkipped, "NotReady", "NotReady since 4m")}
+}
+
+func TestRmTables(t *testing.T) {
+	r := &removal{}
+	want := `ID              NAMES THAT GO             IMAGE                     NODES   FREES
+b07c55e19a44f   ghcr.io/acme/web:1        stays, under other names       1      0B
+0d11f6a2c3b7f   docker.io/library/nginx:1 goes                           2   100MB
+`
+	got := write(t, r.rmTables(plans(t))[:1])
+	if diff := cmp.Diff(strings.Fields(want), strings.Fields(got)); diff != "" {
+		t.Error(diff)
+	}
+	spared := write(t, r.rmTables(plans(t))[1:])
+	if !strings.Contains(spared, "in use by shop/web") || !strings.Contains(spared, "node-1") || strings.Count(spared, "\n") != 2 {
+		t.Errorf("spared: %s", spared)
+	}
+}
+
+func TestPruneTables(t *testing.T) {
+	r := &removal{}
+	want := [][]string{
+		{"node-1", "80 %", "4", "2", "60MB", "60 %", "1 in use"},
+		{"node-2", "", "1", "1", "40MB", "", ""},
+		{"node-3", "", "", "", "", "", "skipped: NotReady since 4m"},
+		{"TOTAL", "", "5", "3", "100MB", "", ""},
+	}
+	tables := r.pruneTables(plans(t))
+	if diff := cmp.Diff(want, tables[0].Rows); diff != "" {
+		t.Error(diff)
+	}
+	if largest := tables[1].Rows[0]; largest[0] != "docker.io/library/nginx:1" || largest[3] != "100MB" {
+		t.Errorf("largest: %q", largest)
+	}
+}
+
+func TestBoardPlain(t *testing.T) {
+	a, _, err := testApp("pull", "nginx")
+	node := fleet.Node{Name: "node-1"}
+	b := a.newBoard("auto", []fleet.Node{node})
+	b.heard(node, session.Message{Started: &engine.Description{}})
+	for _, done := range []int64{0, 10e6, 20e6} {
+		b.heard(node, session.Message{Progress: &session.Progress{Phase: engine.PhaseDownloading, Done: done, Total: 71.4e6, Images: 1}})
+	}
+	b.heard(node, session.Message{Step: &session.Step{Asked: "nginx", State: session.StatePulled, Bytes: 71.4e6}})
+	b.ended(fleet.Outcome{Node: node, State: fleet.StateLost, Trouble: &fleet.Trouble{Message: "it broke"}})
+	b.close()
+	want := "node-1 │ downloading 0B of 71.4MB\nnode-1 │ ✔ nginx pulled 71.4MB in 0s \nnode-1 │ lost: it broke\n"
+	if diff := cmp.Diff(want, err.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestBoardFits: on a small screen those at work are shown, and the others counted.
+func TestBoardFits(t *testing.T) {
+	a, _, _ := testApp("pull", "nginx")
+	var nodes []fleet.Node
+	for i := range 10 {
+		nodes = append(nodes, fleet.Node{Name: fmt.Sprint("n", i)})
+	}
+	b := a.newBoard("plain", nodes)
+	b.ended(fleet.Outcome{Node: nodes[0], State: fleet.StateDone})
+	b.heard(nodes[7], session.Message{Progress: &session.Progress{Phase: engine.PhaseDownloading}})
+	shown, hidden := b.choose(3)
+	if diff := cmp.Diff([]string{"n7", "n1", "n2"}, shown); diff != "" || hidden != 7 {
+		t.Errorf("%d hidden, %s", hidden, diff)
+	}
+	b.close()
+}
+
+// TestCredentials: a node is told those for the repositories it pulls, and no others.
+func TestCredentials(t *testing.T) {
+	auth := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	config := fmt.Sprintf(`{"auths":{"ghcr.io":{"auth":%q},"https://index.docker.io/v1/":{"auth":%q},"quay.io":{"auth":%q}}}`, auth("ann:one"), auth("bob:two"), auth("cat:three"))
+	want := map[string]engine.Credentials{
+		"ghcr.io/acme/web":        {Username: "ann", Password: "one"},
+		"docker.io/library/nginx": {Username: "bob", Password: "two"},
+	}
+	refs := []oci.Ref{ref(t, "ghcr.io/acme/web:1"), ref(t, "nginx"), ref(t, "registry.example/x:1")}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "config.json"), []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("DOCKER_CONFIG", dir)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "reg", Namespace: "shop"}, Type: corev1.SecretTypeDockerConfigJson, Data: map[string][]byte{corev1.DockerConfigJsonKey: []byte(config)}}
+	opaque := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "other", Namespace: "shop"}, Type: corev1.SecretTypeOpaque}
+	client := fake.NewClientset(secret, opaque)
+	for name, names := range map[string][]secretName{"from docker's config": nil, "from a Secret": {{"shop", "reg"}}} {
+		t.Run(name, func(t *testing.T) {
+			chain, err := keychain(t.Context(), client, names)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, warnings := credentials(chain, refs)
+			if diff := cmp.Diff(want, got); diff != "" || len(warnings) > 0 {
+				t.Errorf("%q %s", warnings, diff)
+			}
+		})
+	}
+	for name, names := range map[string][]secretName{"shop/none": {{"shop", "none"}}, "type Opaque": {{"shop", "other"}}} {
+		if _, err := keychain(t.Context(), client, names); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestRegistryDigest(t *testing.T) {
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	defer server.Close()
+	host := strings.TrimPrefix(server.URL, "http://")
+	img, err := random.Image(64, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	where, err := name.ParseReference(host + "/acme/web:latest")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(where, img, remote.WithAuth(authn.Anonymous)); err != nil {
+		t.Fatal(err)
+	}
+	want, err := img.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := registryDigest(t.Context(), ref(t, host+"/acme/web:latest")); err != nil || got != want.String() {
+		t.Errorf("%s, %v; want %s", got, err, want)
+	}
+	_, err = registryDigest(t.Context(), ref(t, host+"/acme/none:latest"))
+	if err == nil || registryWord(err) != "404" {
+		t.Errorf("an unknown image: %v", err)
+	}
+	gone, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err = registryDigest(gone, ref(t, host+"/acme/web:latest")); err == nil || registryWord(err) != "unreachable" {
+		t.Errorf("unreachable: %v", err)
+	}
+}
+
+func TestWantsInput(t *testing.T) {
+	cases := map[string]struct {
+		line    string
+		in, tty bool
+	}{
+		"a list":           {"images -q", false, false},
+		"exec":             {"exec b07c sh", false, false},
+		"interactive exec": {"exec -it b07c sh", true, true},
+		"long flags":       {"exec --interactive --tty b07c sh", true, true},
+		"of the program":   {"exec b07c ls -it", false, false},
+		"before the verb":  {"--timeout 5s exec -i b07c cat", true, false},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			if in, tty := wantsInput(strings.Fields(c.line)); in != c.in || tty != c.tty {
+				t.Errorf("%v %v", in, tty)
+			}
+		})
+	}
+}
+
+func TestPrint(t *testing.T) {
+	small := &table.Table{Columns: []table.Column{{Name: "A"}, {Name: "B", Wide: true}}, Rows: [][]string{{"1", "2"}}}
+	ans := answer{kind: "ThingList", items: []map[string]any{{"image": "x", "n": 1}}, extra: map[string]any{"dryRun": true}, table: small, names: []string{"x"}}
+	cases := map[string]string{
+		"table":                       "A\n1\n",
+		"wide":                        "A   B\n1   2\n",
+		"csv":                         "A,B\n1,2\n",
+		"name":                        "x\n",
+		"jsonpath={.items[*].image}":  "x",
+		"go-template={{.kind}}":       "ThingList",
+		"custom-columns=IMAGE:.image": "IMAGE\nx\n",
+		"yaml":                        "apiVersion: orlop.dev/v1alpha1\ndryRun: true\nitems:\n- image: x\n  \"n\": 1\nkind: ThingList\n",
+	}
+	for format, want := range cases {
+		t.Run(format, func(t *testing.T) {
+			a, out, _ := testApp("list")
+			var o output
+			cmd := a.listCommand()
+			o.add(cmd.PersistentFlags())
+			o.format = format
+			if err := o.check(); err != nil {
+				t.Fatal(err)
+			}
+			if err := a.print(&o, ans); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, out.String()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
+}
+
+func TestPrintNothing(t *testing.T) {
+	doc, err := document(answer{kind: "ThingList", items: []string(nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if items, ok := doc.Object["items"].([]any); !ok || len(items) != 0 {
+		t.Errorf("items: %#v", doc.Object["items"])
+	}
+}
