@@ -74,6 +74,8 @@ func newTalk(ctx context.Context, attach attachFunc, pod string) *talk {
 	outR, outW := io.Pipe()
 	t := &talk{in: inW, outbox: make(chan []byte, maxUnsaid), heard: make(chan session.Message), over: make(chan struct{}), stderr: &tail{}, cancel: cancel}
 	t.writer.Go(t.write)
+	// Whatever the attach does then, nothing is read any more, and what is written ends in an error.
+	context.AfterFunc(ctx, func() { _ = outR.CloseWithError(io.ErrClosedPipe) })
 	var both sync.WaitGroup
 	var streamErr, readErr error
 	both.Go(func() {
