@@ -53,8 +53,9 @@ type Pinner interface {
 // Batcher is a runtime that can take many images away as one: with one garbage collection at the end, and with a
 // way back until then.
 type Batcher interface {
-	// Batch holds the content of everything here until the batch is closed.
-	Batch(ctx context.Context) (Batch, error)
+	// Batch holds what is removed through it until it is closed. The images are those that are likely to be: to hold
+	// them together costs less than one by one.
+	Batch(ctx context.Context, images ...Image) (Batch, error)
 }
 
 // Batch is a row of removals. Several images may be removed at once; everything else is one after the other.

@@ -215,8 +215,8 @@ type verifiedBatcher struct {
 	batcher Batcher
 }
 
-func (v *verifiedBatcher) Batch(ctx context.Context) (Batch, error) {
-	inner, err := v.batcher.Batch(ctx)
+func (v *verifiedBatcher) Batch(ctx context.Context, images ...Image) (Batch, error) {
+	inner, err := v.batcher.Batch(ctx, images...)
 	if err != nil {
 		return nil, err
 	}

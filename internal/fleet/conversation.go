@@ -79,7 +79,7 @@ func (c *conversation) hold(ctx context.Context) verdict {
 
 func (c *conversation) request() session.Request {
 	request := c.run.job.Ask(c.out.Node)
-	request.Runtime = c.out.Node.Runtime
+	request.Runtime, request.Sent = c.out.Node.Runtime, time.Now()
 	if c.run.needs != nil {
 		request.Needs, c.newer = c.run.needs.of(c.out.Node.Name)
 		// Also where nobody is asked: the runtime is looked at before anything is removed from it.
@@ -101,7 +101,7 @@ func (c *conversation) say(line any) {
 func (c *conversation) sayNeeds() {
 	needs, newer := c.run.needs.of(c.out.Node.Name)
 	c.newer = newer
-	c.say(session.Update{Needs: &needs})
+	c.say(session.Update{Needs: &needs, Sent: time.Now()})
 }
 
 // stop tells the node to end, and gives it a moment for its last word.
@@ -166,7 +166,7 @@ func (c *conversation) decide() {
 func (c *conversation) proceed() {
 	c.slot = nil
 	c.deadline.Reset(c.run.job.Timeout)
-	c.say(session.Update{Proceed: true})
+	c.say(session.Update{Proceed: true, Sent: time.Now()})
 }
 
 // finish takes the result, and sees the node end.

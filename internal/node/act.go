@@ -63,31 +63,60 @@ const (
 	// maxClosing bounds the collections that have not ended, so that a slow disk holds up the removals.
 	maxClosing = 2
 
-	// waveSize is how many images are looked at together, and then removed at once: few enough that each is looked at
-	// just before its removal, and enough to keep a runtime busy that writes every removal to disk.
-	waveSize = 8
+	// waveSize is how many images are looked at together, and then removed at once: few, so that each is looked at
+	// just before its removal.
+	waveSize = 4
+
+	// maxWaves is how many waves are under way: enough to keep a runtime busy that writes every removal to disk.
+	maxWaves = 3
 )
 
 // removeAll works through the removals in batches. What the look after a batch finds in use again gets its names back
-// before the content goes.
+// before the content goes. The next batch is opened while one is under way.
 func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.Step)) error {
 	var closing errgroup.Group
 	closing.SetLimit(maxClosing)
+	next := openAhead(ctx, n.Runtime, p.Remove)
 	var err error
-	for removals := range slices.Chunk(p.Remove, batchSize) {
-		var batch engine.Batch
-		var size int
-		if batch, size, err = openBatch(ctx, n.Runtime); err != nil {
-			err = fmt.Errorf("preparing the removals: %w", err)
+	for next != nil {
+		now := <-next
+		if err = cmp.Or(err, now.err); now.err != nil {
 			break
 		}
-		err = n.removeBatch(ctx, batch, size, removals, p.Options, report)
-		closing.Go(func() error { return closeBatch(ctx, batch) })
-		if err != nil {
-			break
+		if next = nil; len(now.later) > 0 && err == nil {
+			next = openAhead(ctx, n.Runtime, now.later)
 		}
+		if err == nil {
+			err = n.removeBatch(ctx, now, p.Options, report)
+		}
+		closing.Go(func() error { return closeBatch(ctx, now) })
 	}
 	return cmp.Or(err, closing.Wait())
+}
+
+// opened is a batch, what it is for, and what comes after.
+type opened struct {
+	engine.Batch
+	removals, later []plan.Removal
+	waveSize, waves int
+	err             error
+}
+
+// openAhead opens a batch for the first removals. Whoever calls it receives the answer, and closes the batch.
+func openAhead(ctx context.Context, rt engine.Interface, removals []plan.Removal) <-chan opened {
+	size := min(len(removals), batchSize)
+	b := opened{removals: removals[:size], later: removals[size:], waveSize: waveSize, waves: maxWaves}
+	answer := make(chan opened, 1)
+	go func() {
+		if b.Batch, b.err = openBatch(ctx, rt, b.removals); b.err != nil {
+			b.err = fmt.Errorf("preparing the removals: %w", b.err)
+		}
+		if _, final := b.Batch.(oneByOne); final {
+			b.waveSize, b.waves = 1, 1 // Without a way back, each is looked at alone.
+		}
+		answer <- b
+	}()
+	return answer
 }
 
 func closeBatch(ctx context.Context, batch engine.Batch) error {
@@ -100,19 +129,27 @@ func closeBatch(ctx context.Context, batch engine.Batch) error {
 }
 
 // removeBatch removes, and looks after it, also at what went before an error.
-func (n *Node) removeBatch(ctx context.Context, batch engine.Batch, size int, removals []plan.Removal, o plan.Options, report func(session.Step)) error {
-	var removed []plan.Removal
-	var err error
-	for wave := range slices.Chunk(removals, size) {
-		var steps []session.Step
-		if steps, err = n.removeWave(ctx, batch, wave, o); err != nil {
-			break
-		}
-		for i, step := range steps {
-			if step.State == session.StateRemoved && len(wave[i].Tags) == 0 {
-				removed = append(removed, wave[i])
-				continue // Reported below: until the batch is closed it may come back.
+func (n *Node) removeBatch(ctx context.Context, batch opened, o plan.Options, report func(session.Step)) error {
+	steps := make([]session.Step, len(batch.removals))
+	waves, going := errgroup.WithContext(ctx)
+	waves.SetLimit(batch.waves)
+	for at := 0; at < len(steps); at += batch.waveSize {
+		end := min(at+batch.waveSize, len(steps))
+		waves.Go(func() error {
+			if going.Err() != nil {
+				return ctx.Err() // Another wave has failed. Those that have begun come to their end.
 			}
+			return n.removeWave(ctx, batch, batch.removals[at:end], o, steps[at:end])
+		})
+	}
+	err := waves.Wait()
+	var removed []plan.Removal
+	for i, step := range steps {
+		switch {
+		case step.State == "":
+		case step.State == session.StateRemoved && len(batch.removals[i].Tags) == 0:
+			removed = append(removed, batch.removals[i]) // Reported below: until the batch is closed it may come back.
+		default:
 			report(step)
 		}
 	}
@@ -120,25 +157,21 @@ func (n *Node) removeBatch(ctx context.Context, batch engine.Batch, size int, re
 }
 
 // removeWave looks, and removes. An error means that nothing can be known any more, and ends the work.
-func (n *Node) removeWave(ctx context.Context, batch engine.Batch, wave []plan.Removal, o plan.Options) ([]session.Step, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
+func (n *Node) removeWave(ctx context.Context, batch engine.Batch, wave []plan.Removal, o plan.Options, steps []session.Step) error {
 	var ids []string
 	for _, r := range wave {
 		ids = append(ids, r.Image.ID)
 	}
 	state, err := n.look(ctx, ids...)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	steps := make([]session.Step, len(wave))
 	var group sync.WaitGroup
 	for i, r := range wave {
 		group.Go(func() { steps[i] = removeOne(ctx, batch, state, r, o) })
 	}
 	group.Wait()
-	return steps, nil
+	return nil
 }
 
 func removeOne(ctx context.Context, batch engine.Batch, state plan.State, r plan.Removal, o plan.Options) session.Step {
@@ -213,14 +246,17 @@ func texts(names []oci.Ref) []string {
 	return all
 }
 
-// openBatch is the runtime's own batch, or removals one by one, and how many images may be removed at once. Without a
-// way back, each is looked at alone.
-func openBatch(ctx context.Context, rt engine.Interface) (batch engine.Batch, atOnce int, err error) {
-	if b, ok := engine.As[engine.Batcher](rt); ok {
-		batch, err = b.Batch(ctx)
-		return batch, waveSize, err
+// openBatch is the runtime's own batch, or removals one by one.
+func openBatch(ctx context.Context, rt engine.Interface, removals []plan.Removal) (engine.Batch, error) {
+	batcher, ok := engine.As[engine.Batcher](rt)
+	if !ok {
+		return oneByOne{rt}, nil
 	}
-	return oneByOne{rt}, 1, nil
+	var images []engine.Image
+	for _, r := range removals {
+		images = append(images, r.Image)
+	}
+	return batcher.Batch(ctx, images...)
 }
 
 // oneByOne is a batch on a runtime without batches: each removal is final.

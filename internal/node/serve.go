@@ -33,7 +33,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, open Open) error {
 	if err := s.in.Decode(&req); err != nil {
 		return fmt.Errorf("reading the request: %w", err)
 	}
-	s.needs = req.Needs
+	s.heard(req.Sent, &req.Needs)
 	// Not waited for: a read of standard input cannot be interrupted, and ends with the process.
 	go s.readUpdates()
 	var pulse sync.WaitGroup
@@ -90,6 +90,8 @@ type server struct {
 
 	mu       sync.Mutex
 	needs    plan.Needs
+	clocks   bool
+	ahead    time.Duration // of the asker's clock, by which needs are dated, to this machine's
 	proceed  chan struct{}
 	proceeds sync.Once
 }
@@ -101,21 +103,35 @@ func (s *server) readUpdates() {
 			s.cancel(ErrAskerGone)
 			return
 		}
-		if update.Needs != nil {
-			s.mu.Lock()
-			s.needs = *update.Needs
-			s.mu.Unlock()
-		}
+		s.heard(update.Sent, update.Needs)
 		if update.Proceed {
 			s.proceeds.Do(func() { close(s.proceed) })
 		}
 	}
 }
 
+// heard takes what came on one line. How far this machine's clock is ahead of the asker's shows in the line that took
+// the shortest way: one that was held up on its way must not make old needs look new.
+func (s *server) heard(sent time.Time, needs *plan.Needs) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if ahead := time.Since(sent); !sent.IsZero() && (!s.clocks || ahead < s.ahead) {
+		s.clocks, s.ahead = true, ahead
+	}
+	if needs != nil {
+		s.needs = *needs
+	}
+}
+
+// currentNeeds are dated by this machine's clock.
 func (s *server) currentNeeds() plan.Needs {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.needs
+	needs := s.needs
+	if !needs.AsOf.IsZero() {
+		needs.AsOf = needs.AsOf.Add(s.ahead)
+	}
+	return needs
 }
 
 func (s *server) send(m session.Message) error {

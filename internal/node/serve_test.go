@@ -134,6 +134,43 @@ func TestServeDoesNotActOnStaleNeeds(t *testing.T) {
 	}
 }
 
+// The clock of whoever asks may be wrong; what counts is how old the needs were when they were sent.
+func TestServeKnowsOfAnotherClock(t *testing.T) {
+	for name, tt := range map[string]struct {
+		clock time.Duration // of the asker, against this machine's
+		age   time.Duration // of the needs, when they were sent
+		want  session.State
+	}{
+		"behind, fresh": {-time.Hour, 0, session.StateRemoved},
+		"ahead, fresh":  {time.Hour, 0, session.StateRemoved},
+		"behind, stale": {-time.Hour, 2 * plan.NeedsMaxAge, session.StateKept},
+		"ahead, stale":  {time.Hour, 2 * plan.NeedsMaxAge, session.StateKept},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sent := time.Now().Add(tt.clock)
+			req := removeWeb(t, plan.Needs{Known: true, AsOf: sent.Add(-tt.age)}, false)
+			req.Sent = sent
+			if got := ask(t, engine.Verify(loaded()), req).result(); len(got.Steps) != 1 || got.Steps[0].State != tt.want {
+				t.Errorf("result: %+v, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+// A line that was held up on its way does not make old needs new.
+func TestServeIsNotFooledByALateLine(t *testing.T) {
+	fake := loaded()
+	req := removeWeb(t, freshNeeds(), true)
+	req.Sent = time.Now()
+	a := ask(t, engine.Verify(fake), req)
+	a.until(func(m session.Message) bool { return m.Plan != nil })
+	late := time.Now().Add(-2 * plan.NeedsMaxAge)
+	a.say(session.Update{Needs: &plan.Needs{Known: true, AsOf: late}, Sent: late, Proceed: true})
+	if got := a.result(); len(got.Steps) != 1 || got.Steps[0].Reason != string(plan.ReasonStaleNeeds) {
+		t.Errorf("result: %+v", got)
+	}
+}
+
 func TestServeRefusesARemovalWithoutNeeds(t *testing.T) {
 	fake := loaded()
 	if got := ask(t, engine.Verify(fake), removeWeb(t, plan.Needs{}, false)).result(); !strings.Contains(got.Error, "pods") {

@@ -176,7 +176,7 @@ func TestPartialFailureIsExitCode3(t *testing.T) {
 	if m.left(t) != 1 || !strings.Contains(m.err.String(), "the disk is read-only") {
 		t.Errorf("%d images left\n%s", m.left(t), &m.err)
 	}
-	m.run(t, 3, "pull", "nothing:1", "nginx:1")
+	m.run(t, 3, "pull", "nothing:1", "nginx:1", app)
 	if !strings.Contains(m.err.String(), "NotFound") || m.left(t) != 2 {
 		t.Errorf("%d images left\n%s", m.left(t), &m.err)
 	}

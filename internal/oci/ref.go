@@ -6,11 +6,10 @@
 package oci
 
 import (
+	_ "crypto/sha256" // The hash that digests of images use.
 	"errors"
 	"fmt"
 	"strings"
-
-	_ "crypto/sha256" // The hash that digests of images use.
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"

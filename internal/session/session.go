@@ -42,6 +42,8 @@ type Request struct {
 	Confirm bool `json:"confirm,omitempty"`
 	// Needs is what pods bound to this node name; an Update brings what is newer. Removals need it.
 	Needs plan.Needs `json:"needs,omitzero"`
+	// Sent is the asker's clock, by which Needs are dated: it may be minutes away from the node's.
+	Sent time.Time `json:"sent,omitzero"`
 }
 
 // PullRequest asks for images.
@@ -83,6 +85,7 @@ const DefaultParallel = 4
 type Update struct {
 	Needs   *plan.Needs `json:"needs,omitempty"`
 	Proceed bool        `json:"proceed,omitempty"`
+	Sent    time.Time   `json:"sent,omitzero"` // as in a Request
 }
 
 // AliveEvery is how often a node that is busy gives a sign of life. Without it, one that is cut off from the network

@@ -42,7 +42,6 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
-	os.RemoveAll(bin)
 	os.Exit(code)
 }
 
@@ -60,12 +59,10 @@ func theCluster(t *testing.T) *lab.Cluster {
 func setUp() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Minute)
 	defer cancel()
-	if bin, err = os.MkdirTemp("", "orlop-bin-"); err != nil {
+	if bin, err = filepath.Abs("../../bin"); err != nil {
 		return err
 	}
-	build := exec.CommandContext(ctx, "go", "build", "-o", bin+"/", "./cmd/...")
-	build.Dir, build.Env = "../..", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "make", "-C", "../..", "build").CombinedOutput(); err != nil {
 		return fmt.Errorf("building the binaries: %w\n%s", err, out)
 	}
 	cluster, err = lab.Start(ctx, lab.Options{Name: "e2e", Nodes: 3, Progress: func(e lab.Event) {

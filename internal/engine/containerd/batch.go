@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
@@ -30,12 +31,14 @@ type batch struct {
 	runtime *Runtime
 	before  names // every record when the batch began
 	lease   string
-	held    map[string]bool      // digests
-	gone    map[string][]*record // by image id
+
+	mu   sync.Mutex
+	held map[string]bool      // digests
+	gone map[string][]*record // by image id
 }
 
 // Batch begins a row of removals whose content goes when it is closed.
-func (r *Runtime) Batch(ctx context.Context) (engine.Batch, error) {
+func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
 	records, err := r.records(ctx)
 	if err != nil {
 		return nil, err
@@ -45,15 +48,23 @@ func (r *Runtime) Batch(ctx context.Context) (engine.Batch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
 	}
-	return &batch{
+	b := &batch{
 		runtime: r, before: index(records), lease: created.Lease.ID,
 		held: map[string]bool{}, gone: map[string][]*record{},
-	}, nil
+	}
+	var likely []*record
+	for _, image := range images {
+		likely = append(likely, b.before.of(image)...)
+	}
+	if err := b.holdAll(ctx, targetsOf(likely)); err != nil {
+		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+	}
+	return b, nil
 }
 
 // Remove deletes names while the lease holds their content.
 func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
-	going, err := b.runtime.going(ctx, req, b.before)
+	going, err := b.going(ctx, req)
 	if err != nil {
 		return err
 	}
@@ -64,40 +75,75 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	}
 	id := req.Image.ID
 	for _, record := range going {
-		if err := b.runtime.delete(ctx, record, false); err != nil {
+		deleted, err := b.runtime.delete(ctx, record, false)
+		if err != nil {
 			return err
 		}
-		b.gone[id] = append(b.gone[id], record)
+		if deleted {
+			b.mu.Lock()
+			b.gone[id] = append(b.gone[id], record)
+			b.mu.Unlock()
+		}
 	}
 	return b.runtime.settleRemoved(ctx, id, going)
 }
 
-// hold keeps a manifest or an index, and through the labels on it everything below: config, layers, snapshots.
-func (b *batch) hold(ctx context.Context, digest string) error {
-	if b.held[digest] {
-		return nil
+// going is which records a request takes. Those known from the beginning are not read again: each is deleted only if it
+// still means the same. What has come since then under another name is for the caller to see, who looks at the image
+// before and after.
+func (b *batch) going(ctx context.Context, req engine.RemoveRequest) ([]*record, error) {
+	names := namesOf(req.Image)
+	for _, target := range targetsOf(b.before.of(req.Image)) {
+		for _, i := range b.before.byTarget[target] {
+			names = append(names, i.Name)
+		}
 	}
-	_, err := b.runtime.leases.AddResource(ctx, &leasesapi.AddResourceRequest{
-		ID:       b.lease,
-		Resource: &leasesapi.Resource{ID: digest, Type: "content"},
-	})
-	if err != nil {
-		return fmt.Errorf("holding %s: %w", digest, socket.Why(err))
+	slices.Sort(names)
+	var all []*record
+	for _, name := range slices.Compact(names) {
+		i, err := b.ours(ctx, name, req.Image.ID)
+		if err != nil {
+			return nil, err
+		}
+		if i != nil {
+			all = append(all, i)
+		}
 	}
-	b.held[digest] = true
-	return nil
+	slices.SortFunc(all, inOrder)
+	return taken(all, req), nil
+}
+
+// ours is the record with this name if it is one of the image; nil: it is none.
+func (b *batch) ours(ctx context.Context, name, id string) (*record, error) {
+	if i := b.before.byName[name]; i != nil {
+		if ours, err := b.runtime.leadsTo(ctx, i.Target.Digest, id); ours || err != nil {
+			return i, err
+		}
+	}
+	i, err := b.runtime.get(ctx, name)
+	if i == nil || err != nil {
+		return nil, err
+	}
+	if ours, err := b.runtime.leadsTo(ctx, i.Target.Digest, id); !ours || err != nil {
+		return nil, err
+	}
+	return i, nil
 }
 
 // Restore puts an image's records back as they were. A name that somebody made anew meanwhile stays as it is, but
 // for a pin that it had.
 func (b *batch) Restore(ctx context.Context, imageID string) error {
+	b.mu.Lock()
 	gone := b.gone[imageID]
+	b.mu.Unlock()
 	for _, old := range gone {
 		if err := b.runtime.restore(ctx, old); err != nil {
 			return fmt.Errorf("restoring image %s: %w", imageID, err)
 		}
 	}
+	b.mu.Lock()
 	delete(b.gone, imageID)
+	b.mu.Unlock()
 	return b.runtime.settleRestored(ctx, imageID, gone)
 }
 

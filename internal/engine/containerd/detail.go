@@ -239,8 +239,31 @@ func (s *store) chain(at snapshotKey, seen map[string]bool, add func(string, int
 	}
 }
 
-// leadsTo reports whether an index or a manifest is that of the image with this id, the digest of its config.
+// leadsTo reports whether an index or a manifest is that of the image with this id, the digest of its config. It asks
+// once for each: what a digest means does not change.
 func (r *Runtime) leadsTo(ctx context.Context, target, id string) (bool, error) {
+	r.mu.Lock()
+	known := slices.Contains(r.leads[target], id)
+	r.mu.Unlock()
+	if known {
+		return true, nil
+	}
+	leads, err := r.walk(ctx, target, id)
+	if leads {
+		r.remember(target, id)
+	}
+	return leads, err
+}
+
+func (r *Runtime) remember(target, id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !slices.Contains(r.leads[target], id) {
+		r.leads[target] = append(r.leads[target], id)
+	}
+}
+
+func (r *Runtime) walk(ctx context.Context, target, id string) (bool, error) {
 	seen := map[string]bool{}
 	for queue := []string{target}; len(queue) > 0 && len(seen) < maxChildren; {
 		digest := queue[0]

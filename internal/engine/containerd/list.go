@@ -69,7 +69,7 @@ func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time,
 	if id != nil {
 		return createdAt(id), nil
 	}
-	records, err := r.recordsOf(ctx, image, names{})
+	records, err := r.recordsOf(ctx, image)
 	return oldest(records), err
 }
 
@@ -87,9 +87,19 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 		return fmt.Errorf("measuring images: %w", err)
 	}
 	byName := index(records)
+	leads := map[string][]string{}
 	for n := range images {
-		images[n].Layers, images[n].DiskBytes = seen.under(targetsOf(byName.of(images[n])))
+		image := &images[n]
+		targets := targetsOf(byName.of(*image))
+		image.Layers, image.DiskBytes = seen.under(targets)
+		holds := func(layer engine.Layer) bool { return layer.ID == image.ID }
+		if len(targets) == 1 && slices.ContainsFunc(image.Layers, holds) {
+			leads[targets[0]] = append(leads[targets[0]], image.ID)
+		}
 	}
+	r.mu.Lock()
+	r.leads = leads
+	r.mu.Unlock()
 	return nil
 }
 
@@ -98,11 +108,13 @@ type names struct {
 	byID     map[string][]*record
 	byRef    map[oci.Ref][]*record
 	byTarget map[string][]*record
+	byName   map[string]*record
 }
 
 func index(records []*record) names {
-	n := names{byID: map[string][]*record{}, byRef: map[oci.Ref][]*record{}, byTarget: map[string][]*record{}}
+	n := names{byID: map[string][]*record{}, byRef: map[oci.Ref][]*record{}, byTarget: map[string][]*record{}, byName: map[string]*record{}}
 	for _, i := range records {
+		n.byName[i.Name] = i
 		n.byTarget[i.Target.Digest] = append(n.byTarget[i.Target.Digest], i)
 		if ref := parsed(i.Name); ref.IsZero() {
 			n.byID[i.Name] = append(n.byID[i.Name], i)

@@ -18,7 +18,7 @@ func (r *Runtime) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 	if err != nil {
 		return err
 	}
-	records, err := r.recordsOf(ctx, image, names{})
+	records, err := r.recordsOf(ctx, image)
 	if err != nil {
 		return err
 	}

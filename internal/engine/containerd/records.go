@@ -72,11 +72,11 @@ func (r *Runtime) records(ctx context.Context, filters ...string) ([]*record, er
 
 // recordsOf gives every record of an image: those with its names, and whatever else points where these point. A name
 // that has moved to another image since this one was listed is not among them, nor what it points to now. To find the
-// others means reading all of them, where before does not tell which there were a moment ago.
-func (r *Runtime) recordsOf(ctx context.Context, image engine.Image, before names) ([]*record, error) {
+// others means reading all of them.
+func (r *Runtime) recordsOf(ctx context.Context, image engine.Image) ([]*record, error) {
 	found := map[string]*record{}
 	ours := map[string]bool{} // by target
-	for _, name := range namesOf(image, before) {
+	for _, name := range namesOf(image) {
 		i, err := r.get(ctx, name)
 		if err != nil {
 			return nil, err
@@ -94,10 +94,8 @@ func (r *Runtime) recordsOf(ctx context.Context, image engine.Image, before name
 			found[name] = i
 		}
 	}
-	if before.byTarget == nil {
-		if err := r.addByTarget(ctx, found, ours); err != nil {
-			return nil, err
-		}
+	if err := r.addByTarget(ctx, found, ours); err != nil {
+		return nil, err
 	}
 	return slices.SortedFunc(maps.Values(found), inOrder), nil
 }
@@ -117,19 +115,13 @@ func rank(i *record) int {
 	return 2
 }
 
-// namesOf are the names that records of an image may have.
-func namesOf(image engine.Image, before names) []string {
+// namesOf are the names by which the CRI plugin knows an image.
+func namesOf(image engine.Image) []string {
 	all := []string{image.ID}
 	for _, ref := range slices.Concat(image.Tags, image.Digests) {
 		all = append(all, ref.String())
 	}
-	for _, target := range targetsOf(before.of(image)) {
-		for _, i := range before.byTarget[target] {
-			all = append(all, i.Name)
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
 func (r *Runtime) addByTarget(ctx context.Context, found map[string]*record, ours map[string]bool) error {
@@ -165,12 +157,15 @@ func (r *Runtime) get(ctx context.Context, name string) (*record, error) {
 }
 
 // delete removes a name if it still means what it meant when it was read. A name that is gone is no failure.
-func (r *Runtime) delete(ctx context.Context, old *record, sync bool) error {
-	_, err := r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: sync})
-	if err = socket.Why(err); err != nil && !errors.Is(err, engine.NotFound) {
-		return fmt.Errorf("removing %s: %w", old.Name, err)
+func (r *Runtime) delete(ctx context.Context, old *record, sync bool) (deleted bool, err error) {
+	_, err = r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: sync})
+	if err = socket.Why(err); errors.Is(err, engine.NotFound) {
+		return false, nil
 	}
-	return nil
+	if err != nil {
+		return false, fmt.Errorf("removing %s: %w", old.Name, err)
+	}
+	return true, nil
 }
 
 // label sets labels of a record, and takes away those whose value is empty.

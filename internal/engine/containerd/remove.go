@@ -13,25 +13,25 @@ import (
 
 // Remove deletes records, and waits for the garbage collection where the image's last one goes.
 func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
-	going, err := r.going(ctx, req, names{})
+	all, err := r.recordsOf(ctx, req.Image)
 	if err != nil {
 		return err
 	}
+	going := taken(all, req)
 	for n, record := range going {
-		if err := r.delete(ctx, record, n == len(going)-1); err != nil {
+		if _, err := r.delete(ctx, record, n == len(going)-1); err != nil {
 			return err
 		}
 	}
 	return r.settleRemoved(ctx, req.Image.ID, going)
 }
 
-// going is which records a request takes.
-func (r *Runtime) going(ctx context.Context, req engine.RemoveRequest, before names) ([]*record, error) {
-	all, err := r.recordsOf(ctx, req.Image, before)
-	if err != nil || req.Whole() {
-		return all, err
+// taken is which of an image's records a request takes.
+func taken(all []*record, req engine.RemoveRequest) []*record {
+	if req.Whole() {
+		return all
 	}
-	return split(all, req.Tags), nil
+	return split(all, req.Tags)
 }
 
 // split takes the records of tags; with the last tag of a repository its digest names; and with the last name the

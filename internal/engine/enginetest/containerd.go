@@ -57,7 +57,7 @@ func (c *Containerd) Measure(ctx context.Context, images []engine.Image) error {
 }
 
 // Batch is part of engine.Batcher.
-func (c *Containerd) Batch(ctx context.Context) (engine.Batch, error) {
+func (c *Containerd) Batch(ctx context.Context, _ ...engine.Image) (engine.Batch, error) {
 	if err := c.begin(ctx, Call{Op: OpBatch}); err != nil {
 		return nil, err
 	}

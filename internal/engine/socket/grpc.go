@@ -153,9 +153,10 @@ var ofCode = map[codes.Code]engine.Reason{
 
 var (
 	noise = regexp.MustCompile(`rpc error: code = \w+ desc = `)
-	// retold is what runtimes put before a registry's words and what the caller has said already.
+	// retold is what runtimes put before a registry's words and what the caller has said already, and what CRI-O says
+	// after them: that it is no artifact either.
 	retold = regexp.MustCompile(`(failed to pull and unpack image|failed to pull image|failed to resolve reference|failed to resolve image) ?("[^"]*")?: |` +
-		`unable to pull image( or OCI artifact)?: `)
+		`unable to pull image( or OCI artifact)?: |pull image err: |; artifact err: .*$`)
 )
 
 // plain takes away what says nothing: gRPC's frame, the runtime's repetition of what it was asked, equal parts.

@@ -38,6 +38,10 @@ func TestWhy(t *testing.T) {
 			codes.Unknown, `rpc error: code = Unknown desc = rpc error: code = NotFound desc = x: not found`,
 			"x: not found", engine.NotFound,
 		},
+		"CRI-O, which tries an artifact after an image": {
+			codes.Unknown, "unable to pull image or OCI artifact: pull image err: reading manifest 1 in a.test/x: name unknown; artifact err: get manifest: name unknown",
+			"reading manifest 1 in a.test/x: name unknown", engine.NotFound,
+		},
 		"repeated parts": {
 			codes.Unknown, "no space left on device: no space left on device", "no space left on device", engine.InsufficientDisk,
 		},
