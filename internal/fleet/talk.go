@@ -84,6 +84,8 @@ func newTalk(ctx context.Context, attach attachFunc, pod string) *talk {
 	})
 	both.Go(func() {
 		defer close(t.heard)
+		// Who is no longer listened to must not go on writing.
+		defer context.AfterFunc(ctx, func() { _ = outR.CloseWithError(context.Canceled) })()
 		readErr = t.listen(ctx, outR)
 		_ = outR.CloseWithError(io.ErrClosedPipe)
 	})
@@ -136,7 +138,7 @@ func (t *talk) say(line any) error {
 }
 
 func (t *talk) write() {
-	defer t.in.Close()
+	defer func() { _ = t.in.Close() }()
 	for line := range t.outbox {
 		if _, err := t.in.Write(line); err != nil {
 			return
