@@ -76,21 +76,24 @@ func ReasonOf(err error) Reason {
 	return Unknown
 }
 
+// names are what may be called anything, and so says nothing: paths, references, addresses.
+var names = regexp.MustCompile(`\S*/\S*`)
+
 // words are what runtimes and the registries behind them say, in the order in which they decide: a rate limit is
-// often reported together with a refused login, and everything may be wrapped in "not found" by a fallback. Numbers
-// stand alone, since a digest may contain any of them.
+// often reported together with a refused login, and everything may be wrapped in "not found" by a fallback. A status
+// stands alone, since a tag or a digest may contain any number.
 var words = []struct {
 	reason Reason
 	said   *regexp.Regexp
 }{
 	{InsufficientDisk, regexp.MustCompile(`no space left on device|disk quota exceeded`)},
-	{RateLimited, regexp.MustCompile(`\b429\b|toomanyrequests|too many requests|rate limit`)},
+	{RateLimited, regexp.MustCompile(`(^|[ =(])429\b|toomanyrequests|too many requests|rate limit`)},
 	{SignatureRejected, regexp.MustCompile(`signature ?validation ?failed|source image rejected`)},
 	{NoMatchingPlatform, regexp.MustCompile(`no match for platform|no matching manifest|no image found in (manifest list|image index)`)},
-	{RegistryUnavailable, regexp.MustCompile(`registryunavailable|connection re(fused|set)|no such host|i/o timeout|tls handshake|` +
-		`network is unreachable|no route to host|unexpected eof|x509:|\b50[0234]\b|http response to https`)},
-	{Unauthorized, regexp.MustCompile(`\b40[13]\b|unauthorized|authorization failed|authentication required|denied|no basic auth`)},
-	{NotFound, regexp.MustCompile(`\b404\b|not found|(manifest|name)[ _]unknown|no such image|repository does not exist`)},
+	{RegistryUnavailable, regexp.MustCompile(`registryunavailable|connection re(fused|set)|no such host|io timeout|tls handshake|` +
+		`network is unreachable|no route to host|unexpected eof|x509:|(^|[ =(])50[0234]\b|http response to https`)},
+	{Unauthorized, regexp.MustCompile(`(^|[ =(])40[13]\b|unauthorized|authorization failed|authentication required|denied|no basic auth`)},
+	{NotFound, regexp.MustCompile(`(^|[ =(])404\b|not found|(manifest|name)[ _]unknown|no such image|repository does not exist`)},
 	{InUse, regexp.MustCompile(`image is in use|is being used by|is using its referenced image|image used by`)},
 	{Timeout, regexp.MustCompile(`deadline exceeded|timed out`)},
 	{InvalidReference, regexp.MustCompile(`invalid reference|could not parse reference|short-name`)},
@@ -98,7 +101,7 @@ var words = []struct {
 
 // ReasonFromText finds the reason in a runtime's own words.
 func ReasonFromText(text string) Reason {
-	text = strings.ToLower(text)
+	text = names.ReplaceAllString(strings.ReplaceAll(strings.ToLower(text), "i/o timeout", "io timeout"), " ")
 	for _, w := range words {
 		if w.said.MatchString(text) {
 			return w.reason

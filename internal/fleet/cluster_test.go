@@ -114,8 +114,9 @@ func (c *cluster) admit(ctx context.Context, pod *corev1.Pod) {
 	default:
 		pod.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: &now, ContainerStatuses: []corev1.ContainerStatus{{State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}}}}
 	}
+	// A pod may be deleted before its kubelet has said anything of it.
 	if _, err := c.client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil && !apierrors.IsNotFound(err) {
-		c.t.Error(err) // One that was removed in the meantime has no status.
+		c.t.Error(err)
 	}
 }
 

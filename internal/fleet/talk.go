@@ -74,6 +74,8 @@ func newTalk(ctx context.Context, attach attachFunc, pod string) *talk {
 	outR, outW := io.Pipe()
 	t := &talk{in: inW, outbox: make(chan []byte, maxUnsaid), heard: make(chan session.Message), over: make(chan struct{}), stderr: &tail{}, cancel: cancel}
 	t.writer.Go(t.write)
+	// Whatever the attach does then, nothing is read any more, and what is written ends in an error.
+	context.AfterFunc(ctx, func() { _ = outR.CloseWithError(io.ErrClosedPipe) })
 	var both sync.WaitGroup
 	var streamErr, readErr error
 	both.Go(func() {
@@ -84,8 +86,6 @@ func newTalk(ctx context.Context, attach attachFunc, pod string) *talk {
 	})
 	both.Go(func() {
 		defer close(t.heard)
-		// Who is no longer listened to must not go on writing.
-		defer context.AfterFunc(ctx, func() { _ = outR.CloseWithError(context.Canceled) })()
 		readErr = t.listen(ctx, outR)
 		_ = outR.CloseWithError(io.ErrClosedPipe)
 	})

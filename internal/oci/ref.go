@@ -32,6 +32,16 @@ type Ref struct {
 // Parse reads a reference as people write it: nginx is docker.io/library/nginx:latest, host:5000/img has a port
 // and no tag. What is not a reference is refused with the offending text.
 func Parse(s string) (Ref, error) {
+	r, err := ParseFound(s)
+	if host := r.Registry(); err == nil && !strings.ContainsAny(host, ".:") && host != strings.ToLower(host) {
+		// Runtimes take a first element in upper case for a host: ACME/web would be looked for on a machine called ACME.
+		return Ref{}, fmt.Errorf("%s is not an image reference: its repository must be lower-case", quote(s))
+	}
+	return r, err
+}
+
+// ParseFound reads a name that a runtime or a pod has: what runtimes take, even where a person hardly means it.
+func ParseFound(s string) (Ref, error) {
 	if s == "" {
 		return Ref{}, errors.New("an empty image reference: name an image, such as nginx:1.29")
 	}
@@ -40,10 +50,6 @@ func Parse(s string) (Ref, error) {
 		return Ref{}, fmt.Errorf("%s is not an image reference: %s", quote(s), plainReason(err))
 	}
 	r := Ref{repository: named.Name()}
-	if host := r.Registry(); !strings.ContainsAny(host, ".:") && host != strings.ToLower(host) {
-		// The parser takes a first element in upper case for a host: ACME/web would be looked for on a machine called ACME.
-		return Ref{}, fmt.Errorf("%s is not an image reference: its repository must be lower-case", quote(s))
-	}
 	if tagged, ok := named.(reference.Tagged); ok {
 		r.tag = tagged.Tag()
 	}
@@ -149,13 +155,13 @@ func (r Ref) join(repository string) string {
 // MarshalText writes the whole form; with UnmarshalText, it makes a Ref a string in JSON and YAML.
 func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
 
-// UnmarshalText parses as Parse does; an empty text is the zero Ref.
+// UnmarshalText parses as ParseFound does; an empty text is the zero Ref.
 func (r *Ref) UnmarshalText(text []byte) error {
 	if len(text) == 0 {
 		*r = Ref{}
 		return nil
 	}
-	parsed, err := Parse(string(text))
+	parsed, err := ParseFound(string(text))
 	if err != nil {
 		return err
 	}

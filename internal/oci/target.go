@@ -9,8 +9,12 @@ import (
 	"strings"
 )
 
-// minIDPrefix is how much of an image id a person must type: fewer characters meet by chance too easily.
-const minIDPrefix = 4
+// How much of an image id a person must type. A bare word of hex digits may be a name as well, such as cafe, and what
+// has that name on one node must not be an id on another: only as much as runtimes print is taken for an id.
+const (
+	minIDPrefix = 4
+	minBareID   = 12
+)
 
 var (
 	hexID       = regexp.MustCompile(`^[0-9a-f]{4,64}$`)
@@ -27,8 +31,8 @@ type Target struct {
 }
 
 // ParseTarget reads a reference (nginx, ghcr.io/acme/web@sha256:…), a pattern with * (within one path element),
-// ** (across them) and ? in it (docker.io/minchou/*), or an image's id or the beginning of one (4 hex digits or more).
-// A pattern without a tag takes every tag.
+// ** (across them) and ? in it (docker.io/minchou/*), or an image's id: sha256: and its beginning, or at least 12 of its
+// hex digits. A pattern without a tag takes every tag.
 func ParseTarget(s string) (Target, error) {
 	t := Target{text: s}
 	if strings.ContainsAny(s, "*?") {
@@ -43,7 +47,7 @@ func ParseTarget(s string) (Target, error) {
 		t.id = id
 		return t, nil
 	}
-	if hexID.MatchString(s) {
+	if hexID.MatchString(s) && len(s) >= minBareID {
 		t.id = s
 		if len(s) == 64 { // The parser refuses such a name, since it is always an id.
 			return t, nil
@@ -52,6 +56,16 @@ func ParseTarget(s string) (Target, error) {
 	ref, err := Parse(s)
 	t.ref = ref
 	return t, err
+}
+
+// AllTags makes a bare repository, such as nginx, a pattern of all its tags; other texts stay as they are. It is for
+// choosing among what is there, where a name without a tag means the whole repository.
+func AllTags(s string) string {
+	bareID := hexID.MatchString(s) && len(s) >= minBareID
+	if s == "" || bareID || strings.ContainsAny(s, "*?@") || strings.LastIndex(s, ":") > strings.LastIndex(s, "/") {
+		return s
+	}
+	return s + ":*"
 }
 
 // parsePattern completes a pattern as Parse completes a reference, so that minchou/* is docker.io/minchou/*.

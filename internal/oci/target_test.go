@@ -69,10 +69,11 @@ func TestTargetMatchID(t *testing.T) {
 		target string
 		want   bool
 	}{
-		"its beginning":              {"5b2c", true},
+		"its beginning":              {"5b2c7f1e90aa", true},
+		"a word of hex digits":       {"5b2c", false},
 		"its beginning, with sha256": {"sha256:5b2c7f", true},
 		"the whole":                  {strings.TrimPrefix(id, "sha256:"), true},
-		"another":                    {"5b2d", false},
+		"another":                    {"5b2d7f1e90aa", false},
 		"a name":                     {"nginx", false},
 		"the manifest's digest":      {someDigest, true},
 	} {

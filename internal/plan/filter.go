@@ -111,11 +111,8 @@ func parseTerm(text string) (term, error) {
 }
 
 func parseReference(_, value string) (func(Facts) Answer, error) {
-	// A name without tag means all tags here, as it does in docker images NAME.
-	if !strings.ContainsAny(value, "*?@") && strings.LastIndex(value, ":") <= strings.LastIndex(value, "/") {
-		value += ":*"
-	}
-	target, err := oci.ParseTarget(value)
+	// As it does in docker images NAME.
+	target, err := oci.ParseTarget(oci.AllTags(value))
 	return func(f Facts) Answer { return answer(len(namesMeant(target, f.Image)) > 0) }, err
 }
 

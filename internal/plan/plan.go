@@ -50,6 +50,9 @@ type Needs struct {
 // Need is one image that something in the cluster needs on this node.
 type Need struct {
 	Ref oci.Ref `json:"ref"`
+	// Short is the name as it was written, without a registry, where the runtime decides which it means: then any
+	// image with that path and tag, on whatever registry, is meant as well.
+	Short string `json:"short,omitempty"`
 	// By is namespace/name of the pod or cache.
 	By string `json:"by"`
 	// Cache: an ImageCache wants it, which --force passes over; else it is a pod, which nothing passes over.

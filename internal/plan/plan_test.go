@@ -96,22 +96,24 @@ func TestWhatIsNeededStays(t *testing.T) {
 		forced bool // --force passes over it
 		exact  bool // naming it exactly does
 	}{
-		"a running container":     {State{Uses: []engine.Use{{ImageID: image.ID, Kind: engine.UseContainer, Pod: "shop/web-1", Container: "app"}}}, ReasonInUse, "in use by shop/web-1 (app)", false, false},
-		"one by bare id":          {State{Uses: []engine.Use{{ImageID: strings.TrimPrefix(image.ID, "sha256:"), Kind: engine.UseContainer, Container: "x"}}}, ReasonInUse, "in use by container x", false, false},
-		"an exited container":     {State{Uses: []engine.Use{{ImageID: image.ID, Kind: engine.UseContainer, Exited: true, Pod: "shop/job-1", Container: "app"}}}, ReasonInUse, "in use by shop/job-1 (exited app)", true, false},
-		"exited and running":      {State{Uses: []engine.Use{{ImageID: image.ID, Exited: true, Pod: "a/b"}, {ImageID: image.ID, Pod: "c/d"}}}, ReasonInUse, "", false, false},
-		"a sandbox":               {State{Uses: []engine.Use{{ImageID: image.ID, Kind: engine.UseSandbox, Pod: "a/b"}}}, ReasonInUse, "in use by the sandbox of a/b", false, false},
-		"a volume by name":        {State{Uses: []engine.Use{{Ref: ref(web), Kind: engine.UseVolume, Pod: "a/b", Container: "c"}}}, ReasonInUse, "in use by a/b (volume of c)", false, false},
-		"a volume by digest":      {State{Uses: []engine.Use{{Ref: image.Digests[0], Kind: engine.UseVolume, Pod: "a/b"}}}, ReasonInUse, "", false, false},
-		"many containers":         {State{Uses: []engine.Use{{ImageID: image.ID, Pod: "b/b"}, {ImageID: image.ID, Pod: "a/a"}, {ImageID: image.ID, Pod: "c/c"}}}, ReasonInUse, "in use by a/a and 2 more", false, false},
-		"a pod by tag":            {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web-1"}}}}, ReasonNeeded, "named by pod shop/web-1", false, false},
-		"a pod by digest":         {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: image.Digests[0], By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
-		"a pod by tag and digest": {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web).WithDigest(image.Digests[0].Digest()), By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
-		"a cache":                 {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true}}}}, ReasonCached, "kept by ImageCache shop/web", true, false},
-		"a pin":                   {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}}, ReasonPinned, "pinned", false, false},
-		"the sandbox image":       {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Sandbox = true })}}, ReasonSandbox, "the runtime starts every pod with it", false, false},
-		"it came just now":        {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(-3 * time.Minute) })}}, ReasonRecent, "came 3m ago, less than 10m", true, true},
-		"a clock that runs ahead": {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(time.Hour) })}}, ReasonRecent, "", true, true},
+		"a running container":       {State{Uses: []engine.Use{{ImageID: image.ID, Kind: engine.UseContainer, Pod: "shop/web-1", Container: "app"}}}, ReasonInUse, "in use by shop/web-1 (app)", false, false},
+		"one by bare id":            {State{Uses: []engine.Use{{ImageID: strings.TrimPrefix(image.ID, "sha256:"), Kind: engine.UseContainer, Container: "x"}}}, ReasonInUse, "in use by container x", false, false},
+		"an exited container":       {State{Uses: []engine.Use{{ImageID: image.ID, Kind: engine.UseContainer, Exited: true, Pod: "shop/job-1", Container: "app"}}}, ReasonInUse, "in use by shop/job-1 (exited app)", true, false},
+		"exited and running":        {State{Uses: []engine.Use{{ImageID: image.ID, Exited: true, Pod: "a/b"}, {ImageID: image.ID, Pod: "c/d"}}}, ReasonInUse, "", false, false},
+		"a sandbox":                 {State{Uses: []engine.Use{{ImageID: image.ID, Kind: engine.UseSandbox, Pod: "a/b"}}}, ReasonInUse, "in use by the sandbox of a/b", false, false},
+		"a volume by name":          {State{Uses: []engine.Use{{Ref: ref(web), Kind: engine.UseVolume, Pod: "a/b", Container: "c"}}}, ReasonInUse, "in use by a/b (volume of c)", false, false},
+		"a volume by digest":        {State{Uses: []engine.Use{{Ref: image.Digests[0], Kind: engine.UseVolume, Pod: "a/b"}}}, ReasonInUse, "", false, false},
+		"many containers":           {State{Uses: []engine.Use{{ImageID: image.ID, Pod: "b/b"}, {ImageID: image.ID, Pod: "a/a"}, {ImageID: image.ID, Pod: "c/c"}}}, ReasonInUse, "in use by a/a and 2 more", false, false},
+		"a pod by tag":              {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web-1"}}}}, ReasonNeeded, "named by pod shop/web-1", false, false},
+		"a pod by digest":           {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: image.Digests[0], By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
+		"a pod by tag and digest":   {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web).WithDigest(image.Digests[0].Digest()), By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
+		"a cache":                   {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true}}}}, ReasonCached, "kept by ImageCache shop/web", true, false},
+		"a pin":                     {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}}, ReasonPinned, "pinned", false, false},
+		"the sandbox image":         {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Sandbox = true })}}, ReasonSandbox, "the runtime starts every pod with it", false, false},
+		"it came just now":          {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(-3 * time.Minute) })}}, ReasonRecent, "came within the last 10m", true, true},
+		"nobody knows when it came": {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = time.Time{} })}}, ReasonRecent, "may have come within the last 10m: the runtime does not tell", true, true},
+		"a short name of a pod":     {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref("web:1"), Short: "web:1", By: "shop/web-1"}}}}, ReasonNeeded, "named by pod shop/web-1", false, false},
+		"a clock that runs ahead":   {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(time.Hour) })}}, ReasonRecent, "", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			state := tt.state
@@ -180,7 +182,7 @@ func TestRemove(t *testing.T) {
 		"an id":                       {ask: []string{apart.ID}, want: []string{"docker.io/minchou/b:1"}},
 		"a digest that no tag is on":  {ask: []string{Title(dangling)}, want: []string{Title(dangling)}},
 		"an image without any name":   {ask: []string{nameless.ID}, want: []string{nameless.ID}},
-		"an id that begins all":       {ask: []string{"0000"}, stay: map[string]Reason{Title(two): ReasonAmbiguous, Title(apart): ReasonAmbiguous, Title(dangling): ReasonAmbiguous, Title(nameless): ReasonAmbiguous}},
+		"an id that begins all":       {ask: []string{"sha256:0000"}, stay: map[string]Reason{Title(two): ReasonAmbiguous, Title(apart): ReasonAmbiguous, Title(dangling): ReasonAmbiguous, Title(nameless): ReasonAmbiguous}},
 		"what is not there":           {ask: []string{"nginx", "minchou/a:1"}, want: []string{"only docker.io/minchou/a:1"}, absent: []string{"nginx"}},
 		"a manifest's digest by hand": {ask: []string{"sha256:" + apart.Digests[0].Digest().Encoded()}, want: []string{"docker.io/minchou/b:1"}},
 	} {
@@ -251,6 +253,9 @@ func TestRecheckSeesWhatChanged(t *testing.T) {
 		reason Reason
 		gone   bool
 	}{
+		"stale word, and in use":   {state: State{Images: []engine.Image{planned}, Uses: []engine.Use{{ImageID: planned.ID, Pod: "a/b"}}, Needs: Needs{Known: true, AsOf: now.Add(-2 * time.Minute)}}, reason: ReasonInUse},
+		"its other name is gone":   {state: State{Images: []engine.Image{planned}}, tags: []oci.Ref{ref(web)}, reason: ReasonChanged},
+		"its tag has moved":        {state: State{Images: []engine.Image{img(1, "ghcr.io/acme/web:stable")}}, tags: []oci.Ref{ref(web)}, gone: true},
 		"nothing":                  {state: State{Images: []engine.Image{planned}}},
 		"it is gone":               {state: State{}, gone: true},
 		"a new name":               {state: State{Images: []engine.Image{renamed}}, reason: ReasonChanged},

@@ -21,11 +21,12 @@ type protector struct {
 	uses  map[string][]engine.Use // by the id's hex digits
 	named map[oci.Ref][]engine.Use
 	needs map[oci.Ref][]Need
+	short map[string][]Need // by the last part of the repository and the tag
 	now   time.Time
 }
 
 func newProtector(s State) protector {
-	p := protector{uses: map[string][]engine.Use{}, named: map[oci.Ref][]engine.Use{}, needs: map[oci.Ref][]Need{}, now: s.Now}
+	p := protector{uses: map[string][]engine.Use{}, named: map[oci.Ref][]engine.Use{}, needs: map[oci.Ref][]Need{}, short: map[string][]Need{}, now: s.Now}
 	for _, u := range s.Uses {
 		if u.ImageID != "" {
 			p.uses[hexOf(u.ImageID)] = append(p.uses[hexOf(u.ImageID)], u)
@@ -36,6 +37,9 @@ func newProtector(s State) protector {
 	}
 	for _, n := range s.Needs.Items {
 		p.needs[key(n.Ref)] = append(p.needs[key(n.Ref)], n)
+		if n.Short != "" {
+			p.short[lastPart(n.Ref)] = append(p.short[lastPart(n.Ref)], n)
+		}
 	}
 	return p
 }
@@ -45,6 +49,12 @@ func hexOf(id string) string { return strings.TrimPrefix(id, "sha256:") }
 
 // key is the form under which names are compared: a digest decides alone, as it does for every runtime.
 func key(r oci.Ref) oci.Ref { return r.WithoutTag() }
+
+// lastPart is what short names are compared by: wherever an image was found for app:1, it ends so.
+func lastPart(r oci.Ref) string {
+	repository := r.Repository()
+	return repository[strings.LastIndex(repository, "/")+1:] + ":" + r.Tag()
+}
 
 // protects gives the reason to keep the image, if there is one that o does not pass over. exact: the image was named
 // exactly, so that its recent arrival is no reason.
@@ -71,8 +81,13 @@ func (p protector) protects(img engine.Image, o Options, exact bool) (Kept, bool
 	if len(caches) > 0 {
 		return keep(ReasonCached, "kept by ImageCache %s", summary(caches, func(n Need) string { return n.By }))
 	}
-	if age := p.now.Sub(img.FirstSeen); !exact && !img.FirstSeen.IsZero() && age < RecentAge {
-		return keep(ReasonRecent, "came %s ago, less than %s", duration.HumanDuration(max(age, 0)), duration.HumanDuration(RecentAge))
+	switch {
+	case exact:
+		return Kept{}, false
+	case img.FirstSeen.IsZero():
+		return keep(ReasonRecent, "may have come within the last %s: the runtime does not tell", duration.HumanDuration(RecentAge))
+	case p.now.Sub(img.FirstSeen) < RecentAge:
+		return keep(ReasonRecent, "came within the last %s", duration.HumanDuration(RecentAge))
 	}
 	return Kept{}, false
 }
@@ -88,7 +103,7 @@ func (p protector) using(img engine.Image, force bool) []engine.Use {
 
 func (p protector) needed(img engine.Image) (pods, caches []Need) {
 	for _, name := range slices.Concat(img.Tags, img.Digests) {
-		for _, n := range p.needs[name] {
+		for _, n := range slices.Concat(p.needs[name], p.short[lastPart(name)]) {
 			if n.Cache {
 				caches = append(caches, n)
 			} else {
@@ -135,23 +150,42 @@ func useTitle(u engine.Use) string {
 }
 
 // Recheck looks at one removal of a plan again, in the state of this moment. It gives the reason to leave it, if
-// there is one now; gone reports that the image is not there any more.
+// there is one now; gone reports that the image, or each tag that was to go, is not there any more.
 func Recheck(s State, r Removal, o Options) (kept Kept, hold, gone bool) {
 	at := slices.IndexFunc(s.Images, func(img engine.Image) bool { return img.ID == r.Image.ID })
 	if at < 0 {
 		return Kept{}, false, true
 	}
 	img := s.Images[at]
-	if s.Needs.Known && s.Now.Sub(s.Needs.AsOf) > NeedsMaxAge {
-		return Kept{Image: img, Reason: ReasonStaleNeeds, Message: "what pods need was last heard " + duration.HumanDuration(s.Now.Sub(s.Needs.AsOf)) + " ago"}, true, false
+	if img.FirstSeen.IsZero() { // A quick look may not tell what the plan was made with.
+		img.FirstSeen = r.Image.FirstSeen
 	}
-	if len(r.Tags) == 0 {
-		for _, name := range Names(img) {
-			if !has(r.Image, name) {
-				return Kept{Image: img, Reason: ReasonChanged, Message: "has got the name " + name.String() + " since the plan was made"}, true, false
-			}
+	if len(r.Tags) > 0 && !slices.ContainsFunc(r.Tags, func(tag oci.Ref) bool { return has(img, tag) }) {
+		return Kept{}, false, true
+	}
+	if kept, hold = newProtector(s).protects(img, o, r.Exact); hold {
+		return kept, true, false
+	}
+	if s.Needs.Known && s.Now.Sub(s.Needs.AsOf) > NeedsMaxAge {
+		return Kept{Image: img, Reason: ReasonStaleNeeds, Message: "what pods need was last heard more than " + duration.HumanDuration(NeedsMaxAge) + " ago"}, true, false
+	}
+	if change := changed(img, r); change != "" {
+		return Kept{Image: img, Reason: ReasonChanged, Message: change}, true, false
+	}
+	return Kept{}, false, false
+}
+
+// changed is what is no longer as it was when the plan was made: a name that was not in it, or that the names which
+// were to stay are gone, so that the image would go with those that are to go.
+func changed(img engine.Image, r Removal) string {
+	left := slices.DeleteFunc(Names(img), func(name oci.Ref) bool { return slices.Contains(r.Tags, name) })
+	if len(r.Tags) > 0 && len(left) == 0 {
+		return "has lost its other names since the plan was made"
+	}
+	for _, name := range left {
+		if len(r.Tags) == 0 && !has(r.Image, name) {
+			return "has got the name " + name.String() + " since the plan was made"
 		}
 	}
-	kept, hold = newProtector(s).protects(img, o, r.Exact)
-	return kept, hold, false
+	return ""
 }
