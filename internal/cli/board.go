@@ -306,6 +306,7 @@ func stepLine(step session.Step) string {
 		return fmt.Sprintf("✔ %s removed %s", strings.Join(step.Names, ", "), table.Size(step.Bytes))
 	case session.StateFailed:
 		return fmt.Sprintf("✗ %s %s: %s", step.Asked, step.Reason, step.Message)
+	default: // Kept or absent.
 	}
 	return fmt.Sprintf("- %s %s: %s", step.Asked, strings.ToLower(string(step.State)), step.Message)
 }
@@ -322,8 +323,9 @@ func nodeWord(o fleet.Outcome) string {
 		return "done"
 	case fleet.StateTimedOut:
 		return "timed out"
+	default:
+		return strings.ToLower(string(o.State))
 	}
-	return strings.ToLower(string(o.State))
 }
 
 // stepsOf are a node's steps: those of its result, which has them all, else those that were heard. Where the work was

@@ -107,7 +107,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
 	answer := make(chan error, 1)
 	// Not waited for after Ctrl-C: a read of standard input cannot be interrupted, and ends with the process.
-	go func() { answer <- r.Streams.Confirm(question, term.CommandLine(r.words...)) }()
+	go func() { answer <- r.Confirm(question, term.CommandLine(r.words...)) }()
 	select {
 	case err := <-answer:
 		return err == nil
@@ -148,7 +148,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 		}
 	})
 	for _, g := range atMost {
-		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn("!"), some(g.nodes))
+		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn(), some(g.nodes))
 	}
 }
 
@@ -298,6 +298,7 @@ func tallyOf(o fleet.Outcome, failures *failures) tally {
 		case session.StateFailed:
 			c.failed++
 			failures.add(o.Node.Name, step)
+		default: // Absent: there was nothing to do.
 		}
 	}
 	if o.Result != nil && o.Result.FreedBytes != nil {
