@@ -36,6 +36,7 @@ type removal struct {
 	tables func([]fleet.Outcome) []*table.Table
 
 	board *board
+	asked bool // the plan was shown
 }
 
 func (r *removal) add(flags *pflag.FlagSet) {
@@ -92,6 +93,7 @@ func (r *removal) boardMode() string {
 // confirm shows the plan and asks. It is called while the nodes wait.
 func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bool) {
 	r.board.pause()
+	r.asked = true
 	defer func() { r.board.resume(yes) }()
 	images, bytes, nodes := planned(outcomes)
 	if images == 0 {
@@ -263,8 +265,10 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 	if err := r.print(&r.output, answer{kind: "RemovalList", items: removalItems(outcomes), table: t}); err != nil {
 		return err
 	}
-	r.notes(outcomes)
-	if r.request.Remove != nil && !r.output.structured() {
+	if !r.asked {
+		r.notes(outcomes)
+	}
+	if r.request.Remove != nil && !r.asked && !r.output.structured() {
 		for _, t := range sparedTable(spared(outcomes)) {
 			if err := t.Write(r.Err, table.Options{}); err != nil {
 				return err
