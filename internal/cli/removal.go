@@ -93,7 +93,6 @@ func (r *removal) boardMode() string {
 // confirm shows the plan and asks. It is called while the nodes wait.
 func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bool) {
 	r.board.pause()
-	r.asked = true
 	defer func() { r.board.resume(yes) }()
 	images, bytes, nodes := planned(outcomes)
 	if images == 0 {
@@ -106,6 +105,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		fmt.Fprintln(r.Err)
 	}
 	r.notes(outcomes)
+	r.asked = true
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
 	answer := make(chan error, 1)
 	// Not waited for after Ctrl-C: a read of standard input cannot be interrupted, and ends with the process.
