@@ -185,8 +185,8 @@ func (r *Runtime) settleRestored(ctx context.Context, id string, back []*record)
 // Close ends the lease, and returns when containerd has collected what nothing holds any more.
 func (b *batch) Close(ctx context.Context) error {
 	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease, Sync: true})
-	if err = socket.Why(err); err != nil && !errors.Is(err, engine.NotFound) {
-		return fmt.Errorf("ending the lease of a batch of removals: %w", err)
+	if err != nil && !socket.Gone(err) {
+		return fmt.Errorf("ending the lease of a batch of removals: %w", socket.Why(err))
 	}
 	return nil
 }

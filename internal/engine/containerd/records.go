@@ -6,7 +6,6 @@ package containerd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -144,11 +143,11 @@ func (r *Runtime) addByTarget(ctx context.Context, found map[string]*record, our
 // get is nil where there is no such record.
 func (r *Runtime) get(ctx context.Context, name string) (*record, error) {
 	answer, err := r.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
-	if err = socket.Why(err); errors.Is(err, engine.NotFound) {
+	if socket.Gone(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading containerd's record of %s: %w", name, err)
+		return nil, fmt.Errorf("reading containerd's record of %s: %w", name, socket.Why(err))
 	}
 	if answer.Image.GetTarget() == nil {
 		return nil, nil
@@ -159,11 +158,11 @@ func (r *Runtime) get(ctx context.Context, name string) (*record, error) {
 // delete removes a name if it still means what it meant when it was read. A name that is gone is no failure.
 func (r *Runtime) delete(ctx context.Context, old *record, sync bool) (deleted bool, err error) {
 	_, err = r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: sync})
-	if err = socket.Why(err); errors.Is(err, engine.NotFound) {
+	if socket.Gone(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("removing %s: %w", old.Name, err)
+		return false, fmt.Errorf("removing %s: %w", old.Name, socket.Why(err))
 	}
 	return true, nil
 }
