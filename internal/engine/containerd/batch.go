@@ -28,9 +28,10 @@ const (
 // batch holds content by a lease, under which names can go and come back; without the lease, any synchronous removal
 // by anybody would collect what has lost its names.
 type batch struct {
-	runtime *Runtime
-	before  names // every record when the batch began
-	lease   string
+	runtime  *Runtime
+	before   names // every record when the batch began
+	lease    string
+	compared bool // see deletion
 
 	mu   sync.Mutex
 	held map[string]bool      // digests
@@ -39,6 +40,10 @@ type batch struct {
 
 // Batch begins a row of removals whose content goes when it is closed.
 func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
+	compared, err := r.compares(ctx)
+	if err != nil {
+		return nil, err
+	}
 	records, err := r.records(ctx)
 	if err != nil {
 		return nil, err
@@ -49,7 +54,7 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
 	}
 	b := &batch{
-		runtime: r, before: index(records), lease: created.Lease.ID,
+		runtime: r, before: index(records), lease: created.Lease.ID, compared: compared,
 		held: map[string]bool{}, gone: map[string][]*record{},
 	}
 	var likely []*record
@@ -75,7 +80,7 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	}
 	id := req.Image.ID
 	for _, record := range going {
-		deleted, err := b.runtime.delete(ctx, record, false)
+		deleted, err := b.runtime.delete(ctx, record, deletion{compared: b.compared})
 		if err != nil {
 			return err
 		}
@@ -88,7 +93,7 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	return b.runtime.settleRemoved(ctx, id, going)
 }
 
-// going is which records a request takes. Those known from the beginning are not read again: each is deleted only if it
+// going is which records a request takes. Those known from the beginning are not read again here: each is deleted only if it
 // still means the same. What has come since then under another name is for the caller to see, who looks at the image
 // before and after.
 func (b *batch) going(ctx context.Context, req engine.RemoveRequest) ([]*record, error) {

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/engine/socket"
@@ -155,9 +156,34 @@ func (r *Runtime) get(ctx context.Context, name string) (*record, error) {
 	return answer.Image, nil
 }
 
+// comparing is a version of containerd that deletes a name only if it still means the target that is given. 1.7 does not
+// read that field, and deletes the name whatever it means by then.
+var comparing = regexp.MustCompile(`^v?([2-9]|[1-9][0-9]+)\.[0-9]`)
+
+// compares is asked for each batch: after a restart it may be another version.
+func (r *Runtime) compares(ctx context.Context) (bool, error) {
+	answer, err := r.pods.Version(ctx, &criapi.VersionRequest{})
+	if err != nil {
+		return false, fmt.Errorf("asking for containerd's version: %w", socket.Why(err))
+	}
+	return comparing.MatchString(answer.RuntimeVersion), nil
+}
+
+// deletion is how names are deleted.
+type deletion struct {
+	compared bool // by containerd; else each name is read again just before
+	sync     bool
+}
+
 // delete removes a name if it still means what it meant when it was read. A name that is gone is no failure.
-func (r *Runtime) delete(ctx context.Context, old *record, sync bool) (deleted bool, err error) {
-	_, err = r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: sync})
+func (r *Runtime) delete(ctx context.Context, old *record, how deletion) (deleted bool, err error) {
+	if !how.compared {
+		now, err := r.get(ctx, old.Name)
+		if err != nil || now == nil || now.Target.Digest != old.Target.Digest {
+			return false, err
+		}
+	}
+	_, err = r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: how.sync})
 	if socket.Gone(err) {
 		return false, nil
 	}

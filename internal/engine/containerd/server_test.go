@@ -6,8 +6,10 @@ package containerd
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,6 +71,21 @@ type (
 		*server
 	}
 )
+
+// set makes names mean something else, as the kubelet's pulls do.
+func (s *server) set(records ...*record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range records {
+		s.records[r.Name] = r
+	}
+}
+
+func (s *server) names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.records))
+}
 
 // images stands for CRI, in which a change shows at once.
 type images struct{ engine.Interface }
@@ -145,7 +162,7 @@ func (s imageService) Get(_ context.Context, req *imagesapi.GetImageRequest) (*i
 
 func (s imageService) Delete(_ context.Context, req *imagesapi.DeleteImageRequest) (*emptypb.Empty, error) {
 	r := s.records[req.Name]
-	moved := r != nil && !strings.HasPrefix(s.version, "1.") && req.Target != nil && req.Target.Digest != r.Target.Digest
+	moved := r != nil && !strings.HasPrefix(strings.TrimPrefix(s.version, "v"), "1.") && req.Target != nil && req.Target.Digest != r.Target.Digest
 	if r == nil || moved {
 		return nil, status.Errorf(codes.NotFound, "image %q: not found", req.Name)
 	}
@@ -215,4 +232,3 @@ func listed(t testing.TB, id string, tags ...string) engine.Image {
 func agedLease(id string, age time.Duration, labels map[string]string) *leasesapi.Lease {
 	return &leasesapi.Lease{ID: id, Labels: labels, CreatedAt: timestamppb.New(time.Now().Add(-age))}
 }
-
