@@ -62,7 +62,7 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 		likely = append(likely, b.before.of(image)...)
 	}
 	if err := b.holdAll(ctx, targetsOf(likely)); err != nil {
-		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, b.giveUp(ctx))
 	}
 	return b, nil
 }
@@ -185,6 +185,13 @@ func (r *Runtime) settleRestored(ctx context.Context, id string, back []*record)
 		}
 		return true
 	})
+}
+
+// giveUp closes a batch that nobody got.
+func (b *batch) giveUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	return b.Close(ctx)
 }
 
 // Close ends the lease, and returns when containerd has collected what nothing holds any more.

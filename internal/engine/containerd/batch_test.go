@@ -4,6 +4,7 @@
 package containerd
 
 import (
+	"context"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -36,6 +37,21 @@ func TestRemovalSparesANameThatHasMoved(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+func TestOnlyTheCallerBoundsTheCollectionOfABatch(t *testing.T) {
+	s := newServer("2.4.2")
+	batch, err := s.connected(t).Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"RuntimeService/Version": true, "Images/List": true, "Leases/Create": true, "Leases/Delete": false}
+	if diff := cmp.Diff(want, s.deadline); diff != "" {
+		t.Errorf("calls with a deadline (-want +got):\n%s", diff)
 	}
 }
 
