@@ -28,9 +28,10 @@ const (
 // batch holds content by a lease, under which names can go and come back; without the lease, any synchronous removal
 // by anybody would collect what has lost its names.
 type batch struct {
-	runtime *Runtime
-	before  names // every record when the batch began
-	lease   string
+	runtime  *Runtime
+	before   names // every record when the batch began
+	lease    string
+	compared bool // see deletion
 
 	mu   sync.Mutex
 	held map[string]bool      // digests
@@ -39,6 +40,10 @@ type batch struct {
 
 // Batch begins a row of removals whose content goes when it is closed.
 func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
+	compared, err := r.compares(ctx)
+	if err != nil {
+		return nil, err
+	}
 	records, err := r.records(ctx)
 	if err != nil {
 		return nil, err
@@ -49,7 +54,7 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
 	}
 	b := &batch{
-		runtime: r, before: index(records), lease: created.Lease.ID,
+		runtime: r, before: index(records), lease: created.Lease.ID, compared: compared,
 		held: map[string]bool{}, gone: map[string][]*record{},
 	}
 	var likely []*record
@@ -57,7 +62,7 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 		likely = append(likely, b.before.of(image)...)
 	}
 	if err := b.holdAll(ctx, targetsOf(likely)); err != nil {
-		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, b.giveUp(ctx))
 	}
 	return b, nil
 }
@@ -75,7 +80,7 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	}
 	id := req.Image.ID
 	for _, record := range going {
-		deleted, err := b.runtime.delete(ctx, record, false)
+		deleted, err := b.runtime.delete(ctx, record, deletion{compared: b.compared})
 		if err != nil {
 			return err
 		}
@@ -88,7 +93,7 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	return b.runtime.settleRemoved(ctx, id, going)
 }
 
-// going is which records a request takes. Those known from the beginning are not read again: each is deleted only if it
+// going is which records a request takes. Those known from the beginning are not read again here: each is deleted only if it
 // still means the same. What has come since then under another name is for the caller to see, who looks at the image
 // before and after.
 func (b *batch) going(ctx context.Context, req engine.RemoveRequest) ([]*record, error) {
@@ -182,11 +187,18 @@ func (r *Runtime) settleRestored(ctx context.Context, id string, back []*record)
 	})
 }
 
+// giveUp closes a batch that nobody got.
+func (b *batch) giveUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	return b.Close(ctx)
+}
+
 // Close ends the lease, and returns when containerd has collected what nothing holds any more.
 func (b *batch) Close(ctx context.Context) error {
 	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease, Sync: true})
-	if err = socket.Why(err); err != nil && !errors.Is(err, engine.NotFound) {
-		return fmt.Errorf("ending the lease of a batch of removals: %w", err)
+	if err != nil && !socket.Gone(err) {
+		return fmt.Errorf("ending the lease of a batch of removals: %w", socket.Why(err))
 	}
 	return nil
 }

@@ -13,13 +13,17 @@ import (
 
 // Remove deletes records, and waits for the garbage collection where the image's last one goes.
 func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
+	compared, err := r.compares(ctx)
+	if err != nil {
+		return err
+	}
 	all, err := r.recordsOf(ctx, req.Image)
 	if err != nil {
 		return err
 	}
 	going := taken(all, req)
 	for n, record := range going {
-		if _, err := r.delete(ctx, record, n == len(going)-1); err != nil {
+		if _, err := r.delete(ctx, record, deletion{compared: compared, sync: n == len(going)-1}); err != nil {
 			return err
 		}
 	}
