@@ -142,15 +142,19 @@ func (a *attempt) fail(err error) {
 		Reason: string(engine.ReasonOf(err)), Message: err.Error()}
 }
 
-// settle looks at what is in use after the removals, and puts back what somebody has begun to need in the meantime.
-// What did not work is put back too: its names may be gone all the same.
+// settle looks whether the removals are as the runtime says, and at what is in use now, and puts back what somebody has
+// begun to need in the meantime. What did not work is put back too: its names may be gone all the same.
 func (n *Node) settle(ctx context.Context, batch engine.Batch, attempts []attempt, o plan.Options, report func(session.Step)) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
+	untrue, unseen := batch.Settle(ctx)
 	uses, err := n.Runtime.Uses(ctx)
 	state := plan.State{Uses: uses, Needs: n.needs(), Now: n.now()}
 	for i := range attempts {
 		a := &attempts[i]
+		if failed := cmp.Or(unseen, untrue[a.Image.ID]); failed != nil && a.step.State == session.StateRemoved {
+			a.fail(failed)
+		}
 		switch {
 		case !a.tried:
 		case a.step.State != session.StateRemoved:
@@ -210,5 +214,11 @@ func openBatch(ctx context.Context, rt engine.Interface, removals []plan.Removal
 // oneByOne is a batch on a runtime without batches: each removal is final.
 type oneByOne struct{ engine.Interface }
 
+// Settle has nothing to look for: Interface.Remove has done so already.
+func (oneByOne) Settle(context.Context) (map[string]error, error) { return nil, nil }
+
+// Restore is what is lacking.
 func (oneByOne) Restore(context.Context, string) error { return engine.Unsupported }
-func (oneByOne) Close(context.Context) error           { return nil }
+
+// Close has nothing to let go.
+func (oneByOne) Close(context.Context) error { return nil }

@@ -33,9 +33,10 @@ type batch struct {
 	lease    string
 	compared bool // see deletion
 
-	mu   sync.Mutex
-	held map[string]bool      // digests
-	gone map[string][]*record // by image id
+	mu        sync.Mutex
+	held      map[string]bool      // digests
+	gone      map[string][]*record // by image id
+	unsettled map[string]bool      // image ids
 }
 
 // Batch begins a row of removals whose content goes when it is closed.
@@ -55,7 +56,7 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 	}
 	b := &batch{
 		runtime: r, before: index(records), lease: created.Lease.ID, compared: compared,
-		held: map[string]bool{}, gone: map[string][]*record{},
+		held: map[string]bool{}, gone: map[string][]*record{}, unsettled: map[string]bool{},
 	}
 	var likely []*record
 	for _, image := range images {
@@ -78,19 +79,35 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 			return err
 		}
 	}
-	id := req.Image.ID
 	for _, record := range going {
 		deleted, err := b.runtime.delete(ctx, record, deletion{compared: b.compared})
 		if err != nil {
 			return err
 		}
 		if deleted {
-			b.mu.Lock()
-			b.gone[id] = append(b.gone[id], record)
-			b.mu.Unlock()
+			b.note(req.Image.ID, record)
 		}
 	}
-	return b.runtime.settleRemoved(ctx, id, going)
+	return nil
+}
+
+func (b *batch) note(id string, gone *record) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone[id] = append(b.gone[id], gone)
+	b.unsettled[id] = true
+}
+
+// Settle waits for the CRI plugin, which hears of removals by events.
+func (b *batch) Settle(ctx context.Context) (map[string]error, error) {
+	open := map[string]func(*engine.Image) bool{}
+	b.mu.Lock()
+	for id := range b.unsettled {
+		open[id] = without(id, b.gone[id])
+	}
+	b.unsettled = map[string]bool{}
+	b.mu.Unlock()
+	return b.runtime.settleAll(ctx, open)
 }
 
 // going is which records a request takes. Those known from the beginning are not read again here: each is deleted only if it
@@ -148,6 +165,7 @@ func (b *batch) Restore(ctx context.Context, imageID string) error {
 	}
 	b.mu.Lock()
 	delete(b.gone, imageID)
+	delete(b.unsettled, imageID)
 	b.mu.Unlock()
 	return b.runtime.settleRestored(ctx, imageID, gone)
 }

@@ -232,27 +232,47 @@ func (r *Runtime) create(ctx context.Context, name string, target *types.Descrip
 // settle waits until the CRI plugin's own picture of an image, which follows containerd's events, is as done says.
 // The image is nil when it is not there.
 func (r *Runtime) settle(ctx context.Context, id string, done func(*engine.Image) bool) error {
+	late, err := r.settleAll(ctx, map[string]func(*engine.Image) bool{id: done})
+	return cmp.Or(err, late[id])
+}
+
+// settleAll waits for several images together, and gives those for which it waited in vain.
+func (r *Runtime) settleAll(ctx context.Context, open map[string]func(*engine.Image) bool) (late map[string]error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		images, err := r.cri.List(ctx, id)
-		if err == nil && done(first(images)) {
-			return nil
-		}
+	late = map[string]error{}
+	for pause := time.Millisecond; len(open) > 0; pause = min(2*pause, 100*time.Millisecond) {
+		images, err := r.cri.List(ctx, slices.Collect(maps.Keys(open))...)
 		if ctx.Err() == nil && err != nil {
-			return err
+			return nil, err
+		}
+		if found := byID(images); err == nil {
+			maps.DeleteFunc(open, func(id string, done func(*engine.Image) bool) bool { return done(found[id]) })
 		}
 		select {
 		case <-ctx.Done():
-			return engine.Becausef(engine.NoEffect, "containerd's CRI plugin does not show the change of image %s after %s", id, settleTimeout)
-		case <-time.After(pause):
+			for id := range open {
+				late[id] = engine.Becausef(engine.NoEffect, "containerd's CRI plugin does not show the change of image %s after %s", id, settleTimeout)
+			}
+			return late, nil
+		case <-after(pause, len(open)):
 		}
 	}
+	return late, nil
 }
 
-func first(images []engine.Image) *engine.Image {
-	if len(images) == 0 {
-		return nil
+// after is at once where there is nothing to wait for.
+func after(pause time.Duration, open int) <-chan time.Time {
+	if open == 0 {
+		pause = 0
 	}
-	return &images[0]
+	return time.After(pause)
+}
+
+func byID(images []engine.Image) map[string]*engine.Image {
+	found := make(map[string]*engine.Image, len(images))
+	for n := range images {
+		found[images[n].ID] = &images[n]
+	}
+	return found
 }
