@@ -4,8 +4,10 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -38,8 +40,8 @@ type needs struct {
 	byNode  map[string]map[string][]plan.Need // node, pod, needs
 	where   map[string]string                 // pod, node
 	synced  chan struct{}
-	failed  chan struct{}
-	err     error
+	failed  chan struct{}        // closed when the right to see them is missing
+	err     error                // the last until they are synced
 	created map[string]time.Time // our pods, and when each was asked for
 	marks   map[int]time.Time    // the marks under way, and when each was sent
 	last    int
@@ -108,16 +110,18 @@ func (n *needs) watchPods(ctx context.Context) {
 	mirror(ctx, lw, n.fleet, podStore{n.set, n.unset, n.replace})
 }
 
-// refused notes an error that waiting does not cure.
+// refused notes why the pods cannot be listed. Only a missing right is final: a 401 is cured by a new token.
 func (n *needs) refused(err error) {
-	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+	if err == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.err == nil {
-		n.err = err
+	if apierrors.IsForbidden(err) && !apierrors.IsForbidden(n.err) {
 		close(n.failed)
+	}
+	if !apierrors.IsForbidden(n.err) {
+		n.err = err
 	}
 }
 
@@ -129,10 +133,15 @@ func (n *needs) ready(ctx context.Context) error {
 	case <-n.synced:
 		return nil
 	case <-n.failed:
-		return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", n.err)
 	case <-ctx.Done():
-		return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", ctx.Err())
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	why := cmp.Or(n.err, ctx.Err())
+	if errors.Is(ctx.Err(), context.Canceled) {
+		why = ctx.Err()
+	}
+	return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", why)
 }
 
 // of are the needs of a node now; newer is closed when there are newer ones.

@@ -154,9 +154,10 @@ func (v *visit) awaitRunning(ctx context.Context, pod string, byStatus bool) (St
 			s.started = false
 		}
 		at, trouble := judge(s.pod, s)
+		denied, blind := v.run.lookout.sight()
 		switch {
-		case v.run.lookout.denied() != nil:
-			return StateFailed, &Trouble{Reason: ReasonForbidden, Message: v.run.lookout.denied().Error(), Advice: "kubectl auth can-i watch pods -n " + v.run.fleet.cfg.Namespace}
+		case denied:
+			return StateFailed, &Trouble{Reason: ReasonForbidden, Message: blind.Error(), Advice: "kubectl auth can-i watch pods -n " + v.run.fleet.cfg.Namespace}
 		case s.gone:
 			return StateFailed, &Trouble{Reason: ReasonCrashed, Message: "our pod was deleted by someone else"}
 		case at == stageRunning:
@@ -169,6 +170,9 @@ func (v *visit) awaitRunning(ctx context.Context, pod string, byStatus bool) (St
 		select {
 		case <-changed:
 		case <-unseen.C:
+			if at == stageUnseen && blind != nil {
+				return StateFailed, &Trouble{Reason: ReasonAPI, Message: "our pods cannot be watched: " + blind.Error()}
+			}
 			if at == stageUnseen {
 				return StateFailed, &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("its kubelet has taken no notice of our pod for %s", unseenTimeout)}
 			}
