@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/internal/session"
@@ -95,8 +96,11 @@ func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool)
 	if v.run.needs != nil {
 		v.run.needs.creating(pod.Name)
 	}
-	if trouble := f.create(ctx, pod); trouble != nil {
+	if trouble, unclear := f.create(ctx, pod); trouble != nil {
 		v.end(StateFailed, trouble)
+		if unclear {
+			v.run.clean.remove(ctx, pod.Name, false)
+		}
 		return false
 	}
 	ended := false
@@ -134,14 +138,21 @@ const maxAttaches = 2
 // reasonElsewhere is a trouble within this package: the socket is not at this place.
 const reasonElsewhere = "elsewhere"
 
-func (f *Fleet) create(ctx context.Context, pod *corev1.Pod) *Trouble {
+// create makes a pod. unclear: it may have been made in spite of the trouble, or will be yet.
+func (f *Fleet) create(ctx context.Context, pod *corev1.Pod) (trouble *Trouble, unclear bool) {
 	// Not broken off by Ctrl-C: a request that was sent may be carried out, and its pod must be known to be removed.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()
 	if _, err := f.client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		return judgeCreate(err, pod.Namespace)
+		return judgeCreate(err, pod.Namespace), !isRefusal(err)
 	}
-	return nil
+	return nil, false
+}
+
+// isRefusal tells an answer that rules out that anything was made from one that does not: a time-out, a connection
+// that broke, a server that lost its own.
+func isRefusal(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err)
 }
 
 // awaitRunning waits until the pod can be attached to. byStatus: its status must say so, an event is not enough.
