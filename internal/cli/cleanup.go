@@ -32,8 +32,8 @@ func (a *app) cleanupCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cleanup", GroupID: groupOperate, Short: "Remove pods that earlier commands left over",
 		Long: `Remove pods that earlier commands left over, because they were killed. A pod whose command was killed ends by itself within
-a moment, so a pod that still runs belongs to a command at work: it is left alone, unless its run is named, or --all is given,
-which asks first.`,
+a moment, or as soon as it has finished the removals that it had begun. So a pod that still runs is at work: it is left alone,
+unless its run is named, or --all is given, which asks first.`,
 		Example: a.examples(`
 			{} cleanup
 			{} cleanup --run k3x9ab

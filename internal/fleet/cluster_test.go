@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	kubetesting "k8s.io/client-go/testing"
@@ -49,6 +50,8 @@ type host struct {
 func init() {
 	// The fake server's watches panic when they have more events to tell than that; a real one's do not.
 	watch.DefaultChanSize = 10_000
+	// One of them waits after each error by a clock from outside of the tests' bubbles, which is years ahead.
+	utilruntime.ErrorHandlers = nil
 }
 
 func newCluster(t *testing.T, hosts map[string]host, nodes ...*corev1.Node) *cluster {

@@ -60,10 +60,14 @@ func (h *Held) start(ctx context.Context, node Node, startTimeout, life time.Dur
 	defer v.deadline.Stop()
 	for i, socket := range criSockets(node) {
 		pod := h.fleet.pod(order{node: node, socket: socket, attempt: i, verb: "shell", image: h.fleet.cfg.Image, command: []string{holder}, args: []string{"hold"}, life: life})
-		if trouble := h.fleet.create(ctx, pod); trouble != nil {
+		trouble, unclear := h.fleet.create(ctx, pod)
+		if unclear {
+			h.clean.remove(ctx, pod.Name, false)
+		}
+		if trouble != nil {
 			return trouble
 		}
-		_, trouble := v.awaitRunning(ctx, pod.Name, true)
+		_, trouble = v.awaitRunning(ctx, pod.Name, true)
 		switch {
 		case trouble == nil:
 			h.pod, h.socket = pod.Name, socket

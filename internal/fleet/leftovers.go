@@ -12,6 +12,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -24,7 +25,8 @@ type Leftover struct {
 	User    string    `json:"user,omitempty"`
 	Phase   string    `json:"phase"`
 	Created time.Time `json:"created"`
-	// Alive: it runs, or may come to, and has not outlived its deadline. Someone's command may still be at work.
+	// Alive: it runs, or may come to. Someone's command may still be at work. Its deadline is for its kubelet to see to:
+	// this machine's clock may be wrong.
 	Alive bool `json:"alive"`
 }
 
@@ -38,7 +40,10 @@ func (f *Fleet) Leftovers(ctx context.Context, run string) ([]Leftover, error) {
 	}
 	var found []Leftover
 	for i := range list.Items {
-		found = append(found, leftover(&list.Items[i], time.Now()))
+		found = append(found, leftover(&list.Items[i]))
+	}
+	if err := f.buryWithNodes(ctx, found); err != nil {
+		return nil, err
 	}
 	slices.SortFunc(found, func(a, b Leftover) int {
 		return cmp.Or(a.Created.Compare(b.Created), cmp.Compare(a.Run, b.Run), cmp.Compare(a.Node, b.Node))
@@ -55,17 +60,34 @@ func ours(run string) string {
 	return selector
 }
 
-func leftover(pod *corev1.Pod, now time.Time) Leftover {
-	l := Leftover{
+func leftover(pod *corev1.Pod) Leftover {
+	return Leftover{
 		Pod: pod.Name, Node: pod.Spec.NodeName, Verb: pod.Labels[LabelComponent], Run: pod.Labels[LabelRun], User: pod.Annotations[AnnotationUser],
 		Phase: string(pod.Status.Phase), Created: pod.CreationTimestamp.Time,
+		Alive: pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed,
 	}
-	ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
-	if life := pod.Spec.ActiveDeadlineSeconds; life != nil {
-		ended = ended || now.Sub(l.Created) > time.Duration(*life)*time.Second
+}
+
+// buryWithNodes finds the pods that run by their last word, on nodes that do not exist any more.
+func (f *Fleet) buryWithNodes(ctx context.Context, found []Leftover) error {
+	if !slices.ContainsFunc(found, func(l Leftover) bool { return l.Alive }) {
+		return nil
 	}
-	l.Alive = !ended
-	return l
+	nodes, err := f.client.CoreV1().Nodes().List(ctx, metav1.ListOptions{})
+	if apierrors.IsForbidden(err) {
+		return nil // Then they count as alive, and go when their run is named.
+	}
+	if err != nil {
+		return fmt.Errorf("listing the nodes: %w", err)
+	}
+	there := map[string]bool{}
+	for i := range nodes.Items {
+		there[nodes.Items[i].Name] = true
+	}
+	for i := range found {
+		found[i].Alive = found[i].Alive && there[found[i].Node]
+	}
+	return nil
 }
 
 // Discard removes pods, and returns when they are gone. Left tells of those that would not go.

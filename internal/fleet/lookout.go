@@ -26,7 +26,8 @@ type lookout struct {
 
 	mu      sync.Mutex
 	pods    map[string]*sighting
-	refused error // the server does not let us watch our own pods
+	watched bool  // a watch of them has been let begin
+	refused error // what the last request for them met with; nil: it went well
 }
 
 // sighting is what is known of one pod.
@@ -58,36 +59,39 @@ func (l *lookout) watchPods(ctx context.Context) {
 		ListWithContextFunc: func(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 			o.LabelSelector = l.selector
 			list, err := pods.List(ctx, o)
-			l.note(err)
+			l.note(err, false)
 			return list, err
 		},
 		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
 			o.LabelSelector = l.selector
 			w, err := pods.Watch(ctx, o)
-			l.note(err)
+			l.note(err, true)
 			return w, err
 		},
 	}
 	mirror(ctx, lw, l.fleet, podStore{l.seen, l.lost, l.replaced})
 }
 
-// note keeps an error that waiting does not cure.
-func (l *lookout) note(err error) {
-	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
-		return
-	}
+// note keeps how a request for the pods ended.
+func (l *lookout) note(err error, watch bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if err == nil && !watch && !l.watched {
+		return // Who may list may not watch all the same.
+	}
+	l.watched = l.watched || err == nil
 	l.refused = err
 	for _, s := range l.pods {
 		s.tell()
 	}
 }
 
-func (l *lookout) denied() error {
+// sight is the error that keeps the pods from being seen now, if there is one. denied: waiting does not cure it, since
+// the right is missing. A 401 is cured by a new token, and who could watch once will again.
+func (l *lookout) sight() (denied bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.refused
+	return !l.watched && apierrors.IsForbidden(l.refused), l.refused
 }
 
 // mirror keeps a store like what is on the server until the context ends.

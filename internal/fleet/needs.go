@@ -4,12 +4,15 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -32,14 +35,15 @@ import (
 // before it, and the needs are as of that time.
 type needs struct {
 	fleet *Fleet
-	only  string // the one node that is meant, or empty
+	only  string          // the one node that is meant, or empty
+	short map[string]bool // the nodes whose runtime decides itself which registry a short name means
 
 	mu      sync.Mutex
 	byNode  map[string]map[string][]plan.Need // node, pod, needs
 	where   map[string]string                 // pod, node
 	synced  chan struct{}
-	failed  chan struct{}
-	err     error
+	failed  chan struct{}        // closed when the right to see them is missing
+	err     error                // the last until they are synced
 	created map[string]time.Time // our pods, and when each was asked for
 	marks   map[int]time.Time    // the marks under way, and when each was sent
 	last    int
@@ -55,7 +59,10 @@ func newNeeds(f *Fleet, nodes []Node) *needs {
 	n := &needs{
 		fleet: f, byNode: map[string]map[string][]plan.Need{}, where: map[string]string{},
 		synced: make(chan struct{}), failed: make(chan struct{}), created: map[string]time.Time{},
-		marks: map[int]time.Time{}, alive: map[string]bool{}, told: map[string]chan struct{}{},
+		marks: map[int]time.Time{}, alive: map[string]bool{}, told: map[string]chan struct{}{}, short: map[string]bool{},
+	}
+	for _, node := range nodes {
+		n.short[node.Name] = node.Runtime == crio
 	}
 	if len(nodes) == 1 {
 		n.only = nodes[0].Name
@@ -108,16 +115,18 @@ func (n *needs) watchPods(ctx context.Context) {
 	mirror(ctx, lw, n.fleet, podStore{n.set, n.unset, n.replace})
 }
 
-// refused notes an error that waiting does not cure.
+// refused notes why the pods cannot be listed. Only a missing right is final: a 401 is cured by a new token.
 func (n *needs) refused(err error) {
-	if !apierrors.IsForbidden(err) && !apierrors.IsUnauthorized(err) {
+	if err == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.err == nil {
-		n.err = err
+	if apierrors.IsForbidden(err) && !apierrors.IsForbidden(n.err) {
 		close(n.failed)
+	}
+	if !apierrors.IsForbidden(n.err) {
+		n.err = err
 	}
 }
 
@@ -129,10 +138,15 @@ func (n *needs) ready(ctx context.Context) error {
 	case <-n.synced:
 		return nil
 	case <-n.failed:
-		return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", n.err)
 	case <-ctx.Done():
-		return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", ctx.Err())
 	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	why := cmp.Or(n.err, ctx.Err())
+	if errors.Is(ctx.Err(), context.Canceled) {
+		why = ctx.Err()
+	}
+	return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", why)
 }
 
 // of are the needs of a node now; newer is closed when there are newer ones.
@@ -205,7 +219,7 @@ func (n *needs) put(pod *corev1.Pod) {
 	if node == "" {
 		return
 	}
-	items := needsOf(pod)
+	items := needsOf(pod, n.short[node])
 	n.where[key] = node
 	if n.byNode[node] == nil {
 		n.byNode[node] = map[string][]plan.Need{}
@@ -266,8 +280,9 @@ func (n *needs) replace(pods []*corev1.Pod) {
 	}
 }
 
-// needsOf are the images that a pod names, whether it has started or not. What does not parse cannot run.
-func needsOf(pod *corev1.Pod) []plan.Need {
+// needsOf are the images that a pod names, whether it has started or not. What does not parse no runtime takes. short:
+// where a name has no registry, what was written is told as well.
+func needsOf(pod *corev1.Pod, short bool) []plan.Need {
 	names := []string{}
 	for i := range pod.Spec.InitContainers {
 		names = append(names, pod.Spec.InitContainers[i].Image)
@@ -285,9 +300,25 @@ func needsOf(pod *corev1.Pod) []plan.Need {
 	}
 	var items []plan.Need
 	for _, name := range names {
-		if ref, err := oci.Parse(name); err == nil {
-			items = append(items, plan.Need{Ref: ref, By: pod.Namespace + "/" + pod.Name})
+		ref, err := oci.ParseFound(name)
+		if err != nil {
+			continue
 		}
+		need := plan.Need{Ref: ref, By: pod.Namespace + "/" + pod.Name}
+		if short && isShort(name) {
+			// With a digest, the tag decides nothing: the image has perhaps no name but the one by digest.
+			need.Ref, need.Short = ref.WithoutTag(), name
+		}
+		items = append(items, need)
 	}
 	return items
+}
+
+// crio resolves short names by its registries.conf, as aliases or by a list of registries; others mean docker.io.
+const crio = "cri-o"
+
+// isShort reports whether a name that parses was written without a registry.
+func isShort(name string) bool {
+	host, _, path := strings.Cut(name, "/")
+	return !path || host != "localhost" && !strings.ContainsAny(host, ".:") && host == strings.ToLower(host)
 }

@@ -37,14 +37,43 @@ func refs(needs plan.Needs) []string {
 }
 
 func TestNeedsOf(t *testing.T) {
-	pod := aPod("web", "a", "nginx:1", "NOT/valid:1:2")
+	pod := aPod("web", "a", "nginx:1", "HARBOR/team/app:1", "no/valid:1:2")
 	pod.Spec.InitContainers = []corev1.Container{{Image: "init:1"}}
 	pod.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Image: "debug"}}}
 	pod.Spec.Volumes = []corev1.Volume{{Name: "model", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: "ghcr.io/acme/model:2"}}}, {Name: "other"}}
-	got := refs(plan.Needs{Items: needsOf(pod)})
-	want := []string{"init:1", "nginx:1", "debug:latest", "ghcr.io/acme/model:2"}
+	got := refs(plan.Needs{Items: needsOf(pod, false)})
+	want := []string{"init:1", "nginx:1", "HARBOR/team/app:1", "debug:latest", "ghcr.io/acme/model:2"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestNeedsOfShortNames: where CRI-O runs, a name without a registry is told as it was written.
+func TestNeedsOfShortNames(t *testing.T) {
+	const digest = "@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+	cases := map[string]struct{ image, ref, short string }{
+		"a name":          {"app:1", "docker.io/library/app:1", "app:1"},
+		"no tag":          {"app", "docker.io/library/app:latest", "app"},
+		"a path":          {"team/app:1", "docker.io/team/app:1", "team/app:1"},
+		"by digest":       {"app:1" + digest, "docker.io/library/app" + digest, "app:1" + digest},
+		"a registry":      {"quay.io/app:1", "quay.io/app:1", ""},
+		"a port":          {"registry:5000/app:1", "registry:5000/app:1", ""},
+		"localhost":       {"localhost/app:1", "localhost/app:1", ""},
+		"upper-case host": {"HARBOR/app:1", "HARBOR/app:1", ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			n := newNeeds(newFleet(Config{}, nil), []Node{{Name: "a", Runtime: "cri-o"}, {Name: "b", Runtime: "containerd"}})
+			n.replace([]*corev1.Pod{aPod("web", "a", c.image), aPod("web", "b", c.image)})
+			onCRIO, _ := n.of("a")
+			other, _ := n.of("b")
+			if got := onCRIO.Items[0]; got.Ref.String() != c.ref || got.Short != c.short {
+				t.Errorf("%+v, want %s with %q", got, c.ref, c.short)
+			}
+			if got := other.Items[0]; got.Short != "" {
+				t.Errorf("on containerd: %+v", got)
+			}
+		})
 	}
 }
 

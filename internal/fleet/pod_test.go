@@ -9,9 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes/fake"
 )
 
@@ -107,24 +105,5 @@ func TestNodesByName(t *testing.T) {
 	want := `node "gama" does not exist (did you mean "gamma"?)`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
-	}
-}
-
-func TestLeftover(t *testing.T) {
-	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
-	pod := func(phase corev1.PodPhase, age time.Duration) *corev1.Pod {
-		return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now.Add(-age))},
-			Spec: corev1.PodSpec{ActiveDeadlineSeconds: new(int64(60))}, Status: corev1.PodStatus{Phase: phase}}
-	}
-	got := map[string]bool{
-		"runs":               leftover(pod(corev1.PodRunning, time.Second), now).Alive,
-		"comes":              leftover(pod(corev1.PodPending, time.Second), now).Alive,
-		"has ended":          leftover(pod(corev1.PodSucceeded, time.Second), now).Alive,
-		"has failed":         leftover(pod(corev1.PodFailed, time.Second), now).Alive,
-		"outlived its limit": leftover(pod(corev1.PodRunning, time.Hour), now).Alive,
-	}
-	want := map[string]bool{"runs": true, "comes": true, "has ended": false, "has failed": false, "outlived its limit": false}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
 	}
 }

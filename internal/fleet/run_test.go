@@ -209,6 +209,36 @@ func TestRunRefusedByTheServer(t *testing.T) {
 	}
 }
 
+// TestRunUnclearCreate: a pod whose creation was not answered may be there, or come yet, and is removed all the same.
+func TestRunUnclearCreate(t *testing.T) {
+	for name, late := range map[string]time.Duration{"made": 0, "made late": 3 * time.Second} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cluster := newCluster(t, nil, aNode("a"))
+				var making sync.WaitGroup
+				cluster.client.PrependReactor("create", "pods", func(action kubetesting.Action) (bool, runtime.Object, error) {
+					pod := action.(kubetesting.CreateAction).GetObject().(*corev1.Pod).DeepCopy()
+					making.Go(func() {
+						time.Sleep(late) // The clock of the test's bubble.
+						if err := cluster.client.Tracker().Add(pod); err != nil {
+							t.Error(err)
+						}
+					})
+					if late == 0 {
+						making.Wait()
+					}
+					return true, nil, apierrors.NewTimeoutError("request timed out", 0)
+				})
+				outcome := cluster.run(t.Context(), look())[0] // It fails when a pod is left behind.
+				making.Wait()
+				if outcome.State != StateFailed || outcome.Trouble.Reason != ReasonAPI {
+					t.Errorf("%s %+v", outcome.State, outcome.Trouble)
+				}
+			})
+		})
+	}
+}
+
 func TestRunConfirm(t *testing.T) {
 	for name, yes := range map[string]bool{"yes": true, "no": false} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/internal/session"
@@ -95,8 +96,11 @@ func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool)
 	if v.run.needs != nil {
 		v.run.needs.creating(pod.Name)
 	}
-	if trouble := f.create(ctx, pod); trouble != nil {
+	if trouble, unclear := f.create(ctx, pod); trouble != nil {
 		v.end(StateFailed, trouble)
+		if unclear {
+			v.run.clean.remove(ctx, pod.Name, false)
+		}
 		return false
 	}
 	ended := false
@@ -134,14 +138,21 @@ const maxAttaches = 2
 // reasonElsewhere is a trouble within this package: the socket is not at this place.
 const reasonElsewhere = "elsewhere"
 
-func (f *Fleet) create(ctx context.Context, pod *corev1.Pod) *Trouble {
+// create makes a pod. unclear: it may have been made in spite of the trouble, or will be yet.
+func (f *Fleet) create(ctx context.Context, pod *corev1.Pod) (trouble *Trouble, unclear bool) {
 	// Not broken off by Ctrl-C: a request that was sent may be carried out, and its pod must be known to be removed.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), createTimeout)
 	defer cancel()
 	if _, err := f.client.CoreV1().Pods(pod.Namespace).Create(ctx, pod, metav1.CreateOptions{}); err != nil {
-		return judgeCreate(err, pod.Namespace)
+		return judgeCreate(err, pod.Namespace), !isRefusal(err)
 	}
-	return nil
+	return nil, false
+}
+
+// isRefusal tells an answer that rules out that anything was made from one that does not: a time-out, a connection
+// that broke, a server that lost its own.
+func isRefusal(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsNotFound(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) || apierrors.IsUnauthorized(err)
 }
 
 // awaitRunning waits until the pod can be attached to. byStatus: its status must say so, an event is not enough.
@@ -154,9 +165,10 @@ func (v *visit) awaitRunning(ctx context.Context, pod string, byStatus bool) (St
 			s.started = false
 		}
 		at, trouble := judge(s.pod, s)
+		denied, blind := v.run.lookout.sight()
 		switch {
-		case v.run.lookout.denied() != nil:
-			return StateFailed, &Trouble{Reason: ReasonForbidden, Message: v.run.lookout.denied().Error(), Advice: "kubectl auth can-i watch pods -n " + v.run.fleet.cfg.Namespace}
+		case denied:
+			return StateFailed, &Trouble{Reason: ReasonForbidden, Message: blind.Error(), Advice: "kubectl auth can-i watch pods -n " + v.run.fleet.cfg.Namespace}
 		case s.gone:
 			return StateFailed, &Trouble{Reason: ReasonCrashed, Message: "our pod was deleted by someone else"}
 		case at == stageRunning:
@@ -169,6 +181,9 @@ func (v *visit) awaitRunning(ctx context.Context, pod string, byStatus bool) (St
 		select {
 		case <-changed:
 		case <-unseen.C:
+			if at == stageUnseen && blind != nil {
+				return StateFailed, &Trouble{Reason: ReasonAPI, Message: "our pods cannot be watched: " + blind.Error()}
+			}
 			if at == stageUnseen {
 				return StateFailed, &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("its kubelet has taken no notice of our pod for %s", unseenTimeout)}
 			}
