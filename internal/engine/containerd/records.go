@@ -52,7 +52,7 @@ func parsed(name string) oci.Ref {
 	if isID(name) {
 		return oci.Ref{}
 	}
-	ref, err := oci.Parse(name)
+	ref, err := oci.ParseFound(name)
 	if err != nil {
 		return oci.Ref{}
 	}

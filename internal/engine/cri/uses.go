@@ -63,7 +63,7 @@ func (r *Runtime) Uses(ctx context.Context) ([]engine.Use, error) {
 func named(use engine.Use, image string) engine.Use {
 	if imageID.MatchString(image) {
 		use.ImageID = image
-	} else if ref, err := oci.Parse(image); err == nil {
+	} else if ref, err := oci.ParseFound(image); err == nil {
 		use.Ref = ref
 	} else {
 		use.ImageID = image
