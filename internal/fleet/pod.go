@@ -4,6 +4,7 @@
 package fleet
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"path"
@@ -39,8 +40,13 @@ const (
 // and for the answer.
 const deadlineMargin = 2 * time.Minute
 
-// graceSeconds is what a pod gets to end: its work has been told to end before, when its input was closed.
-const graceSeconds int64 = 1
+const (
+	// briefGrace is what a pod gets to end that has nothing to finish: it was told to end when its input was closed.
+	briefGrace = time.Second
+	// removalGrace is what a pod gets that removes: to put back what has come into use, and to see its batches to
+	// their end, each of which may take some minutes. Killed before, it would leave names without content looked after.
+	removalGrace = 10 * time.Minute
+)
 
 // order is what one pod is for.
 type order struct {
@@ -52,6 +58,7 @@ type order struct {
 	command []string // nil: the image's own
 	args    []string
 	life    time.Duration
+	grace   time.Duration // 0: briefGrace
 }
 
 // pod is bound to its node directly, so that neither a cordon nor a taint keeps it away, and holds one socket and
@@ -70,7 +77,7 @@ func (f *Fleet) pod(o order) *corev1.Pod {
 			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			ActiveDeadlineSeconds:         new(int64((o.life + deadlineMargin).Seconds())),
-			TerminationGracePeriodSeconds: new(graceSeconds),
+			TerminationGracePeriodSeconds: new(int64(cmp.Or(o.grace, briefGrace).Seconds())),
 			AutomountServiceAccountToken:  new(false),
 			EnableServiceLinks:            new(false),
 			SecurityContext: &corev1.PodSecurityContext{

@@ -45,6 +45,14 @@ func (j Job) life() time.Duration {
 	return j.Timeout
 }
 
+// grace is what a pod of the job gets to end.
+func (j Job) grace() time.Duration {
+	if j.Removes {
+		return removalGrace
+	}
+	return briefGrace
+}
+
 // run is one job under way.
 type run struct {
 	fleet   *Fleet
