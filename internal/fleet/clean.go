@@ -17,8 +17,18 @@ import (
 const (
 	deleteTimeout = 10 * time.Second
 	// goneTimeout is how long a kubelet may take to end a pod and let it go. One that is away never does: its pod is
-	// then taken from the API all the same, and ended by the kubelet when it is back.
+	// then taken from the API all the same, and ended by the kubelet when it is back; unless it may have removals to
+	// finish.
 	goneTimeout = 8 * time.Second
+)
+
+// manner is how much time a pod gets to end.
+type manner int
+
+const (
+	atOnce    manner = iota // its process has ended, or has begun nothing: nothing is lost by not waiting for its kubelet
+	soon                    // it has been told to end, and has nothing to finish
+	inItsTime               // it may be in the middle of removals: its own grace is not shortened
 )
 
 // cleaner removes the pods of a run, each as soon as its answer is in.
@@ -30,18 +40,25 @@ type cleaner struct {
 
 func newCleaner(f *Fleet, l *lookout) *cleaner { return &cleaner{fleet: f, lookout: l} }
 
-// remove begins to remove a pod. ended: its process has ended by itself, so that nothing is lost by not waiting for
-// its kubelet.
-func (c *cleaner) remove(ctx context.Context, pod string, ended bool) {
+// remove begins to remove a pod of a node.
+func (c *cleaner) remove(ctx context.Context, pod, node string, how manner) {
 	ctx = context.WithoutCancel(ctx) // Also after Ctrl-C: what was made is removed.
 	c.all.Go(func() {
-		var err error
-		if !ended {
-			if err = c.fleet.delete(ctx, pod, graceSeconds); err == nil && c.awaitGone(pod) {
+		err := error(nil)
+		switch how {
+		case inItsTime:
+			if err = c.fleet.delete(ctx, pod, nil); err == nil && !c.awaitGone(pod) {
+				c.fleet.finish(node)
+			}
+		case soon:
+			if c.fleet.delete(ctx, pod, new(int64(briefGrace.Seconds()))) == nil && c.awaitGone(pod) {
 				return
 			}
+			fallthrough
+		case atOnce:
+			err = c.fleet.delete(ctx, pod, new(int64(0)))
 		}
-		if err = c.fleet.delete(ctx, pod, 0); err != nil {
+		if err != nil {
 			c.fleet.leave(pod, err)
 		}
 	})
@@ -80,11 +97,27 @@ func (f *Fleet) Left() []string {
 	return slices.Clone(f.left)
 }
 
-// delete takes a pod from the API. One that is gone already is as good.
-func (f *Fleet) delete(ctx context.Context, pod string, grace int64) error {
+// finish notes a node whose pod was still at work when it was no longer waited for.
+func (f *Fleet) finish(node string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.finishing = append(f.finishing, node)
+}
+
+// Finishing are the nodes whose pods were told to end and had not, since they may have removals to finish. They end by
+// themselves.
+func (f *Fleet) Finishing() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Sorted(slices.Values(f.finishing))
+}
+
+// delete takes a pod from the API, with the seconds that it gets to end; nil: those of its own. One that is gone
+// already is as good.
+func (f *Fleet) delete(ctx context.Context, pod string, grace *int64) error {
 	ctx, cancel := context.WithTimeout(ctx, deleteTimeout)
 	defer cancel()
-	err := f.client.CoreV1().Pods(f.cfg.Namespace).Delete(ctx, pod, metav1.DeleteOptions{GracePeriodSeconds: new(grace)})
+	err := f.client.CoreV1().Pods(f.cfg.Namespace).Delete(ctx, pod, metav1.DeleteOptions{GracePeriodSeconds: grace})
 	if apierrors.IsNotFound(err) {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -34,6 +35,8 @@ type cluster struct {
 	mu    sync.Mutex
 	hosts map[string]host
 	pods  []*corev1.Pod // every pod that was ever created
+	// graces are those with which the pods of each node were deleted, in seconds; -1: their own.
+	graces map[string][]int64
 }
 
 // host is how one node behaves. Its zero value answers with an empty inventory.
@@ -43,6 +46,8 @@ type host struct {
 	// status is what the kubelet makes of a pod instead of running it; nil: it runs. mute: it takes no notice.
 	status *corev1.PodStatus
 	mute   bool
+	// slow: its kubelet lets no pod go before its time, unless it is forced to.
+	slow bool
 	// session plays the node in its pod; nil: look and plan, and do nothing.
 	session func(n *nodeEnd) error
 }
@@ -56,7 +61,7 @@ func init() {
 
 func newCluster(t *testing.T, hosts map[string]host, nodes ...*corev1.Node) *cluster {
 	t.Helper()
-	c := &cluster{t: t, client: fake.NewClientset(), hosts: hosts}
+	c := &cluster{t: t, client: fake.NewClientset(), hosts: hosts, graces: map[string][]int64{}}
 	for _, n := range nodes {
 		if err := c.client.Tracker().Add(n); err != nil {
 			t.Fatal(err)
@@ -68,6 +73,18 @@ func newCluster(t *testing.T, hosts map[string]host, nodes ...*corev1.Node) *clu
 		defer c.mu.Unlock()
 		c.pods = append(c.pods, pod)
 		return false, nil, nil
+	})
+	c.client.PrependReactor("delete", "pods", func(action kubetesting.Action) (bool, runtime.Object, error) {
+		deletion := action.(kubetesting.DeleteActionImpl)
+		grace := int64(-1)
+		if asked := deletion.DeleteOptions.GracePeriodSeconds; asked != nil {
+			grace = *asked
+		}
+		node := c.nodeOf(deletion.Name)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.graces[node] = append(c.graces[node], grace)
+		return c.hosts[node].slow && grace != 0, nil, nil
 	})
 	c.fleet = newFleet(Config{Image: "node:1", Version: "1.0"}, c.client)
 	c.fleet.attach = c.attach
@@ -156,14 +173,7 @@ func (n *nodeEnd) finish(r session.Result) error {
 }
 
 func (c *cluster) attach(_ context.Context, pod string, s streams) error {
-	node := ""
-	c.mu.Lock()
-	for _, p := range c.pods {
-		if p.Name == pod {
-			node = p.Spec.NodeName
-		}
-	}
-	c.mu.Unlock()
+	node := c.nodeOf(pod)
 	n := &nodeEnd{in: json.NewDecoder(s.in), out: json.NewEncoder(s.out)}
 	if err := n.in.Decode(&n.request); err != nil {
 		return err
@@ -219,9 +229,24 @@ func (c *cluster) run(ctx context.Context, job Job) []Outcome {
 		c.t.Fatal(err)
 	}
 	for _, pod := range left.Items {
+		if slices.Contains(c.fleet.Finishing(), pod.Spec.NodeName) {
+			continue
+		}
 		c.t.Errorf("pod %s is left behind", pod.Name)
 	}
 	return outcomes
+}
+
+// nodeOf is the node of a pod that was ever created.
+func (c *cluster) nodeOf(pod string) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pods {
+		if p.Name == pod {
+			return p.Spec.NodeName
+		}
+	}
+	return ""
 }
 
 // made are the pods that were created on a node.

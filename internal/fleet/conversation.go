@@ -166,6 +166,7 @@ func (c *conversation) decide() {
 
 func (c *conversation) proceed() {
 	c.slot = nil
+	c.out.Proceeded = true // No one else looks at it before the visit has ended.
 	c.deadline.Reset(c.run.job.Timeout)
 	c.say(session.Update{Proceed: true, Sent: time.Now()})
 }

@@ -59,8 +59,9 @@ type Fleet struct {
 	user   string
 	attach attachFunc
 
-	mu   sync.Mutex
-	left []string
+	mu        sync.Mutex
+	left      []string
+	finishing []string
 }
 
 // New prepares one command. Nothing is asked of the cluster yet.

@@ -23,6 +23,7 @@ import (
 // process ends in any other way, so does the pod's: its standard input is ours.
 type Held struct {
 	fleet   *Fleet
+	node    string
 	pod     string
 	socket  string
 	talk    *talk
@@ -62,7 +63,7 @@ func (h *Held) start(ctx context.Context, node Node, startTimeout, life time.Dur
 		pod := h.fleet.pod(order{node: node, socket: socket, attempt: i, verb: "shell", image: h.fleet.cfg.Image, command: []string{holder}, args: []string{"hold"}, life: life})
 		trouble, unclear := h.fleet.create(ctx, pod)
 		if unclear {
-			h.clean.remove(ctx, pod.Name, false)
+			h.clean.remove(ctx, pod.Name, node.Name, soon)
 		}
 		if trouble != nil {
 			return trouble
@@ -70,14 +71,14 @@ func (h *Held) start(ctx context.Context, node Node, startTimeout, life time.Dur
 		_, trouble = v.awaitRunning(ctx, pod.Name, true)
 		switch {
 		case trouble == nil:
-			h.pod, h.socket = pod.Name, socket
+			h.node, h.pod, h.socket = node.Name, pod.Name, socket
 			h.talk = newTalk(ctx, h.fleet.attach, pod.Name)
 			return nil
 		case trouble.Reason != reasonElsewhere:
-			h.clean.remove(ctx, pod.Name, false)
+			h.clean.remove(ctx, pod.Name, node.Name, soon)
 			return trouble
 		}
-		h.clean.remove(ctx, pod.Name, false)
+		h.clean.remove(ctx, pod.Name, node.Name, soon)
 	}
 	return &Trouble{Reason: ReasonNoSocket, Message: "no CRI socket at any of " + strings.Join(criSockets(node), ", "), Advice: "name it with --runtime-socket"}
 }
@@ -126,15 +127,17 @@ func (h *Held) Close(ctx context.Context) {
 	if h.talk != nil {
 		h.talk.hush()
 		timeout := time.NewTimer(exitTimeout)
-		ended := false
+		how := soon
 		select {
 		case <-h.talk.over:
-			ended = h.talk.broke == nil
+			if h.talk.broke == nil {
+				how = atOnce
+			}
 		case <-timeout.C:
 		}
 		timeout.Stop()
 		h.talk.end()
-		h.clean.remove(ctx, h.pod, ended)
+		h.clean.remove(ctx, h.pod, h.node, how)
 	}
 	h.clean.wait()
 	h.stop()

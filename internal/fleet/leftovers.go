@@ -28,6 +28,8 @@ type Leftover struct {
 	// Alive: it runs, or may come to. Someone's command may still be at work. Its deadline is for its kubelet to see to:
 	// this machine's clock may be wrong.
 	Alive bool `json:"alive"`
+
+	manner manner
 }
 
 // Leftovers are the pods of all runs, or of one.
@@ -61,11 +63,17 @@ func ours(run string) string {
 }
 
 func leftover(pod *corev1.Pod) Leftover {
-	return Leftover{
+	l := Leftover{
 		Pod: pod.Name, Node: pod.Spec.NodeName, Verb: pod.Labels[LabelComponent], Run: pod.Labels[LabelRun], User: pod.Annotations[AnnotationUser],
 		Phase: string(pod.Status.Phase), Created: pod.CreationTimestamp.Time,
 		Alive: pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed,
 	}
+	if grace := pod.Spec.TerminationGracePeriodSeconds; l.Alive && pod.Status.Phase == corev1.PodRunning && grace != nil && *grace > int64(briefGrace.Seconds()) {
+		l.manner = inItsTime
+	} else if l.Alive {
+		l.manner = soon
+	}
+	return l
 }
 
 // buryWithNodes finds the pods that run by their last word, on nodes that do not exist any more.
@@ -85,12 +93,15 @@ func (f *Fleet) buryWithNodes(ctx context.Context, found []Leftover) error {
 		there[nodes.Items[i].Name] = true
 	}
 	for i := range found {
-		found[i].Alive = found[i].Alive && there[found[i].Node]
+		if !there[found[i].Node] {
+			found[i].Alive, found[i].manner = false, atOnce
+		}
 	}
 	return nil
 }
 
-// Discard removes pods, and returns when they are gone. Left tells of those that would not go.
+// Discard removes pods, and returns when they are gone. Left tells of those that would not go, Finishing of those that
+// go later.
 func (f *Fleet) Discard(ctx context.Context, pods []Leftover) {
 	watching, stop := context.WithCancel(ctx)
 	l := newLookout(f, ours(""))
@@ -100,7 +111,7 @@ func (f *Fleet) Discard(ctx context.Context, pods []Leftover) {
 	watcher.Go(func() { l.watch(watching) })
 	c := newCleaner(f, l)
 	for _, pod := range pods {
-		c.remove(ctx, pod.Pod, !pod.Alive)
+		c.remove(ctx, pod.Pod, pod.Node, pod.manner)
 	}
 	c.wait()
 }

@@ -60,9 +60,16 @@ type Outcome struct {
 
 	Started *engine.Description
 	Plan    *plan.Plan
+	// Proceeded: it was told to carry its plan out.
+	Proceeded bool
 	// Steps are those that were heard, also where no Result came.
 	Steps  []session.Step
 	Result *session.Result
+}
+
+// Unsettled: it was told to remove, and was not heard to the end, so that what is gone there is not known.
+func (o Outcome) Unsettled() bool {
+	return o.Proceeded && o.Result == nil && o.Plan != nil && len(o.Plan.Remove) > 0
 }
 
 // Fail counts an outcome that stands for a node without its whole answer.

@@ -4,16 +4,22 @@
 package fleet
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/session"
 )
 
 // The labels and annotations of our pods.
@@ -39,8 +45,13 @@ const (
 // and for the answer.
 const deadlineMargin = 2 * time.Minute
 
-// graceSeconds is what a pod gets to end: its work has been told to end before, when its input was closed.
-const graceSeconds int64 = 1
+const (
+	// briefGrace is what a pod gets to end that has nothing to finish: it was told to end when its input was closed.
+	briefGrace = time.Second
+	// removalGrace is what a pod gets that removes: to put back what has come into use, and to see its batches to
+	// their end, each of which may take some minutes. Killed before, it would leave names without content looked after.
+	removalGrace = 10 * time.Minute
+)
 
 // order is what one pod is for.
 type order struct {
@@ -52,6 +63,7 @@ type order struct {
 	command []string // nil: the image's own
 	args    []string
 	life    time.Duration
+	grace   time.Duration // 0: briefGrace
 }
 
 // pod is bound to its node directly, so that neither a cordon nor a taint keeps it away, and holds one socket and
@@ -70,7 +82,7 @@ func (f *Fleet) pod(o order) *corev1.Pod {
 			Tolerations:                   []corev1.Toleration{{Operator: corev1.TolerationOpExists}},
 			RestartPolicy:                 corev1.RestartPolicyNever,
 			ActiveDeadlineSeconds:         new(int64((o.life + deadlineMargin).Seconds())),
-			TerminationGracePeriodSeconds: new(graceSeconds),
+			TerminationGracePeriodSeconds: new(int64(cmp.Or(o.grace, briefGrace).Seconds())),
 			AutomountServiceAccountToken:  new(false),
 			EnableServiceLinks:            new(false),
 			SecurityContext: &corev1.PodSecurityContext{
@@ -159,6 +171,20 @@ func (f *Fleet) podName(o order) string {
 		name = strings.TrimRight(name[:min(len(name), maxLabel-7)], "-") + "-" + hash(o.node.Name)
 	}
 	return name
+}
+
+// ours matches the pods of any command of ours in this namespace, as namespace/name.
+func (f *Fleet) ours() *regexp.Regexp {
+	return regexp.MustCompile(fmt.Sprintf(`^%s/%s-[a-z]+-[a-z2-7]{%d}[b-z]?-`, regexp.QuoteMeta(f.cfg.Namespace), regexp.QuoteMeta(f.cfg.NamePrefix), runIDLength))
+}
+
+// withoutOurs takes the pods with which we look out of what we see: an hour later nothing else of them is there.
+func (f *Fleet) withoutOurs(inventory *session.Inventory) {
+	ours := f.ours()
+	for i := range inventory.Images {
+		image := &inventory.Images[i]
+		image.Uses = slices.DeleteFunc(image.Uses, func(u engine.Use) bool { return ours.MatchString(u.Pod) })
+	}
 }
 
 // socketURL is the argument with which the programs in the pod find the runtime.

@@ -45,6 +45,14 @@ func (j Job) life() time.Duration {
 	return j.Timeout
 }
 
+// grace is what a pod of the job gets to end.
+func (j Job) grace() time.Duration {
+	if j.Removes {
+		return removalGrace
+	}
+	return briefGrace
+}
+
 // run is one job under way.
 type run struct {
 	fleet   *Fleet
@@ -138,6 +146,9 @@ func (r *run) heard(v *visit, m session.Message) {
 	case m.Step != nil:
 		v.out.Steps = append(v.out.Steps, *m.Step)
 	case m.Result != nil:
+		if m.Result.Inventory != nil {
+			r.fleet.withoutOurs(m.Result.Inventory)
+		}
 		v.out.Result = m.Result
 	}
 	if r.job.Heard != nil {

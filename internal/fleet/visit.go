@@ -90,7 +90,7 @@ func (v *visit) end(state State, trouble *Trouble) {
 func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool) {
 	f := v.run.fleet
 	pod := f.pod(order{
-		node: v.out.Node, socket: socket, attempt: attempt, verb: v.run.job.Verb, image: f.cfg.Image, life: v.run.job.life(),
+		node: v.out.Node, socket: socket, attempt: attempt, verb: v.run.job.Verb, image: f.cfg.Image, life: v.run.job.life(), grace: v.run.job.grace(),
 		args: []string{"session", "--runtime-endpoint=" + socketURL(socketInPod)},
 	})
 	if v.run.needs != nil {
@@ -99,16 +99,18 @@ func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool)
 	if trouble, unclear := f.create(ctx, pod); trouble != nil {
 		v.end(StateFailed, trouble)
 		if unclear {
-			v.run.clean.remove(ctx, pod.Name, false)
+			v.run.clean.remove(ctx, pod.Name, v.out.Node.Name, soon)
 		}
 		return false
 	}
-	ended := false
-	defer func() { v.run.clean.remove(ctx, pod.Name, ended) }()
+	how := soon
+	defer func() { v.run.clean.remove(ctx, pod.Name, v.out.Node.Name, how) }()
 	for attached := range maxAttaches {
 		if state, trouble := v.awaitRunning(ctx, pod.Name, attached > 0); trouble != nil {
 			// Unless it may just be starting, no process of it runs that its kubelet must end first.
-			ended = state == StateFailed
+			if state == StateFailed {
+				how = atOnce
+			}
 			if trouble.Reason == reasonElsewhere {
 				return true
 			}
@@ -118,8 +120,13 @@ func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool)
 		t := newTalk(ctx, f.attach, pod.Name)
 		c := &conversation{visit: v, talk: t, pod: pod.Name, socket: socket}
 		verdict := c.hold(ctx)
-		ended = verdict.exited
 		t.end()
+		switch {
+		case v.out.Unsettled():
+			how = inItsTime
+		case verdict.exited:
+			how = atOnce
+		}
 		switch {
 		case verdict.elsewhere && attempt < len(v.out.Node.sockets)-1:
 			return true
