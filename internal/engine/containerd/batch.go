@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 
@@ -18,19 +17,12 @@ import (
 	"orlop.dev/orlop/internal/engine/socket"
 )
 
-const (
-	// leaseLife is after how long containerd forgets a lease whose owner was killed. A batch takes minutes.
-	leaseLife = time.Hour
-
-	labelExpire = "containerd.io/gc.expire"
-)
-
 // batch holds content by a lease, under which names can go and come back; without the lease, any synchronous removal
 // by anybody would collect what has lost its names.
 type batch struct {
 	runtime  *Runtime
 	before   names // every record when the batch began
-	lease    string
+	lease    lease
 	compared bool // see deletion
 
 	mu   sync.Mutex
@@ -48,13 +40,13 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 	if err != nil {
 		return nil, err
 	}
-	expires := time.Now().Add(leaseLife).UTC().Format(time.RFC3339)
-	created, err := r.leases.Create(ctx, &leasesapi.CreateRequest{Labels: map[string]string{labelExpire: expires}})
+	r.endOrphans(ctx)
+	lease, err := r.newLease(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
+		return nil, err
 	}
 	b := &batch{
-		runtime: r, before: index(records), lease: created.Lease.ID, compared: compared,
+		runtime: r, before: index(records), lease: lease, compared: compared,
 		held: map[string]bool{}, gone: map[string][]*record{},
 	}
 	var likely []*record
@@ -69,6 +61,9 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 
 // Remove deletes names while the lease holds their content.
 func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
+	if err := b.lease.current(); err != nil {
+		return err
+	}
 	going, err := b.going(ctx, req)
 	if err != nil {
 		return err
@@ -196,7 +191,7 @@ func (b *batch) giveUp(ctx context.Context) error {
 
 // Close ends the lease, and returns when containerd has collected what nothing holds any more.
 func (b *batch) Close(ctx context.Context) error {
-	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease, Sync: true})
+	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease.id, Sync: true})
 	if err != nil && !socket.Gone(err) {
 		return fmt.Errorf("ending the lease of a batch of removals: %w", socket.Why(err))
 	}

@@ -5,8 +5,13 @@ package containerd
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"testing"
+	"time"
 
+	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -49,9 +54,53 @@ func TestOnlyTheCallerBoundsTheCollectionOfABatch(t *testing.T) {
 	if err := batch.Close(context.WithoutCancel(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]bool{"RuntimeService/Version": true, "Images/List": true, "Leases/Create": true, "Leases/Delete": false}
+	want := map[string]bool{"RuntimeService/Version": true, "Images/List": true, "Leases/List": true, "Leases/Create": true, "Leases/Delete": false}
 	if diff := cmp.Diff(want, s.deadline); diff != "" {
 		t.Errorf("calls with a deadline (-want +got):\n%s", diff)
+	}
+}
+
+func TestBatchEndsTheLeasesOfThoseWhoWereKilled(t *testing.T) {
+	ours := map[string]string{labelBatch: "true"}
+	s := newServer("2.4.2")
+	for _, l := range []*leasesapi.Lease{
+		agedLease("an orphan", leaseLife+time.Second, ours),
+		agedLease("one that may be alive", leaseLife-time.Second, ours),
+		agedLease("somebody else's", 24*time.Hour, nil),
+		{ID: "one whose age is unknown", Labels: ours},
+	} {
+		s.leases[l.ID] = l
+	}
+	batch, err := s.connected(t).Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"one that may be alive", "one whose age is unknown", "somebody else's"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(s.leases))); diff != "" {
+		t.Errorf("leases that are left (-want +got):\n%s", diff)
+	}
+}
+
+func TestBatchRemovesNothingThatItsLeaseMayNotHold(t *testing.T) {
+	tag := "a.test/x:1"
+	s := newServer("2.4.2", at(tag, indexA))
+	image := listed(t, imageID, tag)
+	opened, err := s.connected(t).Batch(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.(*batch).lease.expires = time.Now().Add(leaseMargin - time.Second)
+	if err := opened.Remove(t.Context(), engine.RemoveRequest{Image: image}); !errors.Is(err, engine.Timeout) {
+		t.Errorf("error %v, want Timeout", err)
+	}
+	if diff := cmp.Diff([]string{tag}, s.names()); diff != "" {
+		t.Errorf("names that are left (-want +got):\n%s", diff)
+	}
+	if err := opened.Close(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

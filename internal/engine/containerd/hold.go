@@ -25,16 +25,16 @@ func (b *batch) holdAll(ctx context.Context, digests []string) error {
 	if len(digests) == 0 {
 		return nil
 	}
-	text := []byte("held by orlop under lease " + b.lease)
+	text := []byte("held by orlop under lease " + b.lease.id)
 	labels := map[string]string{}
 	for n, held := range digests {
 		labels[fmt.Sprintf("%s.%d", labelChild, n)] = held
 	}
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, headerLease, b.lease), callTimeout)
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(ctx, headerLease, b.lease.id), callTimeout)
 	defer cancel()
 	if err := b.runtime.write(ctx, &contentapi.WriteContentRequest{
 		Action:   contentapi.WriteAction_COMMIT,
-		Ref:      "orlop-" + b.lease,
+		Ref:      "orlop-" + b.lease.id,
 		Total:    int64(len(text)),
 		Expected: digest.FromBytes(text).String(),
 		Data:     text,
@@ -68,7 +68,7 @@ func (b *batch) hold(ctx context.Context, digest string) error {
 		return nil
 	}
 	_, err := b.runtime.leases.AddResource(ctx, &leasesapi.AddResourceRequest{
-		ID:       b.lease,
+		ID:       b.lease.id,
 		Resource: &leasesapi.Resource{ID: digest, Type: "content"},
 	})
 	if err != nil {

@@ -193,7 +193,7 @@ func (s leaseService) Create(_ context.Context, req *leasesapi.CreateRequest) (*
 	return &leasesapi.CreateResponse{Lease: l}, nil
 }
 
-func (s leaseService) List(_ context.Context, req *leasesapi.ListRequest) (*leasesapi.ListResponse, error) {
+func (s leaseService) List(_ context.Context, _ *leasesapi.ListRequest) (*leasesapi.ListResponse, error) {
 	list := &leasesapi.ListResponse{}
 	for _, l := range s.leases {
 		list.Leases = append(list.Leases, l)
