@@ -30,7 +30,8 @@ type batch struct {
 	gone map[string][]*record // by image id
 }
 
-// Batch begins a row of removals whose content goes when it is closed.
+// Batch begins a row of removals whose content goes when it is closed. It is Unsupported on a disk that is so full that
+// nothing can be held: there, single removals may yet make room.
 func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
 	compared, err := r.compares(ctx)
 	if err != nil {
@@ -41,22 +42,36 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 		return nil, err
 	}
 	r.endOrphans(ctx)
-	lease, err := r.newLease(ctx)
-	if err != nil {
-		return nil, err
-	}
 	b := &batch{
-		runtime: r, before: index(records), lease: lease, compared: compared,
+		runtime: r, before: index(records), compared: compared,
 		held: map[string]bool{}, gone: map[string][]*record{},
 	}
 	var likely []*record
 	for _, image := range images {
 		likely = append(likely, b.before.of(image)...)
 	}
-	if err := b.holdAll(ctx, targetsOf(likely)); err != nil {
-		return nil, errors.Join(err, b.giveUp(ctx))
+	if err = b.begin(ctx, targetsOf(likely)); errors.Is(err, engine.InsufficientDisk) {
+		return nil, engine.Because(engine.Unsupported, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return b, nil
+}
+
+// begin takes a lease, and holds what is likely to go.
+func (b *batch) begin(ctx context.Context, likely []string) (err error) {
+	if b.lease, err = b.runtime.newLease(ctx); err != nil {
+		return err
+	}
+	err = b.holdAll(ctx, likely)
+	if errors.Is(err, engine.InsufficientDisk) {
+		err = b.holdEach(ctx, likely)
+	}
+	if err != nil {
+		return errors.Join(err, b.giveUp(ctx))
+	}
+	return nil
 }
 
 // Remove deletes names while the lease holds their content.

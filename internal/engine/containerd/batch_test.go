@@ -104,6 +104,52 @@ func TestBatchRemovesNothingThatItsLeaseMayNotHold(t *testing.T) {
 	}
 }
 
+func TestBatchOnAFullDisk(t *testing.T) {
+	full := status.Error(codes.Unknown, "failed to prepare: no space left on device")
+	tag := "a.test/x:1"
+	for name, c := range map[string]struct {
+		fails []string
+		want  engine.Reason
+	}{
+		"room in the database alone":  {fails: []string{"Content/Write"}},
+		"no room":                     {fails: []string{"Content/Write", "Leases/AddResource"}, want: engine.Unsupported},
+		"no room, not even to end it": {fails: []string{"Content/Write", "Leases/AddResource", "Leases/Delete"}, want: engine.Unsupported},
+		"no room for a lease":         {fails: []string{"Leases/Create"}, want: engine.Unsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2", at(tag, indexA))
+			for _, method := range c.fails {
+				s.fails[method] = full
+			}
+			image := listed(t, imageID, tag)
+			batch, err := s.connected(t).Batch(t.Context(), image)
+			if engine.ReasonOf(err) != c.want {
+				t.Fatalf("error %v, want %s", err, c.want)
+			}
+			if c.want != "" {
+				if len(s.leases) > 0 && s.fails["Leases/Delete"] == nil {
+					t.Errorf("leases are left: %v", s.leases)
+				}
+				return
+			}
+			if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
+				t.Fatal(err)
+			}
+			for lease, held := range s.held {
+				if !slices.Equal(held, []string{indexA}) || s.leases[lease] == nil {
+					t.Errorf("lease %s holds %v", lease, held)
+				}
+			}
+			if len(s.held) != 1 || len(s.names()) > 0 {
+				t.Errorf("%d leases hold something, and %v is left", len(s.held), s.names())
+			}
+			if err := batch.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
 func TestComparing(t *testing.T) {
 	for version, want := range map[string]bool{
 		"v1.7.35": false, "1.6.20~ds1": false, "2.4.2": true, "v2.0.5-k3s1": true, "10.0.0": true, "unknown": false, "": false, "2a3b4c5": false,

@@ -20,7 +20,7 @@ const headerLease = "containerd-lease"
 
 // holdAll keeps everything below the digests, which are of indexes and manifests, by one small blob in the lease that
 // refers to them. To put each into the lease would be a transaction of containerd's, which waits for the disk, for each
-// image. The blob goes with the lease.
+// image. The blob goes with the lease. It needs room for several files, which a full disk may not have.
 func (b *batch) holdAll(ctx context.Context, digests []string) error {
 	if len(digests) == 0 {
 		return nil
@@ -44,6 +44,16 @@ func (b *batch) holdAll(ctx context.Context, digests []string) error {
 	}
 	for _, held := range digests {
 		b.held[held] = true
+	}
+	return nil
+}
+
+// holdEach writes to containerd's database alone, which most often has room inside.
+func (b *batch) holdEach(ctx context.Context, digests []string) error {
+	for _, held := range digests {
+		if err := b.hold(ctx, held); err != nil {
+			return err
+		}
 	}
 	return nil
 }

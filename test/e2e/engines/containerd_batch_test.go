@@ -4,6 +4,8 @@
 package engines
 
 import (
+	"context"
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -85,6 +87,70 @@ func TestBatchWhoseOwnerDiesHoldsContentForTenMinutesAtMost(t *testing.T) {
 	if left := time.Until(expires); left < 9*time.Minute || left > 10*time.Minute {
 		t.Errorf("it expires in %s", left)
 	}
+}
+
+// TestRemovalsOnAFullDisk: root has no more room here than anybody else, since the lab's disks keep none back.
+func TestRemovalsOnAFullDisk(t *testing.T) {
+	b := onContainerd(t)
+	var images []engine.Image
+	for _, name := range []string{"a:1", "b:1", "c:1"} {
+		b.push(name, b.ref(name))
+		images = append(images, b.pull(b.ref(name)))
+	}
+	b.fillDisk()
+	batch, err := b.rt.Batch(t.Context(), images...)
+	remove := b.rt.Remove
+	switch {
+	case err == nil:
+		remove = batch.Remove
+	case !errors.Is(err, engine.Unsupported):
+		t.Fatal(err)
+	}
+	t.Logf("a batch on a full disk: %v", err)
+	for _, image := range images {
+		if err := remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
+			t.Error(err)
+		}
+	}
+	if batch != nil {
+		if err := batch.Close(t.Context()); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, image := range images {
+		if left := b.records(image.ID); len(left) > 0 {
+			t.Errorf("records are left: %s", left)
+		}
+	}
+	if out, err := b.write("count=40"); err != nil {
+		t.Errorf("no room came: %v %s", err, out)
+	}
+}
+
+// fillDisk leaves not one block.
+func (b *bench) fillDisk() {
+	b.Helper()
+	b.Cleanup(func() {
+		ctx := context.WithoutCancel(b.Context())
+		if _, err := b.lab.Exec(ctx, engineNode, "rm", "-f", filler); err != nil {
+			b.Error(err)
+		}
+		if err := b.lab.FreeDisk(ctx, engineNode); err != nil {
+			b.Error(err)
+		}
+	})
+	if err := b.lab.FillDisk(b.Context(), engineNode, 100); err != nil {
+		b.Fatal(err)
+	}
+	if out, err := b.write(); err == nil || !strings.Contains(out+err.Error(), "No space left") {
+		b.Fatalf("the disk is not full: %v %s", err, out)
+	}
+}
+
+const filler = "/var/lib/containerd/filler"
+
+func (b *bench) write(more ...string) (string, error) {
+	return b.lab.Exec(b.Context(), engineNode, append([]string{"dd", "if=/dev/zero", "of=" + filler, "bs=4k", "conv=notrunc", "oflag=append"}, more...)...)
 }
 
 func TestPinOfAnImageThatWasImported(t *testing.T) {
