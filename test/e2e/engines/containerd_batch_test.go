@@ -150,7 +150,7 @@ func (b *bench) fillDisk() {
 const filler = "/var/lib/containerd/filler"
 
 func (b *bench) write(more ...string) (string, error) {
-	return b.lab.Exec(b.Context(), engineNode, append([]string{"dd", "if=/dev/zero", "of=" + filler, "bs=4k", "conv=notrunc", "oflag=append"}, more...)...)
+	return b.lab.Exec(b.Context(), engineNode, append([]string{"dd", "if=/dev/zero", "of=" + filler, "bs=4k", "conv=notrunc", "oflag=append,direct"}, more...)...)
 }
 
 func TestPinOfAnImageThatWasImported(t *testing.T) {
