@@ -5,7 +5,6 @@ package engines
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -91,39 +90,50 @@ func TestBatchWhoseOwnerDiesHoldsContentForTenMinutesAtMost(t *testing.T) {
 
 // TestRemovalsOnAFullDisk: root has no more room here than anybody else, since the lab's disks keep none back.
 func TestRemovalsOnAFullDisk(t *testing.T) {
-	b := onContainerd(t)
-	var images []engine.Image
-	for _, name := range []string{"a:1", "b:1", "c:1"} {
-		b.push(name, b.ref(name))
-		images = append(images, b.pull(b.ref(name)))
+	for name, batched := range map[string]bool{"in a batch": true, "one by one": false} {
+		t.Run(name, func(t *testing.T) {
+			b := onContainerd(t)
+			var images []engine.Image
+			for _, name := range []string{"a:1", "b:1", "c:1"} {
+				b.push(name, b.ref(name))
+				images = append(images, b.pull(b.ref(name)))
+			}
+			b.fillDisk()
+			if batched {
+				b.removeInBatch(images)
+			} else {
+				b.removeBy(b.rt.Remove, images)
+			}
+			for _, image := range images {
+				if left := b.records(image.ID); len(left) > 0 {
+					t.Errorf("records are left: %s", left)
+				}
+			}
+			if out, err := b.write("count=40"); err != nil {
+				t.Errorf("no room came: %v %s", err, out)
+			}
+		})
 	}
-	b.fillDisk()
-	batch, err := b.rt.Batch(t.Context(), images...)
-	remove := b.rt.Remove
-	switch {
-	case err == nil:
-		remove = batch.Remove
-	case !errors.Is(err, engine.Unsupported):
-		t.Fatal(err)
+}
+
+func (b *bench) removeInBatch(images []engine.Image) {
+	b.Helper()
+	batch, err := b.rt.Batch(b.Context(), images...)
+	if err != nil {
+		b.Fatal(err)
 	}
-	t.Logf("a batch on a full disk: %v", err)
+	b.removeBy(batch.Remove, images)
+	if err := batch.Close(b.Context()); err != nil {
+		b.Error(err)
+	}
+}
+
+func (b *bench) removeBy(remove func(context.Context, engine.RemoveRequest) error, images []engine.Image) {
+	b.Helper()
 	for _, image := range images {
-		if err := remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
-			t.Error(err)
+		if err := remove(b.Context(), engine.RemoveRequest{Image: image}); err != nil {
+			b.Error(err)
 		}
-	}
-	if batch != nil {
-		if err := batch.Close(t.Context()); err != nil {
-			t.Error(err)
-		}
-	}
-	for _, image := range images {
-		if left := b.records(image.ID); len(left) > 0 {
-			t.Errorf("records are left: %s", left)
-		}
-	}
-	if out, err := b.write("count=40"); err != nil {
-		t.Errorf("no room came: %v %s", err, out)
 	}
 }
 
