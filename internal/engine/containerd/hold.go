@@ -5,7 +5,9 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
@@ -63,7 +65,7 @@ func (r *Runtime) write(ctx context.Context, whole *contentapi.WriteContentReque
 	if err == nil {
 		err = stream.Send(whole)
 	}
-	if err == nil {
+	if err == nil || errors.Is(err, io.EOF) { // The end of the stream's way there: why is told on the way back.
 		_, err = stream.Recv()
 	}
 	return socket.Why(err)
