@@ -53,6 +53,7 @@ type board struct {
 // boardLine is one node.
 type boardLine struct {
 	state    string
+	furthest string // phase that has been told
 	note     string
 	progress session.Progress
 	samples  []sample
@@ -70,8 +71,11 @@ const (
 	redrawEvery = 150 * time.Millisecond
 	// rateOver is the time over which a rate is taken.
 	rateOver = 5 * time.Second
-	barWidth = 20
+	barWidth = 12
 )
+
+// phases are what a node may say that it is at, in their order.
+var phases = []string{"waiting", "started", string(engine.PhaseResolving), string(engine.PhaseDownloading), string(engine.PhaseUnpacking)}
 
 func (a *app) newBoard(mode string, nodes []fleet.Node) *board {
 	if mode == "auto" {
@@ -106,15 +110,13 @@ func (b *board) redraw() {
 	}
 }
 
-// close leaves the last picture standing.
+// close takes the picture away: the answer that follows has all of it.
 func (b *board) close() {
 	close(b.stop)
 	b.done.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.mode == "tty" {
-		b.draw()
-	}
+	b.erase()
 }
 
 // pause takes the picture away, to make room for a question, until resume.
@@ -140,7 +142,7 @@ func (b *board) heard(node fleet.Node, m session.Message) {
 		return
 	}
 	line := b.lines[node.Name]
-	before := line.state
+	before := line.furthest
 	switch {
 	case m.Started != nil:
 		line.state = "started"
@@ -154,7 +156,8 @@ func (b *board) heard(node fleet.Node, m session.Message) {
 		}
 		return
 	}
-	if line.state != before && m.Progress != nil {
+	if m.Progress != nil && slices.Index(phases, line.state) > slices.Index(phases, before) { // With several images it goes to and fro.
+		line.furthest = line.state
 		text := line.state
 		if line.progress.Total > 0 {
 			text += " " + amount(line.progress)
@@ -228,8 +231,8 @@ func (b *board) draw() {
 		return
 	}
 	width, height := term.Size(b.to, 80, 24)
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "IMAGES", Right: true}, {Name: "PROGRESS"}, {Name: "PULLED", Right: true},
-		{Name: "RATE", Right: true}, {Name: "LEFT", Right: true}, {Name: "NOTE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "IMAGES", Right: true}, {Name: "PROGRESS"}, {Name: "RATE", Right: true},
+		{Name: "LEFT", Right: true}, {Name: "PULLED", Right: true}, {Name: "NOTE"}}}
 	shown, hidden := b.choose(max(1, height-3))
 	for _, name := range shown {
 		t.Rows = append(t.Rows, b.row(name))
@@ -279,12 +282,12 @@ func (b *board) row(name string) []string {
 		row[2] = fmt.Sprintf("%d/%d", p.Finished, p.Images)
 	}
 	if p.Total > 0 {
-		row[3], row[4] = bar(p.Done, p.Total), amount(p)
+		row[3], row[6] = bar(p.Done, p.Total), amount(p)
 	}
 	if rate := line.rate(); rate > 0 {
-		row[5] = table.Size(int64(rate)) + "/s"
+		row[4] = table.Size(int64(rate)) + "/s"
 		if p.Phase == engine.PhaseDownloading && p.Total > p.Done {
-			row[6] = (time.Duration(float64(p.Total-p.Done)/rate) * time.Second).String()
+			row[5] = (time.Duration(float64(p.Total-p.Done)/rate) * time.Second).String()
 		}
 	}
 	return row
@@ -306,6 +309,7 @@ func stepLine(step session.Step) string {
 		return fmt.Sprintf("✔ %s removed %s", strings.Join(step.Names, ", "), table.Size(step.Bytes))
 	case session.StateFailed:
 		return fmt.Sprintf("✗ %s %s: %s", step.Asked, step.Reason, step.Message)
+	default: // Kept or absent.
 	}
 	return fmt.Sprintf("- %s %s: %s", step.Asked, strings.ToLower(string(step.State)), step.Message)
 }
@@ -322,8 +326,9 @@ func nodeWord(o fleet.Outcome) string {
 		return "done"
 	case fleet.StateTimedOut:
 		return "timed out"
+	default:
+		return strings.ToLower(string(o.State))
 	}
-	return strings.ToLower(string(o.State))
 }
 
 // stepsOf are a node's steps: those of its result, which has them all, else those that were heard. Where the work was

@@ -32,7 +32,7 @@ type Config struct {
 // Run executes one command line, the program's name first, and returns its exit code.
 func Run(ctx context.Context, cfg Config, argv []string) int {
 	a := newApp(cfg, argv)
-	root := a.root()
+	root := a.root() //nolint:contextcheck // Each command takes its context from cobra.
 	root.SetArgs(argv[1:])
 	err := root.ExecuteContext(ctx)
 	return a.exit(ctx, err)
@@ -47,7 +47,6 @@ type app struct {
 	conn    *genericclioptions.ConfigFlags
 	color   string
 	paint   paint
-	began   bool // a node was asked: from here on, a failure is partial
 }
 
 func newApp(cfg Config, argv []string) *app {

@@ -252,6 +252,6 @@ func (o *listOptions) summary(rows []survey.Image, answers []survey.Answer, unkn
 	}
 	fmt.Fprintf(o.Err, "%s (%s) on %s. FLAGS: U in use, P pinned, D drift.\n", count(len(images), "image"), count(len(rows), "name"), count(len(answers), "node"))
 	if unknown > 0 {
-		fmt.Fprintf(o.Err, "%s %s left out: a filter asks for an age that is not known there.\n", o.paint.warn("!"), count(unknown, "copy"))
+		fmt.Fprintf(o.Err, "%s %s left out: a filter asks for an age that is not known there.\n", o.paint.warn(), count(unknown, "copy"))
 	}
 }

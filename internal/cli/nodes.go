@@ -20,6 +20,7 @@ import (
 	"k8s.io/client-go/rest"
 
 	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -89,8 +90,9 @@ func (n *nodeFlags) check() error {
 		return fmt.Errorf("--name-prefix %q: at most 20 of a-z, 0-9 and -, beginning with a letter", n.config.NamePrefix)
 	case n.config.Socket != "" && !socketPath.MatchString(n.config.Socket):
 		return fmt.Errorf("--runtime-socket %q is not the whole path of a socket, such as /run/containerd/containerd.sock", n.config.Socket)
-	case n.config.Image == "" || strings.ContainsAny(n.config.Image, " \t\n"):
-		return fmt.Errorf("--image %q is not an image reference", n.config.Image)
+	}
+	if _, err := oci.Parse(n.config.Image); err != nil {
+		return fmt.Errorf("the node image: %w", err)
 	}
 	return nil
 }
@@ -144,7 +146,7 @@ func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job f
 		return nil, err
 	}
 	for _, pod := range f.Left() {
-		fmt.Fprintf(a.Err, "%s a pod could not be removed: %s\n", a.paint.warn("!"), pod)
+		fmt.Fprintf(a.Err, "%s a pod could not be removed: %s\n", a.paint.warn(), pod)
 	}
 	if len(f.Left()) > 0 {
 		fmt.Fprintf(a.Err, "  try: %s\n", a.cleanupLine(f))

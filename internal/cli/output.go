@@ -104,6 +104,9 @@ func (o *output) printer() (printers.ResourcePrinter, error) {
 func (a *app) print(o *output, ans answer) error {
 	switch o.format {
 	case "table", "wide":
+		if last := len(ans.table.Columns) - 1; ans.table.Columns[last].Name == "MESSAGE" {
+			ans.table.DropEmpty(last) // Most often all is well, and there is nothing to say.
+		}
 		return ans.table.Write(a.Out, table.Options{Wide: o.format == "wide", NoHeaders: o.noHeaders, Style: a.paint.cell()})
 	case "csv":
 		return ans.table.WriteCSV(a.Out, table.Options{NoHeaders: o.noHeaders})

@@ -45,7 +45,7 @@ func newPaint(mode string, s term.Streams) (paint, error) {
 
 func (p paint) bad(s string) string  { return dye(p.err, red, s) }
 func (p paint) good(s string) string { return dye(p.err, green, s) }
-func (p paint) warn(s string) string { return dye(p.err, yellow, s) }
+func (p paint) warn() string         { return dye(p.err, yellow, "!") }
 
 func dye(on bool, color, s string) string {
 	if !on || s == "" {

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -15,8 +16,8 @@ import (
 	"orlop.dev/orlop/internal/term"
 )
 
-// prompt reads lines from a terminal, with editing and a history, and lends the terminal to commands in between. One
-// reader holds standard input all the time, since a read of it cannot be taken back.
+// prompt reads lines from a terminal, with editing and a history. One reader
+// holds standard input all the time, since a read of it cannot be taken back.
 type prompt struct {
 	lines chan string
 	again chan struct{}
@@ -27,13 +28,15 @@ type prompt struct {
 	typed    *io.PipeWriter
 
 	mu        sync.Mutex
-	interrupt func()         // a command runs: Ctrl-C ends it
-	lent      *io.PipeWriter // where what is typed goes, if the command reads it
-	kept      []byte         // what was typed while a command ran that does not read it
+	interrupt func() // a command runs: Ctrl-C ends it
+	kept      []byte // what was typed while a command ran
 }
 
-// ctrlC is what a raw terminal sends for it.
-const ctrlC = 3
+// What a raw terminal sends: Ctrl-C, and Ctrl-U, which takes the line away.
+const (
+	ctrlC = 3
+	ctrlU = 21
+)
 
 func newPrompt(s term.Streams, text string) (*prompt, error) {
 	in, ok := s.In.(*os.File)
@@ -73,26 +76,19 @@ func (p *prompt) read() {
 
 func (p *prompt) route(typed []byte) {
 	p.mu.Lock()
-	interrupt, lent := p.interrupt, p.lent
-	if interrupt != nil && lent == nil {
-		for _, b := range typed {
-			if b == ctrlC {
-				p.kept = nil
-				interrupt()
-				p.mu.Unlock()
-				return
-			}
-		}
-		p.kept = append(p.kept, typed...)
+	if p.interrupt == nil {
 		p.mu.Unlock()
+		// At the prompt, Ctrl-C begins the line anew, as in any shell. The editor would take it for the end.
+		_, _ = p.typed.Write(bytes.ReplaceAll(typed, []byte{ctrlC}, []byte{ctrlU}))
 		return
 	}
-	p.mu.Unlock()
-	if lent != nil {
-		_, _ = lent.Write(typed) // A command that has ended takes nothing more.
+	defer p.mu.Unlock()
+	if bytes.IndexByte(typed, ctrlC) >= 0 {
+		p.kept = nil
+		p.interrupt()
 		return
 	}
-	_, _ = p.typed.Write(typed)
+	p.kept = append(p.kept, typed...)
 }
 
 // edit makes lines of what is typed, one at a time.
@@ -114,30 +110,21 @@ func (p *prompt) next() { p.again <- struct{}{} }
 // Write shows a command's output, as a raw terminal needs it.
 func (p *prompt) Write(b []byte) (int, error) { return p.terminal.Write(b) }
 
-// lend gives the terminal to a command: what is typed is its input, or, if it reads none, only Ctrl-C counts.
-func (p *prompt) lend(interrupt func(), input bool) io.Reader {
+// busy is while a command runs: of what is typed only Ctrl-C counts then, and the rest is kept.
+func (p *prompt) busy(interrupt func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.interrupt = interrupt
-	if !input {
-		return nil
-	}
-	reader, writer := io.Pipe()
-	p.lent = writer
-	return reader
 }
 
-// takeBack ends a command's hold on the terminal, and gives the prompt what was typed meanwhile.
-func (p *prompt) takeBack() {
+// idle ends busy, and gives the prompt what was typed meanwhile.
+func (p *prompt) idle() {
 	p.mu.Lock()
-	kept, lent := p.kept, p.lent
-	p.interrupt, p.lent, p.kept = nil, nil, nil
+	kept := p.kept
+	p.interrupt, p.kept = nil, nil
 	p.mu.Unlock()
-	if lent != nil {
-		_ = lent.Close()
-	}
 	if len(kept) > 0 {
-		go func() { _, _ = p.typed.Write(kept) }() // The editor takes it when it asks for the next line.
+		go func() { _, _ = p.typed.Write(kept) }() // The editor takes it when it asks for the next line, and the process ends with it.
 	}
 }
 

@@ -117,7 +117,7 @@ func (o *pullOptions) run(ctx context.Context) error {
 	}
 	found, warnings := credentials(chain, o.refs)
 	for _, warning := range warnings {
-		fmt.Fprintf(o.Err, "%s %s\n", o.paint.warn("!"), warning)
+		fmt.Fprintf(o.Err, "%s %s\n", o.paint.warn(), warning)
 	}
 	request := session.Request{Verb: session.VerbPull, Pull: &session.PullRequest{Images: o.refs, Policy: session.PullPolicy(o.policy), Credentials: found}}
 	start := time.Now()
@@ -240,17 +240,7 @@ func (o *pullOptions) show(ctx context.Context) error {
 	var items []pulledImage
 	for _, answer := range answers {
 		for _, ref := range o.refs {
-			step := session.Step{Asked: ref.String(), State: session.StateAbsent}
-			for _, info := range answer.Inventory.Images {
-				if slices.Contains(info.Tags, ref) || slices.Contains(info.Digests, ref.WithoutTag()) && ref.Digest() != "" {
-					step.State, step.ID = session.StatePresent, info.ID
-					for _, d := range info.Digests {
-						if d.Repository() == ref.Repository() {
-							step.Digest = d.Digest().String()
-						}
-					}
-				}
-			}
+			step := presence(answer.Inventory, ref)
 			items = append(items, pulledImage{answer.Node, step})
 			t.Add(answer.Node, step.Asked, strings.ToLower(string(step.State)), o.output.id(step.Digest))
 		}
@@ -260,4 +250,21 @@ func (o *pullOptions) show(ctx context.Context) error {
 	}
 	fmt.Fprintln(o.Err, "Nothing was pulled (dry run).")
 	return exitWith(o.troubles(outcomes))
+}
+
+// presence is whether a node has an image under the name.
+func presence(inventory session.Inventory, ref oci.Ref) session.Step {
+	step := session.Step{Asked: ref.String(), State: session.StateAbsent}
+	for _, info := range inventory.Images {
+		if !slices.Contains(info.Tags, ref) && (ref.Digest() == "" || !slices.Contains(info.Digests, ref.WithoutTag())) {
+			continue
+		}
+		step.State, step.ID = session.StatePresent, info.ID
+		for _, d := range info.Digests {
+			if d.Repository() == ref.Repository() {
+				step.Digest = d.Digest().String()
+			}
+		}
+	}
+	return step
 }

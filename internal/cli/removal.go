@@ -36,6 +36,7 @@ type removal struct {
 	tables func([]fleet.Outcome) []*table.Table
 
 	board *board
+	asked bool // the plan was shown
 }
 
 func (r *removal) add(flags *pflag.FlagSet) {
@@ -104,10 +105,11 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		fmt.Fprintln(r.Err)
 	}
 	r.notes(outcomes)
+	r.asked = true
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
 	answer := make(chan error, 1)
 	// Not waited for after Ctrl-C: a read of standard input cannot be interrupted, and ends with the process.
-	go func() { answer <- r.Streams.Confirm(question, term.CommandLine(r.words...)) }()
+	go func() { answer <- r.Confirm(question, term.CommandLine(r.words...)) }()
 	select {
 	case err := <-answer:
 		return err == nil
@@ -148,7 +150,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 		}
 	})
 	for _, g := range atMost {
-		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn("!"), some(g.nodes))
+		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn(), some(g.nodes))
 	}
 }
 
@@ -265,8 +267,10 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 	if err := r.print(&r.output, answer{kind: "RemovalList", items: removalItems(outcomes), table: t}); err != nil {
 		return err
 	}
-	r.notes(outcomes)
-	if r.request.Remove != nil && !r.output.structured() {
+	if !r.asked {
+		r.notes(outcomes)
+	}
+	if r.request.Remove != nil && !r.asked && !r.output.structured() {
 		for _, t := range sparedTable(spared(outcomes)) {
 			if err := t.Write(r.Err, table.Options{}); err != nil {
 				return err
@@ -301,6 +305,7 @@ func tallyOf(o fleet.Outcome, failures *failures) tally {
 		case session.StateFailed:
 			c.failed++
 			failures.add(o.Node.Name, step)
+		default: // Absent: there was nothing to do.
 		}
 	}
 	if o.Result != nil && o.Result.FreedBytes != nil {

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -16,8 +17,6 @@ import (
 
 	"github.com/mattn/go-shellwords"
 	"github.com/spf13/cobra"
-	"k8s.io/client-go/tools/remotecommand"
-	kubeterm "k8s.io/kubectl/pkg/util/term"
 
 	"orlop.dev/orlop/internal/fleet"
 	"orlop.dev/orlop/internal/term"
@@ -45,12 +44,13 @@ func (a *app) shellCommand() *cobra.Command {
 		Use: "shell NODE [-- CRICTL-ARGS…]", GroupID: groupOperate, Short: "Run crictl on a node, one command or many",
 		Long: `Run crictl on a node: with arguments one command, whose exit code is passed on; without, a prompt that takes one command after
 another. The pod behind it holds the runtime's socket and nothing else; it ends with this program, or after --timeout.
-Whoever holds that socket is root on the node.`,
+Whoever holds that socket is root on the node. What reads the host's files or ports does not work: logs, attach and
+port-forward; exec works without a terminal.`,
 		Example: a.examples(`
 			{} shell node-1
 			{} shell node-1 -- images
 			{} shell node-1 -- inspecti nginx:1.29
-			{} shell node-1 -- exec -it b07c55e19a44 sh`),
+			{} shell node-1 -- exec b07c55e19a44 ls /`),
 		Args: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
 			if len(args) == 0 || dash == 0 || dash < 0 && len(args) > 1 || dash > 1 {
@@ -73,6 +73,9 @@ Whoever holds that socket is root on the node.`,
 }
 
 func (o *shellOptions) run(ctx context.Context) error {
+	if _, err := possible(o.args); err != nil {
+		return err
+	}
 	f, nodes, err := o.open(ctx, &o.nodes)
 	if err != nil {
 		return err
@@ -98,64 +101,47 @@ func (o *shellOptions) run(ctx context.Context) error {
 	return exitWith(code)
 }
 
-// command is one call of crictl in the pod. A leading "crictl" is forgiven.
-func (o *shellOptions) command(args []string) fleet.Command {
-	if len(args) > 0 && args[0] == "crictl" {
+// forHost are the commands that read files of the host or reach ports on its loopback address: the pod has neither.
+var forHost = map[string]string{"logs": "kubectl logs", "attach": "kubectl attach", "port-forward": "kubectl port-forward"}
+
+// possible refuses what cannot work over the socket alone, and makes exec go through it.
+func possible(args []string) ([]string, error) {
+	if len(args) > 0 && args[0] == "crictl" { // People type it, and it is forgiven.
 		args = args[1:]
+	}
+	for i, arg := range args {
+		if other, ok := forHost[arg]; ok {
+			return nil, fmt.Errorf("crictl %s needs more of the host than the runtime's socket, and our pod has nothing more; use %s", arg, other)
+		}
+		if arg != "exec" {
+			continue
+		}
+		for _, flag := range args[i+1:] {
+			if !strings.HasPrefix(flag, "-") {
+				break
+			}
+			if flag == "--interactive" || flag == "--tty" || !strings.HasPrefix(flag, "--") && strings.ContainsAny(flag, "it") {
+				return nil, errors.New("crictl exec works here without input and terminal only, over the runtime's socket; use kubectl exec -it")
+			}
+		}
+		return slices.Insert(slices.Clone(args), i+1, "--sync"), nil
+	}
+	return args, nil
+}
+
+// one runs one command.
+func (o *shellOptions) one(ctx context.Context, args []string) (int, error) {
+	return o.crictl(ctx, args, o.Out, o.Err)
+}
+
+func (o *shellOptions) crictl(ctx context.Context, args []string, out, errOut io.Writer) (int, error) {
+	args, err := possible(args)
+	if err != nil {
+		return 0, err
 	}
 	// The image has no configuration, of which crictl would complain at each call.
 	base := []string{crictl, "--config=/dev/null", "--runtime-endpoint=" + o.held.Endpoint()}
-	return fleet.Command{Args: append(base, args...), Out: o.Out, Err: o.Err}
-}
-
-// wantsInput reports whether crictl will read what is typed, and whether it wants a terminal.
-func wantsInput(args []string) (in, tty bool) {
-	if i := slices.IndexFunc(args, func(a string) bool { return a == "exec" || a == "attach" }); i >= 0 {
-		for _, arg := range args[i+1:] {
-			short := strings.HasPrefix(arg, "-") && !strings.HasPrefix(arg, "--")
-			in = in || arg == "--interactive" || short && strings.Contains(arg, "i")
-			tty = tty || arg == "--tty" || short && strings.Contains(arg, "t")
-			if !strings.HasPrefix(arg, "-") {
-				break
-			}
-		}
-	}
-	return in, tty
-}
-
-// sizes passes a terminal's sizes on, from one library's type to the other's.
-type sizes struct{ kubeterm.TerminalSizeQueue }
-
-func (s sizes) Next() *remotecommand.TerminalSize {
-	size := s.TerminalSizeQueue.Next()
-	if size == nil {
-		return nil
-	}
-	return &remotecommand.TerminalSize{Width: size.Width, Height: size.Height}
-}
-
-// one runs one command as kubectl exec would.
-func (o *shellOptions) one(ctx context.Context, args []string) (int, error) {
-	c := o.command(args)
-	in, tty := wantsInput(args)
-	if in {
-		c.In = o.In
-	}
-	if !tty || !term.IsTerminal(o.In) {
-		return o.held.Exec(ctx, c)
-	}
-	c.TTY = true
-	t := kubeterm.TTY{In: o.In, Out: o.Out, Raw: true}
-	code := 0
-	err := t.Safe(func() error {
-		if size := t.MonitorSize(t.GetSize()); size != nil {
-			c.Size = sizes{size}
-		}
-		var err error
-		code, err = o.held.Exec(ctx, c)
-		return err
-	})
-	return code, err
+	return o.held.Exec(ctx, fleet.Command{Args: append(base, args...), Out: out, Err: errOut})
 }
 
 // many takes commands from standard input, with a prompt on a terminal.
@@ -219,22 +205,9 @@ func (o *shellOptions) line(ctx context.Context, text string, run func(context.C
 
 // prompted runs a command under the prompt: Ctrl-C ends the command, and not the shell.
 func (o *shellOptions) prompted(ctx context.Context, p *prompt, args []string) (int, error) {
-	c := o.command(args)
-	in, tty := wantsInput(args)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	c.Out, c.Err = p, p
-	input := p.lend(cancel, in)
-	defer p.takeBack()
-	if in {
-		c.In = input
-	}
-	if tty {
-		c.TTY, c.Out = true, o.Out // A terminal's own bytes are not to be changed.
-		t := kubeterm.TTY{In: o.In, Out: o.Out}
-		if size := t.MonitorSize(t.GetSize()); size != nil {
-			c.Size = sizes{size}
-		}
-	}
-	return o.held.Exec(ctx, c)
+	p.busy(cancel)
+	defer p.idle()
+	return o.crictl(ctx, args, p, p)
 }

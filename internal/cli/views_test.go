@@ -272,22 +272,22 @@ func TestRegistryDigest(t *testing.T) {
 	}
 }
 
-func TestWantsInput(t *testing.T) {
-	cases := map[string]struct {
-		line    string
-		in, tty bool
-	}{
-		"a list":           {"images -q", false, false},
-		"exec":             {"exec b07c sh", false, false},
-		"interactive exec": {"exec -it b07c sh", true, true},
-		"long flags":       {"exec --interactive --tty b07c sh", true, true},
-		"of the program":   {"exec b07c ls -it", false, false},
-		"before the verb":  {"--timeout 5s exec -i b07c cat", true, false},
+// TestPossible: what needs more of the host than a socket is refused before a pod is made.
+func TestPossible(t *testing.T) {
+	cases := map[string]struct{ line, want, refusal string }{
+		"a list":           {"images -q", "images -q", ""},
+		"with its name":    {"crictl images", "images", ""},
+		"exec":             {"--timeout 5s exec b07c ls -it", "--timeout 5s exec --sync b07c ls -it", ""},
+		"interactive exec": {"exec -it b07c sh", "", "kubectl exec -it"},
+		"long flags":       {"exec --tty b07c sh", "", "kubectl exec -it"},
+		"logs":             {"logs -f b07c", "", "kubectl logs"},
+		"port-forward":     {"port-forward b07c 80", "", "kubectl port-forward"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			if in, tty := wantsInput(strings.Fields(c.line)); in != c.in || tty != c.tty {
-				t.Errorf("%v %v", in, tty)
+			got, err := possible(strings.Fields(c.line))
+			if strings.Join(got, " ") != c.want || (err == nil) != (c.refusal == "") || err != nil && !strings.Contains(err.Error(), c.refusal) {
+				t.Errorf("%q, %v", got, err)
 			}
 		})
 	}

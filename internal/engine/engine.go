@@ -60,8 +60,11 @@ type Batcher interface {
 
 // Batch is a row of removals. Several images may be removed at once; everything else is one after the other.
 type Batch interface {
-	// Remove is Interface.Remove, but that the content stays until Close.
+	// Remove is Interface.Remove, but that the content stays until Close, and that the list may show it until Settle.
 	Remove(ctx context.Context, req RemoveRequest) error
+	// Settle waits until the list shows what was removed since it was last called. It gives, by the image's id, what
+	// is not as Remove said: see Verify.
+	Settle(ctx context.Context) (map[string]error, error)
 	// Restore gives an image that this batch removed its names, labels and pins back.
 	Restore(ctx context.Context, imageID string) error
 	// Close lets the content go, and returns when the disk has it back. It must be called, also after a failure,

@@ -4,8 +4,10 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -82,28 +84,47 @@ func pullEffect(ref oci.Ref, id string, image Image, there bool) error {
 }
 
 func (v *verified) Remove(ctx context.Context, req RemoveRequest) error {
-	return v.remove(ctx, req, v.Interface.Remove)
-}
-
-func (v *verified) remove(ctx context.Context, req RemoveRequest, act func(context.Context, RemoveRequest) error) error {
-	before := Image{}
-	if !req.Whole() {
-		// The request may be older than the last change by someone else, which must not be blamed on the runtime.
-		var err error
-		if before, _, err = v.look(ctx, req.Image.ID); err != nil {
-			return fmt.Errorf("removing %s: %w", removing(req), err)
-		}
-	}
-	if err := act(ctx, req); err != nil {
+	expected, err := v.act(ctx, req, v.Interface.Remove)
+	if err != nil {
 		return err
 	}
-	err := v.settle(ctx, req.Image.ID, func(after Image, there bool) error {
-		return removeEffect(req, before, after, there)
-	})
+	err = v.settle(ctx, req.Image.ID, expected.verdict)
 	if err != nil {
 		return fmt.Errorf("removing %s: %w", removing(req), err)
 	}
 	return nil
+}
+
+// removal is what a runtime said that it did.
+type removal struct {
+	req    RemoveRequest
+	before Image // only for single names
+}
+
+// and is both together, of which later is the second.
+func (r removal) and(later removal) removal {
+	if r.req.Whole() || later.req.Whole() {
+		return later
+	}
+	r.req.Tags = slices.Concat(r.req.Tags, later.req.Tags)
+	return r
+}
+
+func (r removal) verdict(after Image, there bool) error {
+	return removeEffect(r.req, r.before, after, there)
+}
+
+// act removes, and gives what should then be seen.
+func (v *verified) act(ctx context.Context, req RemoveRequest, remove func(context.Context, RemoveRequest) error) (removal, error) {
+	r := removal{req: req}
+	if !req.Whole() {
+		// The request may be older than the last change by someone else, which must not be blamed on the runtime.
+		var err error
+		if r.before, _, err = v.look(ctx, req.Image.ID); err != nil {
+			return r, fmt.Errorf("removing %s: %w", removing(req), err)
+		}
+	}
+	return r, remove(ctx, req)
 }
 
 // removeEffect compares what was there before with what is there now.
@@ -152,35 +173,58 @@ func mayGo(req RemoveRequest, before Image, name oci.Ref) bool {
 
 // settle looks until verdict is satisfied or the runtime has had its time, and returns the last verdict.
 func (v *verified) settle(ctx context.Context, id string, verdict func(Image, bool) error) error {
+	bad, err := v.settleAll(ctx, map[string]func(Image, bool) error{id: verdict})
+	return cmp.Or(err, bad[id])
+}
+
+// settleAll looks at several images together, and gives the last verdicts that are not satisfied.
+func (v *verified) settleAll(ctx context.Context, verdicts map[string]func(Image, bool) error) (map[string]error, error) {
+	if len(verdicts) == 0 {
+		return nil, nil // Without ids, the list would be that of all images.
+	}
 	deadline := time.Now().Add(settleTime)
+	open := maps.Clone(verdicts)
 	for pause := firstPause; ; pause *= 2 {
-		image, there, err := v.look(ctx, id)
+		bad := map[string]error{}
+		found, err := v.lookAll(ctx, slices.Collect(maps.Keys(open)))
 		if err != nil {
-			return err
+			return nil, err
 		}
-		err = verdict(image, there)
-		if err == nil || time.Now().Add(pause).After(deadline) {
-			return err
+		for id, verdict := range open {
+			image, there := found[id]
+			if err := verdict(image, there); err != nil {
+				bad[id] = err
+			} else {
+				delete(open, id)
+			}
+		}
+		if len(bad) == 0 || time.Now().Add(pause).After(deadline) {
+			return bad, nil
 		}
 		select {
 		case <-ctx.Done():
-			return err
+			return bad, nil
 		case <-time.After(pause):
 		}
 	}
 }
 
 func (v *verified) look(ctx context.Context, id string) (image Image, there bool, err error) {
-	images, err := v.List(ctx, id)
+	found, err := v.lookAll(ctx, []string{id})
+	image, there = found[id]
+	return image, there, err
+}
+
+func (v *verified) lookAll(ctx context.Context, ids []string) (map[string]Image, error) {
+	images, err := v.List(ctx, ids...)
 	if err != nil {
-		return Image{}, false, fmt.Errorf("looking for image %s: %w", id, err)
+		return nil, fmt.Errorf("looking for image %s: %w", strings.Join(ids, ", "), err)
 	}
+	found := make(map[string]Image, len(images))
 	for _, image := range images {
-		if image.ID == id {
-			return image, true, nil
-		}
+		found[image.ID] = image
 	}
-	return Image{}, false, nil
+	return found, nil
 }
 
 func removing(req RemoveRequest) string {
@@ -220,7 +264,7 @@ func (v *verifiedBatcher) Batch(ctx context.Context, images ...Image) (Batch, er
 	if err != nil {
 		return nil, err
 	}
-	return &verifiedBatch{Batch: inner, rt: v.verified, removed: map[string]Image{}}, nil
+	return &verifiedBatch{Batch: inner, rt: v.verified, removed: map[string]Image{}, claims: map[string]removal{}}, nil
 }
 
 type verifiedBatch struct {
@@ -228,7 +272,8 @@ type verifiedBatch struct {
 	rt *verified
 
 	mu      sync.Mutex
-	removed map[string]Image // as it was when this batch first took something from it
+	removed map[string]Image   // as it was when this batch first took something from it
+	claims  map[string]removal // what the runtime says it did since the last Settle
 }
 
 func (b *verifiedBatch) Remove(ctx context.Context, req RemoveRequest) error {
@@ -237,7 +282,33 @@ func (b *verifiedBatch) Remove(ctx context.Context, req RemoveRequest) error {
 		b.removed[req.Image.ID] = req.Image
 	}
 	b.mu.Unlock()
-	return b.rt.remove(ctx, req, b.Batch.Remove)
+	done, err := b.rt.act(ctx, req, b.Batch.Remove)
+	if err != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.claims[req.Image.ID] = b.claims[req.Image.ID].and(done)
+	return nil
+}
+
+func (b *verifiedBatch) Settle(ctx context.Context) (map[string]error, error) {
+	if _, err := b.Batch.Settle(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	claims := b.claims
+	b.claims = map[string]removal{}
+	b.mu.Unlock()
+	verdicts := map[string]func(Image, bool) error{}
+	for id, claim := range claims {
+		verdicts[id] = claim.verdict
+	}
+	bad, err := b.rt.settleAll(ctx, verdicts)
+	for id := range bad {
+		bad[id] = fmt.Errorf("removing %s: %w", removing(claims[id].req), bad[id])
+	}
+	return bad, err
 }
 
 func (b *verifiedBatch) Restore(ctx context.Context, imageID string) error {
@@ -246,6 +317,7 @@ func (b *verifiedBatch) Restore(ctx context.Context, imageID string) error {
 	}
 	b.mu.Lock()
 	was := b.removed[imageID]
+	delete(b.claims, imageID)
 	b.mu.Unlock()
 	err := b.rt.settle(ctx, imageID, func(image Image, there bool) error {
 		for _, tag := range was.Tags {

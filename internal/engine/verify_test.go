@@ -4,6 +4,7 @@
 package engine_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"strings"
@@ -121,9 +122,12 @@ func TestVerifyBatch(t *testing.T) {
 				image := rt.Load(oldWeb, "web:1")
 				rt.Traps = c.traps
 				batch := openBatch(t, engine.Verify(rt))
-				err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image})
-				if got := engine.ReasonOf(err); got != c.reason {
-					t.Errorf("reason = %q, want %q (error: %v)", got, c.reason, err)
+				if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
+					t.Fatal(err)
+				}
+				untrue, err := batch.Settle(t.Context())
+				if got := engine.ReasonOf(cmp.Or(err, untrue[image.ID])); got != c.reason {
+					t.Errorf("reason = %q, want %q (error: %v, %v)", got, c.reason, err, untrue)
 				}
 				if err := errors.Join(batch.Restore(t.Context(), image.ID), batch.Close(t.Context())); err != nil {
 					t.Error(err)

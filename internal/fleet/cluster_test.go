@@ -165,18 +165,18 @@ func (n *nodeEnd) finish(r session.Result) error {
 	if err := n.say(session.Message{Result: &r}); err != nil {
 		return err
 	}
-	for {
-		if _, err := n.update(); err != nil {
-			return nil
-		}
+	err := error(nil)
+	for err == nil {
+		_, err = n.update()
 	}
+	return nil
 }
 
 func (c *cluster) attach(_ context.Context, pod string, s streams) error {
 	node := c.nodeOf(pod)
 	n := &nodeEnd{in: json.NewDecoder(s.in), out: json.NewEncoder(s.out)}
 	if err := n.in.Decode(&n.request); err != nil {
-		return nil
+		return err
 	}
 	if play := c.hosts[node].session; play != nil {
 		return play(n)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"strings"
 	"time"
 
 	"orlop.dev/orlop/internal/engine"
@@ -225,6 +226,11 @@ func (c *conversation) broken(ctx context.Context) verdict {
 		return v
 	}
 	said := errors.New("its stream ended")
+	if broke := c.talk.broke; broke != nil && strings.Contains(broke.Error(), "cannot create resource") {
+		v.state, v.unheard = StateFailed, false
+		v.trouble = &Trouble{Reason: ReasonForbidden, Message: broke.Error(), Advice: "kubectl auth can-i create pods --subresource=attach -n " + c.run.fleet.cfg.Namespace}
+		return v
+	}
 	v.trouble = &Trouble{Reason: ReasonLost, Message: fmt.Sprintf("the connection to our pod broke: %s", cmp.Or(c.talk.broke, said))}
 	timeout := time.NewTimer(autopsyTimeout)
 	defer timeout.Stop()

@@ -99,28 +99,20 @@ func (h *Held) Over() <-chan struct{} { return h.talk.over }
 
 // Command is one program to run in the pod.
 type Command struct {
-	Args []string
-	In   io.Reader // nil: none
-	Out  io.Writer
-	Err  io.Writer // not used with TTY
-	TTY  bool
-	Size remotecommand.TerminalSizeQueue
+	Args     []string
+	Out, Err io.Writer
 }
 
 // Exec runs a program, and gives its exit code.
 func (h *Held) Exec(ctx context.Context, c Command) (int, error) {
-	options := &corev1.PodExecOptions{Container: containerName, Command: c.Args, Stdin: c.In != nil, Stdout: true, Stderr: !c.TTY, TTY: c.TTY}
+	options := &corev1.PodExecOptions{Container: containerName, Command: c.Args, Stdout: true, Stderr: true}
 	where := h.fleet.client.CoreV1().RESTClient().Post().Resource("pods").Namespace(h.fleet.cfg.Namespace).Name(h.pod).
 		SubResource("exec").VersionedParams(options, scheme.ParameterCodec).URL()
 	exec, err := h.fleet.executor(where)
 	if err != nil {
 		return 0, err
 	}
-	s := remotecommand.StreamOptions{Stdin: c.In, Stdout: c.Out, Tty: c.TTY, TerminalSizeQueue: c.Size}
-	if !c.TTY {
-		s.Stderr = c.Err
-	}
-	err = exec.StreamWithContext(ctx, s)
+	err = exec.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: c.Out, Stderr: c.Err})
 	if exit, ok := errors.AsType[utilexec.ExitError](err); ok && exit.Exited() {
 		return exit.ExitStatus(), nil
 	}

@@ -33,7 +33,7 @@ func judge(pod *corev1.Pod, s sighting) (stage, *Trouble) {
 		return stageUnseen, nil
 	}
 	for i := range pod.Status.ContainerStatuses {
-		if at, trouble, clear := judgeContainer(pod.Status.ContainerStatuses[i].State); clear {
+		if at, trouble, tells := judgeContainer(pod.Status.ContainerStatuses[i].State); tells {
 			return at, trouble
 		}
 	}
@@ -50,7 +50,7 @@ func judge(pod *corev1.Pod, s sighting) (stage, *Trouble) {
 	return stageComing, nil
 }
 
-func judgeContainer(state corev1.ContainerState) (at stage, t *Trouble, clear bool) {
+func judgeContainer(state corev1.ContainerState) (at stage, t *Trouble, tells bool) {
 	switch {
 	case state.Running != nil:
 		return stageRunning, nil, true
@@ -70,10 +70,10 @@ func judgeContainer(state corev1.ContainerState) (at stage, t *Trouble, clear bo
 
 func crashed(t *corev1.ContainerStateTerminated) *Trouble {
 	message := strings.TrimSpace(t.Message)
-	switch {
-	case t.Reason == "OOMKilled":
+	switch t.Reason {
+	case "OOMKilled":
 		return &Trouble{Reason: ReasonOutOfMemory, Message: "our pod was ended for its use of memory"}
-	case t.Reason == "StartError" || t.Reason == "ContainerCannotRun":
+	case "StartError", "ContainerCannotRun":
 		return &Trouble{Reason: ReasonCrashed, Message: "the node image does not start: " + message,
 			Advice: "is it Orlop's node image? It is named with --image or ORLOP_IMAGE"}
 	}

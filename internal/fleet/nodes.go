@@ -127,6 +127,7 @@ func (f *Fleet) describe(node *corev1.Node, now time.Time) Node {
 			if c.Status == corev1.ConditionTrue {
 				n.Pressure = append(n.Pressure, string(c.Type))
 			}
+		default: // No matter of ours.
 		}
 	}
 	switch {

@@ -138,7 +138,7 @@ func (t *talk) say(line any) error {
 }
 
 func (t *talk) write() {
-	defer t.in.Close()
+	defer func() { _ = t.in.Close() }()
 	for line := range t.outbox {
 		if _, err := t.in.Write(line); err != nil {
 			return

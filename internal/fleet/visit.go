@@ -105,7 +105,7 @@ func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool)
 	}
 	how := soon
 	defer func() { v.run.clean.remove(ctx, pod.Name, v.out.Node.Name, how) }()
-	for attached := 0; attached < maxAttaches; attached++ {
+	for attached := range maxAttaches {
 		if state, trouble := v.awaitRunning(ctx, pod.Name, attached > 0); trouble != nil {
 			// Unless it may just be starting, no process of it runs that its kubelet must end first.
 			if state == StateFailed {

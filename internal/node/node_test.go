@@ -53,6 +53,9 @@ func targets(t *testing.T, texts ...string) []oci.Target {
 	return all
 }
 
+// everything is a prune of all that nothing needs, also where the runtime does not tell when it came.
+var everything = plan.PruneRequest{Options: plan.Options{Force: true}}
+
 // later lets the machine's clock be past the time for which what came is left alone.
 func later() time.Time { return time.Now().Add(time.Hour) }
 
@@ -105,7 +108,7 @@ func TestTheActDoesWhatThePlanSays(t *testing.T) {
 	everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
 		fake.Start(other, enginetest.Container{Name: "app", Pod: "shop/app"})
 		n := &Node{Runtime: rt, Now: later}
-		planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+		planned, err := n.PlanPrune(t.Context(), everything)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -135,7 +138,7 @@ func TestTheActDoesWhatThePlanSays(t *testing.T) {
 func TestWhatIsUsedAfterThePlanStays(t *testing.T) {
 	everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
 		n := &Node{Runtime: rt, Now: later}
-		planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+		planned, err := n.PlanPrune(t.Context(), everything)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -171,7 +174,7 @@ func TestWhatIsUsedDuringTheRemovalComesBack(t *testing.T) {
 		}
 	}
 	n := &Node{Runtime: engine.Verify(fake), Now: later}
-	planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+	planned, err := n.PlanPrune(t.Context(), everything)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +206,7 @@ func TestAFailedLookRemovesNothing(t *testing.T) {
 			everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
 				sicken(fake)
 				n := &Node{Runtime: rt, Now: later}
-				planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+				planned, err := n.PlanPrune(t.Context(), everything)
 				if err == nil {
 					_, err = n.Act(t.Context(), planned, nil)
 				}
@@ -222,7 +225,7 @@ func TestOneBadImageHoldsUpNoOther(t *testing.T) {
 	everyRuntime(t, func(t *testing.T, rt engine.Interface, fake *enginetest.Runtime) {
 		fake.FailNext(enginetest.OpRemove, errors.New("this one will not go"))
 		n := &Node{Runtime: rt, Now: later}
-		planned, err := n.PlanPrune(t.Context(), plan.PruneRequest{})
+		planned, err := n.PlanPrune(t.Context(), everything)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -269,7 +272,7 @@ func TestACancelledActStopsAndStillCollects(t *testing.T) {
 		}
 	}
 	n := &Node{Runtime: engine.Verify(fake), Now: later}
-	planned, err := n.PlanPrune(ctx, plan.PruneRequest{})
+	planned, err := n.PlanPrune(ctx, everything)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,6 +293,59 @@ func TestACancelledActStopsAndStillCollects(t *testing.T) {
 	}
 	if fake.Calls(enginetest.OpClose) != 1 {
 		t.Error("the batch was left open")
+	}
+}
+
+// A removal whose success cannot be seen is put back, whatever began to use the image in the meantime.
+func TestWhatFailsHalfWayIsPutBack(t *testing.T) {
+	fake := enginetest.NewContainerd(enginetest.NewRegistry())
+	load(fake.Runtime)
+	fake.Before = func(call enginetest.Call) {
+		if call.Op == enginetest.OpRemove {
+			fake.Start(web, enginetest.Container{Name: "racer", Pod: "shop/racer"})
+			fake.FailNext(enginetest.OpList, errors.New("the runtime is ill"))
+		}
+	}
+	n := &Node{Runtime: engine.Verify(fake), Now: later}
+	planned, err := n.PlanRemove(t.Context(), plan.RemoveRequest{Targets: targets(t, web)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.Act(t.Context(), planned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := states(result.Steps)[web]; got == session.StateRemoved {
+		t.Errorf("%s is said to be %s", web, got)
+	}
+	if !slices.Contains(names(t, fake), web) || !fake.HasContent(content(web).Layers[0].ID()) {
+		t.Errorf("an image in use is gone: %v", names(t, fake))
+	}
+}
+
+// What pods need may grow old while the work goes on. That must not switch off the look at what is in use.
+func TestNeedsThatGrowOldDuringTheWork(t *testing.T) {
+	fake := enginetest.NewContainerd(enginetest.NewRegistry())
+	load(fake.Runtime)
+	now := later()
+	asOf := now
+	fake.Before = func(call enginetest.Call) {
+		if call.Op == enginetest.OpRemove {
+			fake.Start(web, enginetest.Container{Name: "racer", Pod: "shop/racer"})
+			asOf = now.Add(-2 * plan.NeedsMaxAge)
+		}
+	}
+	n := &Node{Runtime: engine.Verify(fake), Now: func() time.Time { return now }, Needs: func() plan.Needs { return plan.Needs{Known: true, AsOf: asOf} }}
+	planned, err := n.PlanRemove(t.Context(), plan.RemoveRequest{Targets: targets(t, web)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.Act(t.Context(), planned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := states(result.Steps)[web]; got != session.StateKept || !slices.Contains(names(t, fake), web) {
+		t.Errorf("%s is said to be %s, and these are left: %v", web, got, names(t, fake))
 	}
 }
 

@@ -29,9 +29,11 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, open Open) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	s := &server{in: json.NewDecoder(in), out: json.NewEncoder(out), proceed: make(chan struct{}), cancel: cancel}
+	// A field that is not known here would narrow what is asked, such as a bound on a prune: it must not be passed over.
+	s.in.DisallowUnknownFields()
 	var req session.Request
 	if err := s.in.Decode(&req); err != nil {
-		return fmt.Errorf("reading the request: %w", err)
+		return s.refuse(err)
 	}
 	s.heard(req.Sent, &req.Needs)
 	// Not waited for: a read of standard input cannot be interrupted, and ends with the process.
@@ -53,6 +55,16 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, open Open) error {
 	}
 	s.linger(ctx)
 	return nil
+}
+
+// refuse answers a request that cannot be read. That nothing was asked is an error of ours alone.
+func (s *server) refuse(err error) error {
+	if errors.Is(err, io.EOF) {
+		return fmt.Errorf("reading the request: %w", err)
+	}
+	result := session.Result{Reason: engine.Unsupported,
+		Error: fmt.Sprintf("the request cannot be read: %v; are kubectl-orlop and the node image of the same version?", err)}
+	return s.send(session.Message{Result: &result})
 }
 
 // lingerTimeout is how long the answer may take to be heard.

@@ -239,19 +239,26 @@ func TestServeSaysWhyItCannot(t *testing.T) {
 
 func TestServeRefusesNonsense(t *testing.T) {
 	for name, line := range map[string]string{
-		"no JSON":            "list",
-		"a malformed target": `{"verb":"remove","remove":{"targets":["$(reboot)"]},"needs":{"known":true}}`,
-		"a malformed image":  `{"verb":"pull","pull":{"images":["a;b"]}}`,
-		"nothing":            "",
-		"an unknown filter":  `{"verb":"prune","prune":{"filter":["x=y"]},"needs":{"known":true}}`,
+		"no JSON":              "list",
+		"a malformed target":   `{"verb":"remove","remove":{"targets":["$(reboot)"]},"needs":{"known":true}}`,
+		"a malformed image":    `{"verb":"pull","pull":{"images":["a;b"]}}`,
+		"an unknown filter":    `{"verb":"prune","prune":{"filter":["x=y"]},"needs":{"known":true}}`,
+		"a bound from later":   `{"verb":"prune","prune":{"onlyOnSundays":true},"needs":{"known":true}}`,
+		"an option from later": `{"verb":"look","gently":true}`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := Serve(t.Context(), strings.NewReader(line), io.Discard, func(context.Context, string) (engine.Interface, error) {
-				return nil, errors.New("nothing may be opened")
+			var out strings.Builder
+			err := Serve(t.Context(), strings.NewReader(line), &out, func(context.Context, string) (engine.Interface, error) {
+				t.Error("a runtime was opened")
+				return loaded(), nil
 			})
-			if err == nil {
-				t.Error("no error")
+			var m session.Message
+			if err != nil || json.Unmarshal([]byte(out.String()), &m) != nil || m.Result == nil || !strings.Contains(m.Result.Error, "same version") {
+				t.Errorf("the answer is %q, the error %v", out.String(), err)
 			}
 		})
+	}
+	if err := Serve(t.Context(), strings.NewReader(""), io.Discard, nil); !errors.Is(err, io.EOF) {
+		t.Errorf("nothing was asked, and the error is %v", err)
 	}
 }

@@ -123,3 +123,18 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// Runtimes have names that a person hardly means: they must be seen, or their images look nameless.
+func TestParseFoundTakesWhatRuntimesTake(t *testing.T) {
+	const name = "HARBOR/team/app:1"
+	if ref, err := ParseFound(name); err != nil || ref.String() != name {
+		t.Errorf("ParseFound(%q) = %v, %v", name, ref, err)
+	}
+	if ref, err := Parse(name); err == nil {
+		t.Errorf("Parse(%q) = %v; a person means an account of docker.io, in lower case", name, ref)
+	}
+	var ref Ref
+	if err := ref.UnmarshalText([]byte(name)); err != nil || ref.Registry() != "HARBOR" {
+		t.Errorf("on its way between node and command line it became %v, %v", ref, err)
+	}
+}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/session"
 )
 
 // Verdict is what is found of a tag.
@@ -62,17 +63,7 @@ func Tags(answers []Answer, wanted func(oci.Ref) bool) []Tag {
 				if tags[ref] == nil {
 					tags[ref] = &Tag{Ref: ref}
 				}
-				v := Version{Nodes: []string{answer.Node}, FirstSeen: info.FirstSeen}
-				if answer.Inventory.Platform != "" {
-					v.Platforms = []string{answer.Inventory.Platform}
-				}
-				v.Pods, _ = Users(info.Uses)
-				for _, d := range info.Digests {
-					if d.Repository() == ref.Repository() {
-						v.Digests = append(v.Digests, d.Digest().String())
-					}
-				}
-				tags[ref].Versions = join(tags[ref].Versions, v)
+				tags[ref].Versions = join(tags[ref].Versions, versionOf(answer, info, ref))
 			}
 		}
 	}
@@ -86,6 +77,21 @@ func Tags(answers []Answer, wanted func(oci.Ref) bool) []Tag {
 		list = append(list, *tag)
 	}
 	return list
+}
+
+// versionOf is what one node has under a tag.
+func versionOf(answer Answer, info session.ImageInfo, ref oci.Ref) Version {
+	v := Version{Nodes: []string{answer.Node}, FirstSeen: info.FirstSeen}
+	if answer.Inventory.Platform != "" {
+		v.Platforms = []string{answer.Inventory.Platform}
+	}
+	v.Pods, _ = Users(info.Uses)
+	for _, d := range info.Digests {
+		if d.Repository() == ref.Repository() {
+			v.Digests = append(v.Digests, d.Digest().String())
+		}
+	}
+	return v
 }
 
 func first(list []string) string {

@@ -28,17 +28,23 @@ const (
 // batch holds content by a lease, under which names can go and come back; without the lease, any synchronous removal
 // by anybody would collect what has lost its names.
 type batch struct {
-	runtime *Runtime
-	before  names // every record when the batch began
-	lease   string
+	runtime  *Runtime
+	before   names // every record when the batch began
+	lease    string
+	compared bool // see deletion
 
-	mu   sync.Mutex
-	held map[string]bool      // digests
-	gone map[string][]*record // by image id
+	mu        sync.Mutex
+	held      map[string]bool      // digests
+	gone      map[string][]*record // by image id
+	unsettled map[string]bool      // image ids
 }
 
 // Batch begins a row of removals whose content goes when it is closed.
 func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
+	compared, err := r.compares(ctx)
+	if err != nil {
+		return nil, err
+	}
 	records, err := r.records(ctx)
 	if err != nil {
 		return nil, err
@@ -49,15 +55,15 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
 	}
 	b := &batch{
-		runtime: r, before: index(records), lease: created.Lease.ID,
-		held: map[string]bool{}, gone: map[string][]*record{},
+		runtime: r, before: index(records), lease: created.Lease.ID, compared: compared,
+		held: map[string]bool{}, gone: map[string][]*record{}, unsettled: map[string]bool{},
 	}
 	var likely []*record
 	for _, image := range images {
 		likely = append(likely, b.before.of(image)...)
 	}
 	if err := b.holdAll(ctx, targetsOf(likely)); err != nil {
-		return nil, errors.Join(err, b.Close(context.WithoutCancel(ctx)))
+		return nil, errors.Join(err, b.giveUp(ctx))
 	}
 	return b, nil
 }
@@ -73,22 +79,38 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 			return err
 		}
 	}
-	id := req.Image.ID
 	for _, record := range going {
-		deleted, err := b.runtime.delete(ctx, record, false)
+		deleted, err := b.runtime.delete(ctx, record, deletion{compared: b.compared})
 		if err != nil {
 			return err
 		}
 		if deleted {
-			b.mu.Lock()
-			b.gone[id] = append(b.gone[id], record)
-			b.mu.Unlock()
+			b.note(req.Image.ID, record)
 		}
 	}
-	return b.runtime.settleRemoved(ctx, id, going)
+	return nil
 }
 
-// going is which records a request takes. Those known from the beginning are not read again: each is deleted only if it
+func (b *batch) note(id string, gone *record) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.gone[id] = append(b.gone[id], gone)
+	b.unsettled[id] = true
+}
+
+// Settle waits for the CRI plugin, which hears of removals by events.
+func (b *batch) Settle(ctx context.Context) (map[string]error, error) {
+	open := map[string]func(*engine.Image) bool{}
+	b.mu.Lock()
+	for id := range b.unsettled {
+		open[id] = without(id, b.gone[id])
+	}
+	b.unsettled = map[string]bool{}
+	b.mu.Unlock()
+	return b.runtime.settleAll(ctx, open)
+}
+
+// going is which records a request takes. Those known from the beginning are not read again here: each is deleted only if it
 // still means the same. What has come since then under another name is for the caller to see, who looks at the image
 // before and after.
 func (b *batch) going(ctx context.Context, req engine.RemoveRequest) ([]*record, error) {
@@ -143,6 +165,7 @@ func (b *batch) Restore(ctx context.Context, imageID string) error {
 	}
 	b.mu.Lock()
 	delete(b.gone, imageID)
+	delete(b.unsettled, imageID)
 	b.mu.Unlock()
 	return b.runtime.settleRestored(ctx, imageID, gone)
 }
@@ -182,11 +205,18 @@ func (r *Runtime) settleRestored(ctx context.Context, id string, back []*record)
 	})
 }
 
+// giveUp closes a batch that nobody got.
+func (b *batch) giveUp(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+	defer cancel()
+	return b.Close(ctx)
+}
+
 // Close ends the lease, and returns when containerd has collected what nothing holds any more.
 func (b *batch) Close(ctx context.Context) error {
 	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease, Sync: true})
-	if err = socket.Why(err); err != nil && !errors.Is(err, engine.NotFound) {
-		return fmt.Errorf("ending the lease of a batch of removals: %w", err)
+	if err != nil && !socket.Gone(err) {
+		return fmt.Errorf("ending the lease of a batch of removals: %w", socket.Why(err))
 	}
 	return nil
 }

@@ -29,8 +29,12 @@ const (
 	// namespace is where the CRI plugin keeps the images of Kubernetes; other namespaces are none of ours.
 	namespace = "k8s.io"
 
-	// callTimeout bounds every call: a synchronous removal waits for a garbage collection.
+	// callTimeout bounds every call but endLease: a synchronous removal waits for a garbage collection.
 	callTimeout = 2 * time.Minute
+
+	// endLease waits for the collection of all that a batch removed, which takes as long as the disk takes: its caller
+	// says how long that may be.
+	endLease = "/containerd.services.leases.v1.Leases/Delete"
 
 	// maxParallelCalls bounds what is asked of containerd at once.
 	maxParallelCalls = 16
@@ -66,7 +70,7 @@ func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
 	conn, err := socket.Dial(endpoint,
 		grpc.WithChainUnaryInterceptor(unaryInNamespace),
 		grpc.WithChainStreamInterceptor(streamInNamespace),
-		socket.Bounded(callTimeout))
+		socket.Bounded(callTimeout, endLease))
 	if err != nil {
 		return nil, err
 	}

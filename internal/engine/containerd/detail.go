@@ -276,13 +276,12 @@ func (r *Runtime) walk(ctx context.Context, target, id string) (bool, error) {
 		}
 		seen[digest] = true
 		info, err := r.info(ctx, digest)
-		if errors.Is(err, engine.NotFound) {
-			continue // Of another platform.
-		}
 		if err != nil {
 			return false, err
 		}
-		queue = append(queue, withoutLayers(info)...)
+		if info != nil { // A manifest of another platform is not here.
+			queue = append(queue, withoutLayers(info)...)
+		}
 	}
 	return false, nil
 }

@@ -162,8 +162,12 @@ func (r *Runtime) contentFrom(ctx context.Context, ref oci.Ref) ([]*contentapi.I
 	}
 }
 
+// info is nil where there is no such content.
 func (r *Runtime) info(ctx context.Context, digest string) (*contentapi.Info, error) {
 	answer, err := r.content.Info(ctx, &contentapi.InfoRequest{Digest: digest})
+	if socket.Gone(err) {
+		return nil, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("looking at content %s: %w", digest, socket.Why(err))
 	}

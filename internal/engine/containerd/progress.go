@@ -5,7 +5,6 @@ package containerd
 
 import (
 	"context"
-	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -137,13 +136,13 @@ func (w *watcher) lookAt(ctx context.Context, p *part, offsets map[string]int64)
 	}
 	info, err := w.runtime.info(ctx, p.digest)
 	switch {
-	case err == nil:
-		p.done = true
-		p.had = info.CreatedAt.AsTime().Before(w.started)
-	case errors.Is(err, engine.NotFound):
+	case err != nil:
+		return false
+	case info == nil:
 		p.offset = min(max(p.offset, offsets[p.digest]), p.size)
 	default:
-		return false
+		p.done = true
+		p.had = info.CreatedAt.AsTime().Before(w.started)
 	}
 	return true
 }

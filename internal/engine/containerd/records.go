@@ -6,7 +6,6 @@ package containerd
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -19,6 +18,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/engine/socket"
@@ -52,7 +52,7 @@ func parsed(name string) oci.Ref {
 	if isID(name) {
 		return oci.Ref{}
 	}
-	ref, err := oci.Parse(name)
+	ref, err := oci.ParseFound(name)
 	if err != nil {
 		return oci.Ref{}
 	}
@@ -144,11 +144,11 @@ func (r *Runtime) addByTarget(ctx context.Context, found map[string]*record, our
 // get is nil where there is no such record.
 func (r *Runtime) get(ctx context.Context, name string) (*record, error) {
 	answer, err := r.images.Get(ctx, &imagesapi.GetImageRequest{Name: name})
-	if err = socket.Why(err); errors.Is(err, engine.NotFound) {
+	if socket.Gone(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("reading containerd's record of %s: %w", name, err)
+		return nil, fmt.Errorf("reading containerd's record of %s: %w", name, socket.Why(err))
 	}
 	if answer.Image.GetTarget() == nil {
 		return nil, nil
@@ -156,14 +156,39 @@ func (r *Runtime) get(ctx context.Context, name string) (*record, error) {
 	return answer.Image, nil
 }
 
+// comparing is a version of containerd that deletes a name only if it still means the target that is given. 1.7 does not
+// read that field, and deletes the name whatever it means by then.
+var comparing = regexp.MustCompile(`^v?([2-9]|[1-9][0-9]+)\.[0-9]`)
+
+// compares is asked for each batch: after a restart it may be another version.
+func (r *Runtime) compares(ctx context.Context) (bool, error) {
+	answer, err := r.pods.Version(ctx, &criapi.VersionRequest{})
+	if err != nil {
+		return false, fmt.Errorf("asking for containerd's version: %w", socket.Why(err))
+	}
+	return comparing.MatchString(answer.RuntimeVersion), nil
+}
+
+// deletion is how names are deleted.
+type deletion struct {
+	compared bool // by containerd; else each name is read again just before
+	sync     bool
+}
+
 // delete removes a name if it still means what it meant when it was read. A name that is gone is no failure.
-func (r *Runtime) delete(ctx context.Context, old *record, sync bool) (deleted bool, err error) {
-	_, err = r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: sync})
-	if err = socket.Why(err); errors.Is(err, engine.NotFound) {
+func (r *Runtime) delete(ctx context.Context, old *record, how deletion) (deleted bool, err error) {
+	if !how.compared {
+		now, err := r.get(ctx, old.Name)
+		if err != nil || now == nil || now.Target.Digest != old.Target.Digest {
+			return false, err
+		}
+	}
+	_, err = r.images.Delete(ctx, &imagesapi.DeleteImageRequest{Name: old.Name, Target: old.Target, Sync: how.sync})
+	if socket.Gone(err) {
 		return false, nil
 	}
 	if err != nil {
-		return false, fmt.Errorf("removing %s: %w", old.Name, err)
+		return false, fmt.Errorf("removing %s: %w", old.Name, socket.Why(err))
 	}
 	return true, nil
 }
@@ -207,27 +232,47 @@ func (r *Runtime) create(ctx context.Context, name string, target *types.Descrip
 // settle waits until the CRI plugin's own picture of an image, which follows containerd's events, is as done says.
 // The image is nil when it is not there.
 func (r *Runtime) settle(ctx context.Context, id string, done func(*engine.Image) bool) error {
+	late, err := r.settleAll(ctx, map[string]func(*engine.Image) bool{id: done})
+	return cmp.Or(err, late[id])
+}
+
+// settleAll waits for several images together, and gives those for which it waited in vain.
+func (r *Runtime) settleAll(ctx context.Context, open map[string]func(*engine.Image) bool) (late map[string]error, err error) {
 	ctx, cancel := context.WithTimeout(ctx, settleTimeout)
 	defer cancel()
-	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		images, err := r.cri.List(ctx, id)
-		if err == nil && done(first(images)) {
-			return nil
-		}
+	late = map[string]error{}
+	for pause := time.Millisecond; len(open) > 0; pause = min(2*pause, 100*time.Millisecond) {
+		images, err := r.cri.List(ctx, slices.Collect(maps.Keys(open))...)
 		if ctx.Err() == nil && err != nil {
-			return err
+			return nil, err
+		}
+		if found := byID(images); err == nil {
+			maps.DeleteFunc(open, func(id string, done func(*engine.Image) bool) bool { return done(found[id]) })
 		}
 		select {
 		case <-ctx.Done():
-			return engine.Becausef(engine.NoEffect, "containerd's CRI plugin does not show the change of image %s after %s", id, settleTimeout)
-		case <-time.After(pause):
+			for id := range open {
+				late[id] = engine.Becausef(engine.NoEffect, "containerd's CRI plugin does not show the change of image %s after %s", id, settleTimeout)
+			}
+			return late, nil
+		case <-after(pause, len(open)):
 		}
 	}
+	return late, nil
 }
 
-func first(images []engine.Image) *engine.Image {
-	if len(images) == 0 {
-		return nil
+// after is at once where there is nothing to wait for.
+func after(pause time.Duration, open int) <-chan time.Time {
+	if open == 0 {
+		pause = 0
 	}
-	return &images[0]
+	return time.After(pause)
+}
+
+func byID(images []engine.Image) map[string]*engine.Image {
+	found := make(map[string]*engine.Image, len(images))
+	for n := range images {
+		found[images[n].ID] = &images[n]
+	}
+	return found
 }

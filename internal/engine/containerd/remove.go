@@ -13,17 +13,24 @@ import (
 
 // Remove deletes records, and waits for the garbage collection where the image's last one goes.
 func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
+	compared, err := r.compares(ctx)
+	if err != nil {
+		return err
+	}
 	all, err := r.recordsOf(ctx, req.Image)
 	if err != nil {
 		return err
 	}
 	going := taken(all, req)
 	for n, record := range going {
-		if _, err := r.delete(ctx, record, n == len(going)-1); err != nil {
+		if _, err := r.delete(ctx, record, deletion{compared: compared, sync: n == len(going)-1}); err != nil {
 			return err
 		}
 	}
-	return r.settleRemoved(ctx, req.Image.ID, going)
+	if len(going) == 0 {
+		return nil
+	}
+	return r.settle(ctx, req.Image.ID, without(req.Image.ID, going))
 }
 
 // taken is which of an image's records a request takes.
@@ -65,22 +72,19 @@ func split(all []*record, tags []oci.Ref) []*record {
 	return going
 }
 
-// settleRemoved waits until CRI shows none of the names. Names that came meanwhile are for the caller to see.
-func (r *Runtime) settleRemoved(ctx context.Context, id string, gone []*record) error {
-	if len(gone) == 0 {
-		return nil
-	}
+// without is what CRI shows of an image when these names are gone. Names that came meanwhile are for the caller to see.
+func without(id string, gone []*record) func(*engine.Image) bool {
 	names := map[oci.Ref]bool{}
 	whole := false
 	for _, record := range gone {
 		names[parsed(record.Name)] = true
 		whole = whole || record.Name == id
 	}
-	return r.settle(ctx, id, func(image *engine.Image) bool {
+	return func(image *engine.Image) bool {
 		if image == nil {
 			return true
 		}
 		left := slices.Concat(image.Tags, image.Digests)
 		return !slices.ContainsFunc(left, func(ref oci.Ref) bool { return names[ref] }) && (!whole || len(left) > 0)
-	})
+	}
 }

@@ -136,7 +136,7 @@ func parseRefs(names []string) []oci.Ref {
 	var refs []oci.Ref
 	for _, name := range names {
 		// An image that lost its names shows <none>, which is no reference.
-		if ref, err := oci.Parse(name); err == nil {
+		if ref, err := oci.ParseFound(name); err == nil {
 			refs = append(refs, ref)
 		}
 	}

@@ -203,6 +203,33 @@ func TestUsesAskOnceForMounts(t *testing.T) {
 	}
 }
 
+func TestUsesOfAContainerThatCannotBeSeen(t *testing.T) {
+	volume := strings.Repeat("cd", 32)
+	for name, c := range map[string]struct {
+		answer error
+		fails  bool
+	}{
+		"gone":                          {answer: status.Error(codes.NotFound, "could not find container")},
+		"something else is not found":   {answer: status.Error(codes.Unknown, "failed to get image: not found"), fails: true},
+		"an answer that speaks of 404s": {answer: status.Error(codes.Internal, "log driver said 404"), fails: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(t, "cri-o")
+			r := s.connected(t)
+			s.start("c1", strings.Repeat("ab", 32), enginetest.Running, &cri.Mount{Image: &cri.ImageSpec{Image: volume}})
+			s.unseen["c1"] = c.answer
+			if _, err := r.Uses(t.Context()); (err != nil) != c.fails {
+				t.Errorf("error %v", err)
+			}
+			delete(s.unseen, "c1")
+			uses, err := r.Uses(t.Context())
+			if err != nil || !slices.ContainsFunc(uses, func(u engine.Use) bool { return u.ImageID == volume }) {
+				t.Errorf("seen again, uses = %+v, error %v", uses, err)
+			}
+		})
+	}
+}
+
 func TestRemoveSparesATagThatHasMoved(t *testing.T) {
 	s := newServer(t, "cri-o")
 	r := s.connected(t)

@@ -191,7 +191,7 @@ func (r *Runtime) sandboxRef(ctx context.Context) (oci.Ref, error) {
 	known = sandboxImage{asked: time.Now()}
 	// The configuration's form is each runtime's own; one without this field tells nothing.
 	if json.Unmarshal([]byte(answer.Info["config"]), &config) == nil {
-		known.ref, _ = oci.Parse(config.SandboxImage)
+		known.ref, _ = oci.ParseFound(config.SandboxImage)
 	}
 	r.mu.Lock()
 	r.sandbox = known

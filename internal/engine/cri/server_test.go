@@ -43,8 +43,9 @@ type server struct {
 	pods       []*cri.PodSandbox
 	containers map[string]*cri.Container
 	mounts     map[string][]*cri.Mount
-	asked      map[string]int // ContainerStatus, by container
-	fails      error          // the next call
+	asked      map[string]int   // ContainerStatus, by container
+	unseen     map[string]error // what ContainerStatus answers, by container
+	fails      error            // the next call
 
 	failsInStream error
 }
@@ -65,6 +66,7 @@ func newServer(t testing.TB, name string) *server {
 	return &server{
 		t: t, name: name, remote: map[oci.Ref]enginetest.Content{}, stalled: map[string]bool{}, images: map[string]*stored{},
 		containers: map[string]*cri.Container{}, mounts: map[string][]*cri.Mount{}, asked: map[string]int{},
+		unseen: map[string]error{},
 	}
 }
 
@@ -292,6 +294,9 @@ func (s *server) ContainerStatus(_ context.Context, req *cri.ContainerStatusRequ
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked[req.ContainerId]++
+	if err := s.unseen[req.ContainerId]; err != nil {
+		return nil, err
+	}
 	if s.containers[req.ContainerId] == nil {
 		return nil, status.Errorf(codes.NotFound, "could not find container %q", req.ContainerId)
 	}

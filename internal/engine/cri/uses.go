@@ -6,7 +6,6 @@ package cri
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 
 	"golang.org/x/sync/errgroup"
@@ -64,7 +63,7 @@ func (r *Runtime) Uses(ctx context.Context) ([]engine.Use, error) {
 func named(use engine.Use, image string) engine.Use {
 	if imageID.MatchString(image) {
 		use.ImageID = image
-	} else if ref, err := oci.Parse(image); err == nil {
+	} else if ref, err := oci.ParseFound(image); err == nil {
 		use.Ref = ref
 	} else {
 		use.ImageID = image
@@ -72,12 +71,14 @@ func named(use engine.Use, image string) engine.Use {
 	return use
 }
 
-// imageMounts asks once for each container that is new. What it remembers is no more than the containers there are.
+// imageMounts asks once for each container that is new. What it remembers is no more than the containers there are. One
+// that is gone, by its own account, is asked for again if it is still listed next time.
 func (r *Runtime) imageMounts(ctx context.Context, containers []*cri.Container) (map[string][]string, error) {
 	r.mu.Lock()
 	known := r.mounts
 	r.mu.Unlock()
 	found := make([][]string, len(containers))
+	gone := make([]bool, len(containers))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(maxParallelCalls)
 	for n, c := range containers {
@@ -86,7 +87,7 @@ func (r *Runtime) imageMounts(ctx context.Context, containers []*cri.Container) 
 			continue
 		}
 		group.Go(func() (err error) {
-			found[n], err = r.askMounts(ctx, c.Id)
+			found[n], gone[n], err = r.askMounts(ctx, c.Id)
 			return err
 		})
 	}
@@ -95,7 +96,9 @@ func (r *Runtime) imageMounts(ctx context.Context, containers []*cri.Container) 
 	}
 	mounts := make(map[string][]string, len(containers))
 	for n, c := range containers {
-		mounts[c.Id] = found[n]
+		if !gone[n] {
+			mounts[c.Id] = found[n]
+		}
 	}
 	r.mu.Lock()
 	r.mounts = mounts
@@ -103,19 +106,18 @@ func (r *Runtime) imageMounts(ctx context.Context, containers []*cri.Container) 
 	return mounts, nil
 }
 
-func (r *Runtime) askMounts(ctx context.Context, id string) ([]string, error) {
+func (r *Runtime) askMounts(ctx context.Context, id string) (mounted []string, gone bool, err error) {
 	answer, err := r.pods.ContainerStatus(ctx, &cri.ContainerStatusRequest{ContainerId: id})
-	if err = socket.Why(err); errors.Is(err, engine.NotFound) {
-		return nil, nil // Gone since it was listed.
+	if socket.Gone(err) {
+		return nil, true, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("looking at container %s: %w", id, err)
+		return nil, false, fmt.Errorf("looking at container %s: %w", id, socket.Why(err))
 	}
-	var mounted []string
 	for _, m := range answer.GetStatus().GetMounts() {
 		if image := m.GetImage(); image != nil {
 			mounted = append(mounted, cmp.Or(image.Image, image.ImageRef, image.UserSpecifiedImage))
 		}
 	}
-	return mounted, nil
+	return mounted, false, nil
 }

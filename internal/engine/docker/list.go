@@ -101,7 +101,7 @@ func refs(names []string) []oci.Ref {
 		if strings.Contains(name, "<none>") {
 			continue
 		}
-		if ref, err := oci.Parse(name); err == nil {
+		if ref, err := oci.ParseFound(name); err == nil {
 			parsed = append(parsed, ref)
 		}
 	}

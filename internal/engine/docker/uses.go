@@ -79,7 +79,7 @@ func (r *Runtime) mounted(ctx context.Context, by engine.Use, name string) (engi
 	id, err := r.idOf(ctx, name)
 	if errdefs.IsNotFound(err) {
 		by.ImageID = name // An id, if it is no name.
-		if ref, notName := oci.Parse(name); notName == nil {
+		if ref, notName := oci.ParseFound(name); notName == nil {
 			by.ImageID, by.Ref = "", ref
 		}
 		return by, nil

@@ -83,6 +83,9 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	return b.rt.Remove(ctx, req)
 }
 
+// Settle has nothing to wait for: a list that lags shows by itself.
+func (b *batch) Settle(context.Context) (map[string]error, error) { return nil, nil }
+
 func (b *batch) Restore(ctx context.Context, imageID string) error {
 	if err := b.rt.begin(ctx, Call{Op: OpRestore, ImageID: imageID}); err != nil {
 		return err

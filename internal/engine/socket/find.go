@@ -74,10 +74,12 @@ type Search struct {
 	Candidates []Candidate
 }
 
-// Find connects to the first runtime that serves Kubernetes, else to the first that answers.
+// Find connects to the first runtime that serves Kubernetes, else to the first that answers. One that serves nothing does
+// not answer for one that is down, whose images would seem not to be there.
 func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 	var idle engine.Interface
 	var said []string
+	down := false
 	candidates := s.candidates()
 	alone := countSockets(candidates) == 1
 	for _, c := range candidates {
@@ -85,10 +87,12 @@ func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 		switch {
 		case err != nil:
 			said = append(said, fmt.Sprintf("  unix://%s: %v", c.Path, err))
+			down = down || isSocket(c.Path) == nil && !errors.Is(err, engine.Unsupported)
 		case serving:
 			release(idle)
 			return rt, nil
 		case idle == nil:
+			said = append(said, fmt.Sprintf("  unix://%s: answers, and holds nothing of Kubernetes", c.Path))
 			idle = rt
 		default:
 			release(rt)
@@ -98,14 +102,15 @@ func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 			return nil, ctx.Err()
 		}
 	}
-	if idle != nil {
+	if idle != nil && !down {
 		return idle, nil
 	}
+	release(idle)
 	return nil, engine.Because(engine.RuntimeUnavailable, s.nothing(said))
 }
 
 func (s Search) nothing(said []string) error {
-	what := "no container runtime found"
+	what := "no container runtime that serves Kubernetes found"
 	if s.Runtime != "" {
 		what = "no " + nameOf(s.Runtime) + " found, which this node reports as its runtime"
 	}
@@ -148,8 +153,8 @@ func countSockets(candidates []Candidate) int {
 	return count
 }
 
-// try does not ask for whom a runtime works that is alone: it is chosen whatever the answer, which takes as long as a
-// list of images.
+// try fails with Unsupported where something answers that is not what is looked for. It does not ask for whom a runtime
+// works that is alone: it is chosen whatever the answer, which takes as long as a list of images.
 func (s Search) try(ctx context.Context, c Candidate, alone bool) (rt engine.Interface, serving bool, err error) {
 	if err := isSocket(c.Path); err != nil {
 		return nil, false, err
@@ -198,7 +203,7 @@ func (s Search) expected(ctx context.Context, rt engine.Interface) error {
 		return err
 	}
 	if is.Name != nameOf(s.Runtime) {
-		return fmt.Errorf("is %s, and this node reports %s", is.Name, nameOf(s.Runtime))
+		return engine.Becausef(engine.Unsupported, "is %s, and this node reports %s", is.Name, nameOf(s.Runtime))
 	}
 	return nil
 }

@@ -134,6 +134,10 @@ func Why(err error) error {
 	return said
 }
 
+// Gone reports whether a call's answer is that there is no such thing. Only the code says so: the text of another failure
+// may speak of something else that was not found.
+func Gone(err error) bool { return status.Code(err) == codes.NotFound }
+
 // as is an error of this process that a server has passed on, mostly in the very same words.
 func as(cause, said error) error {
 	if said.Error() == cause.Error() {

@@ -178,6 +178,40 @@ func TestFind(t *testing.T) {
 	}
 }
 
+// TestFindDown: an idle runtime is not taken for another that is down. (A socket's path must be short.)
+func TestFindDown(t *testing.T) {
+	const kubeadm, k3s, crio, docker = "/run/containerd/containerd.sock", "/run/k3s/containerd/containerd.sock", "/run/crio/crio.sock", "/run/docker.sock"
+	down := engine.Becausef(engine.RuntimeUnavailable, "connection refused")
+	for name, c := range map[string]struct {
+		sockets map[string]answers
+		fails   string // the path of the runtime that is down; empty: the idle one is found
+	}{
+		"CRI-O restarts":    {map[string]answers{kubeadm: {name: "containerd", idle: true}, crio: {err: down}}, crio},
+		"Docker restarts":   {map[string]answers{kubeadm: {name: "containerd", idle: true}, docker: {err: down}}, docker},
+		"the first is down": {map[string]answers{kubeadm: {err: down}, k3s: {name: "containerd", idle: true}}, kubeadm},
+		"it has no CRI": {
+			map[string]answers{kubeadm: {err: engine.Becausef(engine.Unsupported, "unknown service")}, k3s: {name: "containerd", idle: true}}, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := &host{root: t.TempDir()}
+			rt, err := h.search(t, c.sockets).Find(t.Context())
+			if c.fails == "" {
+				if err != nil || rt == nil {
+					t.Errorf("found %v, error %v", rt, err)
+				}
+				return
+			}
+			if !errors.Is(err, engine.RuntimeUnavailable) || !strings.Contains(err.Error(), c.fails+": no ") {
+				t.Errorf("found %v, error %v", rt, err)
+			}
+			if h.released != 1 {
+				t.Errorf("%d connections were closed, want that to the idle one", h.released)
+			}
+		})
+	}
+}
+
 func TestFindSaysWhatItTried(t *testing.T) {
 	h := &host{root: t.TempDir()}
 	s := h.search(t, map[string]answers{"/run/containerd/containerd.sock": {name: "containerd"}, "/run/docker.sock": {err: errors.New("it speaks no HTTP")}})

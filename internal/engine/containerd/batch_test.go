@@ -1,0 +1,84 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"orlop.dev/orlop/internal/engine"
+)
+
+// containerd 1.7 deletes a name whatever it means by then, and 2.0 compares: see server.
+func TestRemovalSparesANameThatHasMoved(t *testing.T) {
+	old, other, tag := "a.test/x@"+indexA, "a.test/y:1", "a.test/x:latest"
+	for name, version := range map[string]string{"1.7": "v1.7.35", "2.0": "v2.0.0", "a build that does not tell": "1.7.unknown"} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer(version, at(tag, indexA), at(other, indexA), at(old, indexA), at(imageID, indexA))
+			r := s.connected(t)
+			image := listed(t, imageID, tag)
+			batch, err := r.Batch(t.Context(), image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.set(at(tag, indexB), at(other, indexB))
+			if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff([]string{tag, other}, s.names()); diff != "" {
+				t.Errorf("names that are left (-want +got):\n%s", diff)
+			}
+			if err := batch.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestOnlyTheCallerBoundsTheCollectionOfABatch(t *testing.T) {
+	s := newServer("2.4.2")
+	batch, err := s.connected(t).Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Close(context.WithoutCancel(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"RuntimeService/Version": true, "Images/List": true, "Leases/Create": true, "Leases/Delete": false}
+	if diff := cmp.Diff(want, s.deadline); diff != "" {
+		t.Errorf("calls with a deadline (-want +got):\n%s", diff)
+	}
+}
+
+func TestComparing(t *testing.T) {
+	for version, want := range map[string]bool{
+		"v1.7.35": false, "1.6.20~ds1": false, "2.4.2": true, "v2.0.5-k3s1": true, "10.0.0": true, "unknown": false, "": false, "2a3b4c5": false,
+	} {
+		if got := comparing.MatchString(version); got != want {
+			t.Errorf("%q: %t", version, got)
+		}
+	}
+}
+
+func TestOnlyTheCodeSaysThatSomethingIsGone(t *testing.T) {
+	misleading := status.Error(codes.Unknown, "rotating the log: file not found")
+	tag := "a.test/x:1"
+	for _, method := range []string{"Images/Get", "Images/Delete", "Content/Info"} {
+		t.Run(method, func(t *testing.T) {
+			s := newServer("2.4.2", at(tag, indexA))
+			r := s.connected(t)
+			s.fails[method] = misleading
+			if err := r.Remove(t.Context(), engine.RemoveRequest{Image: listed(t, imageID, tag)}); err == nil {
+				t.Error("the removal says OK")
+			}
+			if s.records[tag] == nil {
+				t.Error("the name is gone")
+			}
+		})
+	}
+}

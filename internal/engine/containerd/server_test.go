@@ -1,0 +1,234 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	imagesapi "github.com/containerd/containerd/api/services/images/v1"
+	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
+	"github.com/containerd/containerd/api/types"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/emptypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"orlop.dev/orlop/internal/engine"
+)
+
+// server is as much of containerd as removals need, for what the real one does only in another version or in distress.
+// Like 1.7, whose image service does not read Target, it deletes whatever a name means; 2.0 and later compare.
+type server struct {
+	version string
+
+	mu       sync.Mutex
+	records  map[string]*record
+	leases   map[string]*leasesapi.Lease
+	held     map[string][]string // by lease
+	fails    map[string]error    // by method, such as Leases/Create
+	called   []string
+	deadline map[string]bool // methods that were called with one
+}
+
+func newServer(version string, records ...*record) *server {
+	s := &server{version: version, records: map[string]*record{}, leases: map[string]*leasesapi.Lease{},
+		held: map[string][]string{}, fails: map[string]error{}, deadline: map[string]bool{}}
+	for _, r := range records {
+		s.records[r.Name] = r
+	}
+	return s
+}
+
+// The services that the server has; each is the same server, with its own methods.
+type (
+	imageService struct {
+		imagesapi.UnimplementedImagesServer
+		*server
+	}
+	leaseService struct {
+		leasesapi.UnimplementedLeasesServer
+		*server
+	}
+	contentService struct {
+		contentapi.UnimplementedContentServer
+		*server
+	}
+	podService struct {
+		criapi.UnimplementedRuntimeServiceServer
+		*server
+	}
+)
+
+// set makes names mean something else, as the kubelet's pulls do.
+func (s *server) set(records ...*record) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range records {
+		s.records[r.Name] = r
+	}
+}
+
+func (s *server) names() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Sorted(maps.Keys(s.records))
+}
+
+// images stands for CRI, in which a change shows at once.
+type images struct{ engine.Interface }
+
+func (images) List(context.Context, ...string) ([]engine.Image, error) { return nil, nil }
+
+func (s *server) connected(t testing.TB) *Runtime {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "s")
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer(grpc.UnaryInterceptor(s.unary), grpc.StreamInterceptor(s.stream))
+	imagesapi.RegisterImagesServer(g, imageService{server: s})
+	leasesapi.RegisterLeasesServer(g, leaseService{server: s})
+	contentapi.RegisterContentServer(g, contentService{server: s})
+	criapi.RegisterRuntimeServiceServer(g, podService{server: s})
+	done := make(chan struct{})
+	go func() { defer close(done); _ = g.Serve(listener) }()
+	t.Cleanup(func() { g.Stop(); <-done })
+	r, err := Connect("unix://"+path, images{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+func (s *server) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	if err := s.begin(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return handle(ctx, req)
+}
+
+func (s *server) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handle grpc.StreamHandler) error {
+	if err := s.begin(stream.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	return handle(srv, stream)
+}
+
+func (s *server) begin(ctx context.Context, method string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	method = method[strings.LastIndex(method, ".")+1:]
+	s.called = append(s.called, method)
+	_, s.deadline[method] = ctx.Deadline()
+	return s.fails[method]
+}
+
+func (s podService) Version(context.Context, *criapi.VersionRequest) (*criapi.VersionResponse, error) {
+	return &criapi.VersionResponse{RuntimeName: "containerd", RuntimeVersion: s.version}, nil
+}
+
+func (s imageService) List(context.Context, *imagesapi.ListImagesRequest) (*imagesapi.ListImagesResponse, error) {
+	list := &imagesapi.ListImagesResponse{}
+	for _, r := range s.records {
+		list.Images = append(list.Images, r)
+	}
+	return list, nil
+}
+
+func (s imageService) Get(_ context.Context, req *imagesapi.GetImageRequest) (*imagesapi.GetImageResponse, error) {
+	r := s.records[req.Name]
+	if r == nil {
+		return nil, status.Errorf(codes.NotFound, "image %q: not found", req.Name)
+	}
+	return &imagesapi.GetImageResponse{Image: r}, nil
+}
+
+func (s imageService) Delete(_ context.Context, req *imagesapi.DeleteImageRequest) (*emptypb.Empty, error) {
+	r := s.records[req.Name]
+	moved := r != nil && !strings.HasPrefix(strings.TrimPrefix(s.version, "v"), "1.") && req.Target != nil && req.Target.Digest != r.Target.Digest
+	if r == nil || moved {
+		return nil, status.Errorf(codes.NotFound, "image %q: not found", req.Name)
+	}
+	delete(s.records, req.Name)
+	return &emptypb.Empty{}, nil
+}
+
+// Info knows manifests with one child, the image.
+func (s contentService) Info(_ context.Context, req *contentapi.InfoRequest) (*contentapi.InfoResponse, error) {
+	if req.Digest == indexA || req.Digest == indexB {
+		return &contentapi.InfoResponse{Info: &contentapi.Info{Digest: req.Digest, Labels: map[string]string{labelChild + ".config": idOfIndex[req.Digest]}}}, nil
+	}
+	return nil, status.Errorf(codes.NotFound, "content %s: not found", req.Digest)
+}
+
+var idOfIndex = map[string]string{indexA: imageID, indexB: "sha256:" + strings.Repeat("2", 64)}
+
+func (s contentService) Write(stream contentapi.Content_WriteServer) error {
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	return stream.Send(&contentapi.WriteContentResponse{Action: contentapi.WriteAction_COMMIT})
+}
+
+func (s leaseService) Create(_ context.Context, req *leasesapi.CreateRequest) (*leasesapi.CreateResponse, error) {
+	l := &leasesapi.Lease{ID: fmt.Sprintf("lease-%d", len(s.called)), Labels: req.Labels, CreatedAt: timestamppb.Now()}
+	s.leases[l.ID] = l
+	return &leasesapi.CreateResponse{Lease: l}, nil
+}
+
+func (s leaseService) List(_ context.Context, req *leasesapi.ListRequest) (*leasesapi.ListResponse, error) {
+	list := &leasesapi.ListResponse{}
+	for _, l := range s.leases {
+		list.Leases = append(list.Leases, l)
+	}
+	return list, nil
+}
+
+func (s leaseService) AddResource(_ context.Context, req *leasesapi.AddResourceRequest) (*emptypb.Empty, error) {
+	s.held[req.ID] = append(s.held[req.ID], req.Resource.ID)
+	return &emptypb.Empty{}, nil
+}
+
+func (s leaseService) Delete(_ context.Context, req *leasesapi.DeleteRequest) (*emptypb.Empty, error) {
+	if s.leases[req.ID] == nil {
+		return nil, status.Errorf(codes.NotFound, "lease %q: not found", req.ID)
+	}
+	delete(s.leases, req.ID)
+	return &emptypb.Empty{}, nil
+}
+
+func at(name, target string) *record {
+	return &record{Name: name, Target: &types.Descriptor{Digest: target}}
+}
+
+// listed is an image as CRI lists it.
+func listed(t testing.TB, id string, tags ...string) engine.Image {
+	t.Helper()
+	image := engine.Image{ID: id}
+	for _, tag := range tags {
+		image.Tags = append(image.Tags, ref(t, tag))
+	}
+	return image
+}
+
+// agedLease is one of somebody's that is as old as that.
+func agedLease(id string, age time.Duration, labels map[string]string) *leasesapi.Lease {
+	return &leasesapi.Lease{ID: id, Labels: labels, CreatedAt: timestamppb.New(time.Now().Add(-age))}
+}
