@@ -105,6 +105,9 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		fmt.Fprintln(r.Err)
 	}
 	r.notes(outcomes)
+	for _, g := range lateNodes(outcomes) {
+		fmt.Fprintf(r.Err, "! not asked about: %s: %s\n", some(g.nodes), g.text)
+	}
 	r.asked = true
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
 	answer := make(chan error, 1)
@@ -117,6 +120,15 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		fmt.Fprintln(r.Err)
 		return false
 	}
+}
+
+// lateNodes are those that the question does not wait for.
+func lateNodes(outcomes []fleet.Outcome) []textGroup {
+	return grouped(outcomes, func(o fleet.Outcome, add func(string)) {
+		if o.Trouble != nil && o.Trouble.Reason == fleet.ReasonLate {
+			add(o.Trouble.Message)
+		}
+	})
 }
 
 // planned counts what the plans of all nodes would remove.
