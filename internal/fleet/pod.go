@@ -7,14 +7,19 @@ import (
 	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/session"
 )
 
 // The labels and annotations of our pods.
@@ -166,6 +171,20 @@ func (f *Fleet) podName(o order) string {
 		name = strings.TrimRight(name[:min(len(name), maxLabel-7)], "-") + "-" + hash(o.node.Name)
 	}
 	return name
+}
+
+// ours matches the pods of any command of ours in this namespace, as namespace/name.
+func (f *Fleet) ours() *regexp.Regexp {
+	return regexp.MustCompile(fmt.Sprintf(`^%s/%s-[a-z]+-[a-z2-7]{%d}[b-z]?-`, regexp.QuoteMeta(f.cfg.Namespace), regexp.QuoteMeta(f.cfg.NamePrefix), runIDLength))
+}
+
+// withoutOurs takes the pods with which we look out of what we see: an hour later nothing else of them is there.
+func (f *Fleet) withoutOurs(inventory *session.Inventory) {
+	ours := f.ours()
+	for i := range inventory.Images {
+		image := &inventory.Images[i]
+		image.Uses = slices.DeleteFunc(image.Uses, func(u engine.Use) bool { return ours.MatchString(u.Pod) })
+	}
 }
 
 // socketURL is the argument with which the programs in the pod find the runtime.

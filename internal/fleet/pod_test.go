@@ -9,8 +9,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes/fake"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/session"
 )
 
 // TestPodHoldsOneSocketAndNothingElse is the promise that a cluster's owner reads first.
@@ -105,5 +109,21 @@ func TestNodesByName(t *testing.T) {
 	want := `node "gama" does not exist (did you mean "gamma"?)`
 	if err == nil || err.Error() != want {
 		t.Errorf("%v, want %s", err, want)
+	}
+}
+
+func TestWithoutOurs(t *testing.T) {
+	f := newFleet(Config{Image: "node:1"}, nil)
+	own := "kube-system/" + f.podName(order{verb: "list", node: Node{Name: "node1"}})
+	inventory := session.Inventory{Images: []session.ImageInfo{{Uses: []engine.Use{
+		{Pod: own}, {Pod: "kube-system/orlop-list-abcdefb-node1"}, {Pod: "kube-system/coredns-abcdef-1"}, {Pod: "default/orlop-list-abcdef-node1"}, {Container: "x"},
+	}}}}
+	f.withoutOurs(&inventory)
+	var left []string
+	for _, use := range inventory.Images[0].Uses {
+		left = append(left, use.Pod)
+	}
+	if diff := cmp.Diff([]string{"kube-system/coredns-abcdef-1", "default/orlop-list-abcdef-node1", ""}, left); diff != "" {
+		t.Error(diff)
 	}
 }

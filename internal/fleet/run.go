@@ -138,6 +138,9 @@ func (r *run) heard(v *visit, m session.Message) {
 	case m.Step != nil:
 		v.out.Steps = append(v.out.Steps, *m.Step)
 	case m.Result != nil:
+		if m.Result.Inventory != nil {
+			r.fleet.withoutOurs(m.Result.Inventory)
+		}
 		v.out.Result = m.Result
 	}
 	if r.job.Heard != nil {
