@@ -123,7 +123,8 @@ func (o *cleanupOptions) show(pods []fleet.Leftover) error {
 
 func (o *cleanupOptions) tell(f *fleet.Fleet, going []fleet.Leftover, alive int) error {
 	left := f.Left()
-	fmt.Fprintf(o.Err, "%s removed.\n", count(len(going)-len(left), "pod"))
+	fmt.Fprintf(o.Err, "%s removed.\n", count(len(going)-len(left)-len(f.Finishing()), "pod"))
+	o.tellFinishing(f)
 	if !o.all && o.run == "" && alive > 0 {
 		fmt.Fprintf(o.Err, "%s left alone: their commands are at work.\n", count(alive, "pod"))
 	}

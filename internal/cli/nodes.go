@@ -151,7 +151,15 @@ func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job f
 	if len(f.Left()) > 0 {
 		fmt.Fprintf(a.Err, "  try: %s\n", a.cleanupLine(f))
 	}
+	a.tellFinishing(f)
 	return outcomes, refused(outcomes)
+}
+
+// tellFinishing names the nodes whose removals are not waited for any longer.
+func (a *app) tellFinishing(f *fleet.Fleet) {
+	if nodes := f.Finishing(); len(nodes) > 0 {
+		fmt.Fprintf(a.Err, "! still finishing the removals that had begun: %s. The pod there ends by itself.\n", some(nodes))
+	}
 }
 
 // refused is the error when the API server has kept every node from being asked: no matter of the nodes.

@@ -105,6 +105,9 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		fmt.Fprintln(r.Err)
 	}
 	r.notes(outcomes)
+	for _, g := range lateNodes(outcomes) {
+		fmt.Fprintf(r.Err, "! not asked about: %s: %s\n", some(g.nodes), g.text)
+	}
 	r.asked = true
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
 	answer := make(chan error, 1)
@@ -117,6 +120,15 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		fmt.Fprintln(r.Err)
 		return false
 	}
+}
+
+// lateNodes are those that the question does not wait for.
+func lateNodes(outcomes []fleet.Outcome) []textGroup {
+	return grouped(outcomes, func(o fleet.Outcome, add func(string)) {
+		if o.Trouble != nil && o.Trouble.Reason == fleet.ReasonLate {
+			add(o.Trouble.Message)
+		}
+	})
 }
 
 // planned counts what the plans of all nodes would remove.
@@ -181,18 +193,20 @@ func grouped(outcomes []fleet.Outcome, say func(o fleet.Outcome, add func(string
 // removalItem is one node in an answer for programs.
 type removalItem struct {
 	nodeState
-	Plan       *plan.Plan     `json:"plan,omitempty"`
-	Steps      []session.Step `json:"steps,omitempty"`
-	FreedBytes *int64         `json:"freedBytes,omitempty"`
-	DiskBefore *plan.Disk     `json:"diskBefore,omitempty"`
-	DiskAfter  *plan.Disk     `json:"diskAfter,omitempty"`
+	Plan  *plan.Plan     `json:"plan,omitempty"`
+	Steps []session.Step `json:"steps,omitempty"`
+	// Unsettled: more may be gone than the steps tell, since the node was not heard to the end.
+	Unsettled  bool       `json:"unsettled,omitempty"`
+	FreedBytes *int64     `json:"freedBytes,omitempty"`
+	DiskBefore *plan.Disk `json:"diskBefore,omitempty"`
+	DiskAfter  *plan.Disk `json:"diskAfter,omitempty"`
 }
 
 func removalItems(outcomes []fleet.Outcome) []removalItem {
 	var items []removalItem
 	for i, state := range nodeStates(outcomes) {
 		o := outcomes[i]
-		item := removalItem{nodeState: state, Plan: o.Plan, Steps: stepsOf(o)}
+		item := removalItem{nodeState: state, Plan: o.Plan, Steps: stepsOf(o), Unsettled: o.Unsettled()}
 		if o.Result != nil && o.Result.FreedBytes != nil {
 			item.FreedBytes, item.DiskBefore, item.DiskAfter = o.Result.FreedBytes, &o.Result.DiskBefore, &o.Result.DiskAfter
 		}
@@ -251,14 +265,14 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		if o.Trouble != nil {
 			message = o.Trouble.Message
 		}
-		t.Add(o.Node.Name, nodeWord(o), fmt.Sprint(c.removed), c.freedText(&r.output), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), message)
+		t.Add(o.Node.Name, nodeWord(o), c.removedText(), c.freedText(&r.output), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), message)
 	}
 	if images, _, _ := planned(outcomes); declined && images > 0 {
 		code := r.troubles(outcomes)
 		fmt.Fprintln(r.Err, "Nothing was removed.")
 		return exitWith(max(code, term.ExitError))
 	}
-	if interrupted && sum == (tally{}) {
+	if interrupted && sum == (tally{}) { // No node that was told to remove went unheard.
 		fmt.Fprintln(r.Err, "Interrupted: nothing was removed.")
 		return exitError{term.ExitInterrupted}
 	}
@@ -276,7 +290,7 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		}
 	}
 	if !r.output.structured() {
-		fmt.Fprintf(r.Err, "%s %s removed, %s freed (measured), %d spared, %d failed on %s.\n", r.paint.good("✔"), count(sum.removed, "image"), sum.freedText(&r.output), sum.spared, sum.failed, count(len(outcomes), "node"))
+		r.sum(sum, outcomes)
 	}
 	failures.tell(r.app, "")
 	return exitWith(failures.exit(r.troubles(outcomes)))
@@ -287,10 +301,11 @@ type tally struct {
 	removed, spared, failed int
 	freed                   int64
 	measured                bool
+	unsettled               bool // more may be gone than is counted
 }
 
 func tallyOf(o fleet.Outcome, failures *failures) tally {
-	var c tally
+	c := tally{unsettled: o.Unsettled()}
 	for _, step := range stepsOf(o) {
 		switch step.State {
 		case session.StateRemoved:
@@ -314,11 +329,12 @@ func tallyOf(o fleet.Outcome, failures *failures) tally {
 func (t *tally) add(c tally) {
 	t.removed, t.spared, t.failed = t.removed+c.removed, t.spared+c.spared, t.failed+c.failed
 	t.freed, t.measured = t.freed+c.freed, t.measured || c.measured
+	t.unsettled = t.unsettled || c.unsettled
 }
 
 func (t tally) freedText(o *output) string {
 	if !t.measured {
-		if t.removed == 0 {
+		if t.removed == 0 && !t.unsettled {
 			return o.size0(0)
 		}
 		return "?"

@@ -46,6 +46,7 @@ func TestRunLetsRemovalsFinish(t *testing.T) {
 	}
 	cases := map[string]struct {
 		act       func(n *nodeEnd, interrupt func()) error
+		silent    bool
 		state     State
 		graces    []int64
 		finishing bool
@@ -61,15 +62,15 @@ func TestRunLetsRemovalsFinish(t *testing.T) {
 				time.Sleep(time.Second) // The clock of the test's bubble.
 			}
 			return nil
-		}, StateInterrupted, []int64{-1}, true, 19 * time.Second},
+		}, false, StateInterrupted, []int64{-1}, true, 19 * time.Second},
 		"lost in the middle": {func(n *nodeEnd, _ func()) error {
 			if err := planOne(n); err != nil {
 				return err
 			}
 			return errBroken
-		}, StateLost, []int64{-1}, true, 12 * time.Second},
-		"its stream ends in the middle": {func(n *nodeEnd, _ func()) error { return planOne(n) }, StateLost, []int64{-1}, true, 12 * time.Second},
-		"falls silent in the middle":    {func(n *nodeEnd, _ func()) error { return plans(n) }, StateLost, []int64{-1}, true, 29 * time.Second},
+		}, false, StateLost, []int64{-1}, true, 12 * time.Second},
+		"its stream ends in the middle": {func(n *nodeEnd, _ func()) error { return planOne(n) }, false, StateLost, []int64{-1}, true, 12 * time.Second},
+		"falls silent in the middle":    {func(n *nodeEnd, _ func()) error { return plans(n) }, true, StateLost, []int64{-1}, true, 29 * time.Second},
 		"interrupted with a last word": {func(n *nodeEnd, interrupt func()) error {
 			if err := planOne(n); err != nil {
 				return err
@@ -77,19 +78,19 @@ func TestRunLetsRemovalsFinish(t *testing.T) {
 			interrupt()
 			_ = mute(n)
 			return n.say(session.Message{Result: &session.Result{Reason: engine.Unknown, Error: "gone"}})
-		}, StateInterrupted, []int64{0}, false, time.Second},
+		}, false, StateInterrupted, []int64{0}, false, time.Second},
 		"lost before it began": {func(n *nodeEnd, _ func()) error {
 			if err := n.start(); err != nil {
 				return err
 			}
 			return errBroken
-		}, StateLost, []int64{1, 0}, false, 12 * time.Second},
+		}, false, StateLost, []int64{1, 0}, false, 12 * time.Second},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
-				cluster := newCluster(t, map[string]host{"a": {slow: true, session: func(n *nodeEnd) error { return c.act(n, cancel) }}}, aNode("a"))
+				cluster := newCluster(t, map[string]host{"a": {slow: true, silent: c.silent, session: func(n *nodeEnd) error { return c.act(n, cancel) }}}, aNode("a"))
 				began := time.Now()
 				o := cluster.run(ctx, remove())[0]
 				if took := time.Since(began); took > c.within {

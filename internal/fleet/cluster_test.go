@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,6 +49,8 @@ type host struct {
 	mute   bool
 	// slow: its kubelet lets no pod go before its time, unless it is forced to.
 	slow bool
+	// silent: no signs of life come from it.
+	silent bool
 	// session plays the node in its pod; nil: look and plan, and do nothing.
 	session func(n *nodeEnd) error
 }
@@ -144,10 +147,34 @@ func (c *cluster) admit(ctx context.Context, pod *corev1.Pod) {
 type nodeEnd struct {
 	request session.Request
 	in      *json.Decoder
+	writing sync.Mutex
 	out     *json.Encoder
 }
 
-func (n *nodeEnd) say(m session.Message) error { return n.out.Encode(m) }
+func (n *nodeEnd) say(m session.Message) error {
+	n.writing.Lock()
+	defer n.writing.Unlock()
+	return n.out.Encode(m)
+}
+
+// live gives signs of life until it is stopped.
+func (n *nodeEnd) live() (stop func()) {
+	var living sync.WaitGroup
+	done := make(chan struct{})
+	living.Go(func() {
+		tick := time.NewTicker(session.AliveEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				_ = n.say(session.Message{}) // One that nobody hears any more is as good.
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() { close(done); living.Wait() }
+}
 
 // update is the next line, or an error when whoever asked has gone.
 func (n *nodeEnd) update() (session.Update, error) {
@@ -177,6 +204,9 @@ func (c *cluster) attach(_ context.Context, pod string, s streams) error {
 	n := &nodeEnd{in: json.NewDecoder(s.in), out: json.NewEncoder(s.out)}
 	if err := n.in.Decode(&n.request); err != nil {
 		return err
+	}
+	if !c.hosts[node].silent {
+		defer n.live()()
 	}
 	if play := c.hosts[node].session; play != nil {
 		return play(n)

@@ -19,17 +19,17 @@ import (
 // conversation is one talk with a node, from the request to the result.
 type conversation struct {
 	*visit
-	talk   *talk
-	pod    string
-	socket string
+	talk *talk
+	pod  string
 
 	silence *time.Timer
+	heard   bool // anything at all
 	started bool
-	alive   bool // it gives signs of life
 	stopped *verdict
 
 	// These are nil, and never ready, while they are not waited for.
 	newer   <-chan struct{} // there are newer needs
+	late    <-chan struct{} // the plan is too late, if it is not there yet
 	decided <-chan struct{} // the plan waits for the yes
 	slot    chan<- struct{} // the yes waits for a slot
 }
@@ -47,6 +47,7 @@ type verdict struct {
 func (c *conversation) hold(ctx context.Context) verdict {
 	request := c.request()
 	c.say(request)
+	c.late = c.run.asked
 	c.silence = time.NewTimer(startedTimeout)
 	defer c.silence.Stop()
 	interrupt := ctx.Done()
@@ -61,7 +62,11 @@ func (c *conversation) hold(ctx context.Context) verdict {
 			}
 		case <-c.decided:
 			c.decided = nil
-			c.decide()
+			if ctx.Err() == nil {
+				c.decide()
+			}
+		case <-c.late:
+			c.stop(StateSkipped, late(""))
 		case c.slot <- struct{}{}:
 			c.holding = true
 			c.proceed()
@@ -111,7 +116,7 @@ func (c *conversation) stop(state State, trouble *Trouble) {
 		return
 	}
 	c.stopped = &verdict{state: state, trouble: trouble}
-	c.newer, c.decided, c.slot = nil, nil, nil
+	c.newer, c.late, c.decided, c.slot = nil, nil, nil, nil
 	c.talk.hush()
 	c.silence.Reset(lastWordTimeout)
 }
@@ -123,27 +128,20 @@ func (c *conversation) take(m session.Message, confirm bool) *verdict {
 			return &verdict{state: StateFailed, elsewhere: true, trouble: &Trouble{Reason: ReasonNoSocket, Message: err.Error(), Advice: "name the runtime's socket with --runtime-socket"}}
 		}
 		c.started = true
-		c.out.Socket = c.socket
 	}
-	if m == (session.Message{}) {
-		c.alive = true
-	} else {
+	if m != (session.Message{}) {
 		c.run.heard(c.visit, m)
 	}
-	switch {
-	case c.stopped != nil:
-	case c.alive:
+	c.heard = true
+	if c.stopped == nil {
 		c.silence.Reset(silenceTimeout)
-	case c.started:
-		c.silence.Stop()
 	}
 	switch {
 	case m.Result != nil:
 		v := c.finish(*m.Result)
 		return &v
-	case m.Plan != nil && confirm && c.stopped == nil:
-		c.decided = c.run.decided
-		c.planned()
+	case m.Plan != nil && confirm && c.stopped == nil && c.out.Plan != nil: // Else it is late, and about to be told so.
+		c.late, c.decided = nil, c.run.decided
 		if c.run.job.Confirm != nil {
 			c.deadline.Stop()
 			c.release()
@@ -208,7 +206,7 @@ func (c *conversation) silent() verdict {
 	switch {
 	case c.stopped != nil:
 		return *c.stopped
-	case !c.started:
+	case !c.heard:
 		return verdict{state: StateFailed, trouble: &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("our pod runs and has said nothing for %s", startedTimeout)}}
 	}
 	return verdict{state: StateLost, trouble: &Trouble{Reason: ReasonLost, Message: fmt.Sprintf("nothing was heard for %s", silenceTimeout)}}
@@ -267,5 +265,5 @@ func (c *conversation) sameRuntime(found engine.Description) error {
 	if reported == "" || answers == "" || reported == answers || c.run.fleet.cfg.Socket != "" {
 		return nil
 	}
-	return fmt.Errorf("at %s answers %s %s, and not the %s %s that the Node reports", c.socket, found.Name, found.Version, node.Runtime, node.RuntimeVersion)
+	return fmt.Errorf("at %s answers %s %s, and not the %s %s that the Node reports", c.visit.socket, found.Name, found.Version, node.Runtime, node.RuntimeVersion)
 }

@@ -53,7 +53,8 @@ func TestRunWatchRefused(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				cluster := newCluster(t, nil, aNode("a"))
+				// A pod that the list shows to run needs no watch any more.
+				cluster := newCluster(t, map[string]host{"a": {mute: c.reason != ""}}, aNode("a"))
 				cluster.refuseWatches(c.times, c.err)
 				if c.lists {
 					cluster.client.PrependReactor("list", "pods", func(action kubetesting.Action) (bool, runtime.Object, error) {

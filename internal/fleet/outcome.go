@@ -16,7 +16,7 @@ type State string
 const (
 	StateDone        State = "Done"        // it did what was asked, and answered; single images may have failed
 	StateFailed      State = "Failed"      // it could not do what was asked
-	StateSkipped     State = "Skipped"     // it was not asked at all
+	StateSkipped     State = "Skipped"     // it was not asked at all, or showed its plan too late
 	StateLost        State = "Lost"        // it began, and was not heard to the end
 	StateDeclined    State = "Declined"    // it showed its plan, and was not told to go on
 	StateTimedOut    State = "TimedOut"    // the time given was over
@@ -38,6 +38,7 @@ const (
 	ReasonCrashed     = "Crashed"     // our pod ended before its answer
 	ReasonOutOfMemory = "OutOfMemory" // our pod was ended for its use of memory
 	ReasonAPI         = "APIError"    // the API server answered with an error
+	ReasonLate        = "Late"        // it showed no plan while the others waited
 	ReasonTimeout     = "Timeout"
 	ReasonInterrupted = "Interrupted"
 )

@@ -6,7 +6,6 @@ package fleet
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +29,8 @@ type Job struct {
 	// Heard is told what a node says, Ended how it ended with one.
 	Heard func(Node, session.Message)
 	Ended func(Outcome)
-	// Confirm is asked once, when every node has shown its plan or has ended. Nil is a yes.
+	// Confirm is asked once, when every node has shown its plan or has ended, or when those that have not are no longer
+	// waited for. Nil is a yes.
 	Confirm func(context.Context, []Outcome) bool
 }
 
@@ -64,7 +64,10 @@ type run struct {
 
 	mu       sync.Mutex
 	outcomes []Outcome
-	open     sync.WaitGroup // nodes that have neither shown a plan nor ended
+	open     int           // nodes that have neither shown a plan nor ended
+	planned  int           // nodes that have shown a plan, and wait
+	moved    chan struct{} // told when these have changed
+	asked    chan struct{} // closed when the question is put: who has shown no plan by then is late
 	decided  chan struct{}
 	yes      bool
 }
@@ -77,7 +80,11 @@ func (f *Fleet) Run(ctx context.Context, nodes []Node, job Job) ([]Outcome, erro
 	}
 	r := &run{
 		fleet: f, job: job, lookout: newLookout(f, ""), slots: make(chan struct{}, f.cfg.MaxParallel),
-		outcomes: make([]Outcome, len(nodes)), decided: make(chan struct{}),
+		open:  len(nodes),
+		moved: make(chan struct{}, 1), asked: make(chan struct{}), decided: make(chan struct{}),
+	}
+	for _, node := range nodes {
+		r.outcomes = append(r.outcomes, Outcome{Node: node})
 	}
 	r.clean = newCleaner(f, r.lookout)
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -99,21 +106,18 @@ func (f *Fleet) Run(ctx context.Context, nodes []Node, job Job) ([]Outcome, erro
 
 func (r *run) visitAll(ctx context.Context, nodes []Node) {
 	var all sync.WaitGroup
-	r.open.Add(len(nodes))
 	if r.job.Confirm == nil {
 		r.yes = true
 		close(r.decided)
 	} else {
 		all.Go(func() {
-			r.open.Wait()
+			r.awaitPlans()
 			r.decide(ctx)
 		})
 	}
-	for i, node := range nodes {
+	for i := range nodes {
+		v := &visit{run: r, out: &r.outcomes[i]}
 		all.Go(func() {
-			v := &visit{run: r, out: &r.outcomes[i]}
-			v.planned = sync.OnceFunc(r.open.Done)
-			v.out.Node = node
 			v.do(ctx)
 			r.ended(v)
 		})
@@ -121,26 +125,14 @@ func (r *run) visitAll(ctx context.Context, nodes []Node) {
 	all.Wait()
 }
 
-// decide asks for the yes when every plan is there, and there is one to be carried out.
-func (r *run) decide(ctx context.Context) {
-	defer close(r.decided)
-	if ctx.Err() != nil {
-		return
-	}
-	r.mu.Lock()
-	plans := slices.Clone(r.outcomes)
-	r.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
-	defer cancel()
-	r.yes = r.job.Confirm(ctx, plans)
-}
-
 func (r *run) heard(v *visit, m session.Message) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case m.Started != nil:
-		v.out.Started = m.Started
+		v.out.Started, v.out.Socket = m.Started, v.socket
+	case m.Plan != nil && !r.hasPlan(v):
+		return
 	case m.Plan != nil:
 		v.out.Plan = m.Plan
 	case m.Step != nil:
@@ -157,9 +149,9 @@ func (r *run) heard(v *visit, m session.Message) {
 }
 
 func (r *run) ended(v *visit) {
-	v.planned()
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.hasEnded(v)
 	if r.job.Ended != nil {
 		r.job.Ended(*v.out)
 	}

@@ -69,8 +69,9 @@ func TestRunOneBadNode(t *testing.T) {
 		"another runtime":       {host: host{session: anotherRuntime}, state: StateFailed, reason: ReasonNoSocket, words: "1.6.1", within: 15 * time.Second},
 		"runtime does not work": {host: host{session: deadRuntime}, state: StateFailed, reason: "RuntimeUnavailable", words: "refused", within: time.Second},
 		"stream breaks":         {host: host{session: breaks}, state: StateLost, reason: ReasonLost, words: "reset by peer", within: 4 * time.Second},
-		"says nothing":          {host: host{session: mute}, state: StateFailed, reason: ReasonSilent, words: "20s", within: 45 * time.Second},
-		"falls silent":          {host: host{session: fallsSilent}, state: StateLost, reason: ReasonLost, words: "nothing was heard", within: 45 * time.Second},
+		"says nothing":          {host: host{session: mute, silent: true}, state: StateFailed, reason: ReasonSilent, words: "20s", within: 45 * time.Second},
+		"falls silent":          {host: host{session: fallsSilent, silent: true}, state: StateLost, reason: ReasonLost, words: "nothing was heard", within: 45 * time.Second},
+		"never says more":       {host: host{session: startsAndMutes, silent: true}, state: StateLost, reason: ReasonLost, words: "nothing was heard", within: 21 * time.Second},
 		"takes too long":        {host: host{session: tooLong}, state: StateTimedOut, reason: ReasonTimeout, words: "--timeout", within: 75 * time.Second},
 		"is away": {node: []func(*corev1.Node){condition(corev1.NodeReady, corev1.ConditionUnknown, "Kubelet stopped posting node status.")},
 			state: StateSkipped, reason: ReasonNotReady, words: "stopped posting", within: time.Second},
@@ -152,16 +153,21 @@ func fallsSilent(n *nodeEnd) error {
 	return mute(n)
 }
 
+func startsAndMutes(n *nodeEnd) error {
+	if err := n.start(); err != nil {
+		return err
+	}
+	return mute(n)
+}
+
 func tooLong(n *nodeEnd) error {
 	if err := n.start(); err != nil {
 		return err
 	}
-	for {
+	for n.say(session.Message{}) == nil { // It goes on also when it is told to end.
 		time.Sleep(session.AliveEvery) // The clock of the test's bubble: no time passes.
-		if err := n.say(session.Message{}); err != nil {
-			return err
-		}
 	}
+	return errBroken
 }
 
 func TestRunTriesTheNextSocket(t *testing.T) {

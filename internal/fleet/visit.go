@@ -34,12 +34,12 @@ const (
 
 // visit is the work with one node.
 type visit struct {
-	run *run
-	out *Outcome
-	// planned tells the run, once, that this node holds the question no longer up.
-	planned  func()
+	run      *run
+	out      *Outcome
+	stands   standing // guarded by the run's lock
 	deadline *time.Timer
-	holding  bool // a slot
+	holding  bool   // a slot
+	socket   string // the place that is being tried
 }
 
 // do fills in the outcome.
@@ -59,6 +59,9 @@ func (v *visit) do(ctx context.Context) {
 		v.holding = true
 	case <-ctx.Done():
 		v.end(StateInterrupted, &Trouble{Reason: ReasonInterrupted, Message: "not begun"})
+		return
+	case <-v.run.asked:
+		v.end(StateSkipped, late(""))
 		return
 	}
 	defer v.release()
@@ -89,6 +92,7 @@ func (v *visit) end(state State, trouble *Trouble) {
 // try makes a pod with the socket at one place. next: it is not there, and another place should be tried.
 func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool) {
 	f := v.run.fleet
+	v.socket = socket
 	pod := f.pod(order{
 		node: v.out.Node, socket: socket, attempt: attempt, verb: v.run.job.Verb, image: f.cfg.Image, life: v.run.job.life(), grace: v.run.job.grace(),
 		args: []string{"session", "--runtime-endpoint=" + socketURL(socketInPod)},
@@ -118,7 +122,7 @@ func (v *visit) try(ctx context.Context, attempt int, socket string) (next bool)
 			return false
 		}
 		t := newTalk(ctx, f.attach, pod.Name)
-		c := &conversation{visit: v, talk: t, pod: pod.Name, socket: socket}
+		c := &conversation{visit: v, talk: t, pod: pod.Name}
 		verdict := c.hold(ctx)
 		t.end()
 		switch {
@@ -202,6 +206,8 @@ func (v *visit) awaitRunning(ctx context.Context, pod string, byStatus bool) (St
 			return StateTimedOut, &Trouble{Reason: ReasonTimeout, Message: message, Advice: "allow more with --timeout"}
 		case <-ctx.Done():
 			return StateInterrupted, &Trouble{Reason: ReasonInterrupted, Message: "interrupted before it began"}
+		case <-v.run.asked:
+			return StateSkipped, late(s.warning)
 		}
 	}
 }

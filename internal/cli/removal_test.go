@@ -1,0 +1,57 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
+)
+
+// TestReportOfWhatIsNotKnown: a node that was told to remove, and was not heard to the end, is never said to have
+// removed nothing.
+func TestReportOfWhatIsNotKnown(t *testing.T) {
+	told := func(name string, state fleet.State, steps ...session.Step) fleet.Outcome {
+		o := outcome(name, state, string(state), "x")
+		o.Plan = &plan.Plan{Remove: []plan.Removal{{Image: engine.Image{ID: "sha256:1"}}}}
+		o.Proceeded, o.Steps = true, steps
+		return o
+	}
+	answered := told("a", fleet.StateInterrupted)
+	answered.Result = &session.Result{Error: "gone"}
+	planned := told("a", fleet.StateInterrupted)
+	planned.Proceeded = false
+	removed := session.Step{Asked: "x", State: session.StateRemoved}
+	cases := map[string]struct {
+		outcomes []fleet.Outcome
+		says     []string
+		not      string
+	}{
+		"not told to go on":        {[]fleet.Outcome{planned}, []string{"Interrupted: nothing was removed."}, "not known"},
+		"told, and answered":       {[]fleet.Outcome{answered}, []string{"Interrupted: nothing was removed."}, "not known"},
+		"told, and not answered":   {[]fleet.Outcome{told("a", fleet.StateInterrupted)}, []string{"at least 0 images removed, ? freed", "on a is not known", "list --node a"}, "nothing was removed"},
+		"one of them is lost":      {[]fleet.Outcome{answered, told("b", fleet.StateLost)}, []string{"on b is not known"}, "nothing was removed"},
+		"some of it was heard":     {[]fleet.Outcome{told("a", fleet.StateLost, removed)}, []string{"at least 1 image removed", "≥ 1"}, ""},
+		"nothing was heard in all": {[]fleet.Outcome{told("a", fleet.StateTimedOut)}, []string{"timed out         ?       ?"}, ""},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			a, out, errs := testApp("prune")
+			_ = (&removal{app: a, output: output{format: "table"}}).report(c.outcomes) // Its exit code is that of troubles, which has a test.
+			said := out.String() + errs.String()
+			for _, words := range c.says {
+				if !strings.Contains(said, words) {
+					t.Errorf("%q does not say %q", said, words)
+				}
+			}
+			if c.not != "" && strings.Contains(said, c.not) {
+				t.Errorf("%q says %q", said, c.not)
+			}
+		})
+	}
+}
