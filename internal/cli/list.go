@@ -68,28 +68,11 @@ func (o *listOptions) complete(args []string) error {
 	if o.choice.Filter, err = plan.ParseFilter(*o.filters); err != nil {
 		return err
 	}
-	if o.choice.Targets, err = ask.Targets(everyTag(args)); err != nil {
+	if o.choice.Targets, err = ask.Named(args); err != nil {
 		return err
 	}
 	o.choice.Now = time.Now()
 	return o.output.check()
-}
-
-// everyTag makes a name without a tag mean all of its tags, as docker images NAME does.
-func everyTag(args []string) []string {
-	var all []string
-	for _, arg := range args {
-		if strings.ContainsAny(arg, "*?@") || strings.LastIndex(arg, ":") > strings.LastIndex(arg, "/") || arg == "" {
-			all = append(all, arg)
-			continue
-		}
-		target, err := ask.Targets([]string{arg})
-		if err != nil || target[0].MatchID(arg, nil) {
-			all = append(all, arg)
-		}
-		all = append(all, arg+":*")
-	}
-	return all
 }
 
 func (o *listOptions) run(ctx context.Context) error {

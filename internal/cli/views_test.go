@@ -66,14 +66,6 @@ func TestAgain(t *testing.T) {
 	}
 }
 
-func TestEveryTag(t *testing.T) {
-	got := everyTag([]string{"nginx", "nginx:1", "host:5000/img", "x/*", "b07c55e19a44", "nginx@sha256:" + strings.Repeat("a", 64)})
-	want := []string{"nginx:*", "nginx:1", "host:5000/img:*", "x/*", "b07c55e19a44", "b07c55e19a44:*", "nginx@sha256:" + strings.Repeat("a", 64)}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
-	}
-}
-
 func outcome(name string, state fleet.State, reason, message string) fleet.Outcome {
 	o := fleet.Outcome{Node: fleet.Node{Name: name}, State: state}
 	if reason != "" {

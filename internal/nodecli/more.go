@@ -20,10 +20,11 @@ import (
 
 func dfCommand() command {
 	return command{
-		name: "df", short: "Show what the images of this machine take, and what could be freed", timeout: lookTimeout,
+		name: "df", instead: "; df -v lists the images, and --filter chooses among them", short: "Show what the images of this machine take, and what could be freed", timeout: lookTimeout,
 		long: `Examples:
   orlop-node df
   orlop-node df -v
+  orlop-node df -v --filter in-use=false
   orlop-node df -o json
 
 RECLAIMABLE is what would go if every image went that nothing needs; layers that stay for others are not counted.`,
@@ -31,6 +32,9 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 			verbose := flags.BoolP("verbose", "v", false, "a line for each image, with what it shares")
 			filters := ask.Filter(flags)
 			return func(ctx context.Context, e *env, args []string) error {
+				if len(*filters) > 0 && !*verbose {
+					return errors.New("--filter chooses among the images that df -v lists, and what could be freed is not counted for them alone\nrun: orlop-node df -v --help")
+				}
 				inventory, err := e.inventory(ctx, args, *filters, true)
 				switch {
 				case err != nil:

@@ -92,6 +92,7 @@ func TestListChooses(t *testing.T) {
 	}{
 		"all":         {nil, 2},
 		"a name":      {[]string{"nginx:1"}, 1},
+		"any tag":     {[]string{"nginx"}, 1},
 		"a pattern":   {[]string{"ghcr.io/acme/*"}, 1},
 		"a filter":    {[]string{"--filter", "in-use=true"}, 1},
 		"both":        {[]string{"--filter", "in-use=true", "ghcr.io/acme/*"}, 0},
@@ -147,6 +148,17 @@ func TestWithoutATerminalARemovalNeedsAYes(t *testing.T) {
 	m.run(t, 0, "rm", "nginx:1", "--yes")
 	if m.left(t) != 0 {
 		t.Error("it was not removed")
+	}
+}
+
+// TestArgumentsAreNotPassedOver: prune nginx would take far more than nginx.
+func TestArgumentsAreNotPassedOver(t *testing.T) {
+	m := newMachine(t, nginx, app)
+	for _, line := range []string{"prune nginx --all --force --yes", "df nginx", "version now", "--yes prune --all", "df --filter in-use=true"} {
+		m.run(t, term.ExitError, strings.Fields(line)...)
+		if m.left(t) != 2 {
+			t.Fatalf("%s removed something", line)
+		}
 	}
 }
 
