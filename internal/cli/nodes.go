@@ -140,7 +140,7 @@ func (a *app) open(ctx context.Context, n *nodeFlags) (*fleet.Fleet, []fleet.Nod
 
 // ask runs a job on the nodes, tells first how to clean up after us should we be killed, and last what was left.
 func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job fleet.Job) ([]fleet.Outcome, error) {
-	fmt.Fprintf(a.Err, "► asking %s; should this be killed, clean up with: %s\n", count(len(nodes), "node"), a.cleanupLine(f))
+	fmt.Fprintf(a.Err, "► asking %s (if this is killed: %s)\n", count(len(nodes), "node"), a.cleanupLine(f))
 	outcomes, err := f.Run(ctx, nodes, job)
 	if err != nil {
 		return nil, err

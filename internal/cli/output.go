@@ -17,6 +17,7 @@ import (
 
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
 )
 
 // apiVersion is that of the answers with -o json and the like. It is not served by a cluster.
@@ -107,7 +108,7 @@ func (a *app) print(o *output, ans answer) error {
 		if last := len(ans.table.Columns) - 1; ans.table.Columns[last].Name == "MESSAGE" {
 			ans.table.DropEmpty(last) // Most often all is well, and there is nothing to say.
 		}
-		return ans.table.Write(a.Out, table.Options{Wide: o.format == "wide", NoHeaders: o.noHeaders, Style: a.paint.cell()})
+		return ans.table.Write(a.Out, table.Options{Wide: o.format == "wide", NoHeaders: o.noHeaders, Fit: term.Width(a.Out, 0), Style: a.paint.cell()})
 	case "csv":
 		return ans.table.WriteCSV(a.Out, table.Options{NoHeaders: o.noHeaders})
 	case "name":

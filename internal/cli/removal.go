@@ -99,7 +99,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		return false
 	}
 	for _, t := range r.tables(outcomes) {
-		if err := t.Write(r.Err, table.Options{Wide: r.output.format == "wide"}); err != nil {
+		if err := t.Write(r.Err, table.Options{Wide: r.output.format == "wide", Fit: term.Width(r.Err, 0)}); err != nil {
 			return false
 		}
 		fmt.Fprintln(r.Err)
@@ -284,7 +284,8 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 	}
 	if r.request.Remove != nil && !r.asked && !r.output.structured() {
 		for _, t := range sparedTable(spared(outcomes)) {
-			if err := t.Write(r.Err, table.Options{}); err != nil {
+			fmt.Fprintln(r.Err)
+			if err := t.Write(r.Err, table.Options{Fit: term.Width(r.Err, 0)}); err != nil {
 				return err
 			}
 		}

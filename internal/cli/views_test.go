@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -193,6 +194,25 @@ func TestBoardFits(t *testing.T) {
 		t.Errorf("%d hidden, %s", hidden, diff)
 	}
 	b.close()
+}
+
+// TestBoardIsNarrow: what is left and how much there is stay on a screen of 80 columns, with the names that clouds give.
+func TestBoardIsNarrow(t *testing.T) {
+	a, _, _ := testApp("pull", "nginx")
+	for name, want := range map[string]string{"node1": "━━━━━━······  50 %", "ip-10-0-12-145.eu-west-1.compute.internal": "  50 %"} {
+		b := a.newBoard("plain", []fleet.Node{{Name: name}})
+		line := b.lines[name]
+		line.state, line.progress = "downloading", session.Progress{Phase: engine.PhaseDownloading, Done: 50e6, Total: 100e6, Images: 3}
+		line.samples = []sample{{b.start, 0}, {b.start.Add(time.Second), 50e6}}
+		var screen strings.Builder
+		b.to = &screen
+		b.draw()
+		if got := screen.String(); !strings.Contains(got, want) || !strings.Contains(got, "1s  50MB of 100MB\n") {
+			t.Errorf("%s:\n%s", name, got)
+		}
+		b.drawn = 0
+		b.close()
+	}
 }
 
 // TestCredentials: a node is told those for the repositories it pulls, and no others.

@@ -19,6 +19,7 @@ import (
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
 )
 
 // lookTimeout is for commands that only read: a runtime that takes longer is ill.
@@ -54,7 +55,7 @@ FLAGS: U in use, P pinned.`,
 					return nil
 				}
 				t := imageTable(inventory.Images, *full)
-				if err := t.Write(e.Out, table.Options{Wide: e.output == "wide", NoHeaders: *noHeaders}); err != nil {
+				if err := t.Write(e.Out, table.Options{Wide: e.output == "wide", NoHeaders: *noHeaders, Fit: term.Width(e.Out, 0)}); err != nil {
 					return err
 				}
 				fmt.Fprintf(e.Err, "%s, %s %s.\n", plural(len(inventory.Images), "image"), inventory.Runtime.Name, inventory.Runtime.Version)

@@ -16,6 +16,7 @@ import (
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
 )
 
 func dfCommand() command {
@@ -46,7 +47,7 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 				if *verbose {
 					t = dfImageTable(inventory)
 				}
-				return t.Write(e.Out, table.Options{Wide: e.output == "wide"})
+				return t.Write(e.Out, table.Options{Wide: e.output == "wide", Fit: term.Width(e.Out, 0)})
 			}
 		},
 	}
@@ -95,7 +96,7 @@ func (e *env) pin(ctx context.Context, args []string, pin bool) error {
 		err := pinner.Pin(ctx, ref, pin)
 		errs = append(errs, err)
 		if err == nil {
-			fmt.Fprintf(e.Err, "✔ %s   %sned\n", ref, map[bool]string{true: "pin", false: "unpin"}[pin])
+			fmt.Fprintf(e.Err, "✔ %s %sned\n", ref, map[bool]string{true: "pin", false: "unpin"}[pin])
 		}
 	}
 	return errors.Join(errs...)

@@ -166,7 +166,7 @@ func TestThePlanIsShownBeforeTheAct(t *testing.T) {
 	m := newMachine(t, nginx, app)
 	m.Start(app, enginetest.Container{Name: "c", Pod: "shop/web"})
 	m.run(t, 0, "prune", "--all", "--force", "--dry-run")
-	for _, want := range []string{"NAMES THAT GO", nginx, "Spared:", app, "InUse", "in use by shop/web (c)"} {
+	for _, want := range []string{"NAMES THAT GO", nginx, "SPARED", app, "in use by shop/web (c)"} {
 		if !strings.Contains(m.out.String(), want) {
 			t.Errorf("the plan does not say %q:\n%s", want, &m.out)
 		}
