@@ -166,7 +166,7 @@ func document(ans answer) (*unstructured.Unstructured, error) {
 
 // size is a size as asked for; 0, which stands for unknown, is empty.
 func (o *output) size(n int64) string {
-	if o.bytes && n != 0 {
+	if (o.bytes || o.format == "csv") && n != 0 {
 		return fmt.Sprint(n)
 	}
 	return table.Bytes(n)
@@ -174,7 +174,7 @@ func (o *output) size(n int64) string {
 
 // size0 is a size as asked for, 0 included.
 func (o *output) size0(n int64) string {
-	if o.bytes {
+	if o.bytes || o.format == "csv" { // A spreadsheet reckons with them.
 		return fmt.Sprint(n)
 	}
 	return table.Size(n)

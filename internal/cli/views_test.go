@@ -157,8 +157,31 @@ func TestPruneTables(t *testing.T) {
 	if diff := cmp.Diff(want, tables[0].Rows); diff != "" {
 		t.Error(diff)
 	}
-	if largest := tables[1].Rows[0]; largest[0] != "docker.io/library/nginx:1" || largest[3] != "100MB" {
-		t.Errorf("largest: %q", largest)
+	if first := tables[1].Rows[0]; first[0] != "docker.io/library/nginx:1" || first[3] != "100MB" || len(tables[1].Rows) != 2 || len(tables) != 2 {
+		t.Errorf("what goes: %q", tables[1].Rows)
+	}
+	r.output.format = "wide"
+	if tables := r.pruneTables(plans(t)); len(tables) != 3 || len(tables[2].Rows) != 1 {
+		t.Error("what is spared is not named in a wide plan")
+	}
+}
+
+// TestPlanRows: a spreadsheet takes one table, with numbers.
+func TestPlanRows(t *testing.T) {
+	a, out, _ := testApp("prune", "--dry-run", "-o", "csv")
+	r := &removal{app: a, output: output{format: "csv"}}
+	r.tables = r.pruneTables
+	_ = r.showPlan(plans(t)) // Its exit code is that of troubles, which has a test.
+	want := `NODE,ID,NAMES,PLAN,FREES,REASON,MESSAGE
+node-1,sha256:b07c55e19a44ffff,ghcr.io/acme/web:1,remove,0,,
+node-1,sha256:0d11f6a2c3b7ffff,docker.io/library/nginx:1,remove,60000000,,
+node-1,sha256:b07c55e19a44ffff,ghcr.io/acme/web:1,keep,,InUse,in use by shop/web
+node-1,sha256:0d11f6a2c3b7ffff,docker.io/library/nginx:1,keep,,NotSelected,
+node-2,sha256:0d11f6a2c3b7ffff,docker.io/library/nginx:1,remove,40000000,,
+node-3,,,skipped,,,NotReady since 4m
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
 	}
 }
 
