@@ -92,7 +92,7 @@ func (r *removal) hints(outcomes []fleet.Outcome) {
 		}
 	}
 	if reasons[plan.ReasonRecent] && !r.force {
-		fmt.Fprintln(r.Err, "- what came just now is taken with --force")
+		fmt.Fprintln(r.Err, "- that an image came just now is passed over with --force")
 	}
 	if reasons[plan.ReasonUnknown] {
 		fmt.Fprintln(r.Err, "- of unknown age: since when an image is unused no runtime tells; --pulled-before goes by when it came")

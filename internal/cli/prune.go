@@ -35,7 +35,7 @@ last 10 minutes (unless --force). The plan is shown first, and you are asked; wi
 			{} prune --pulled-before 30d --keep '**/*:stable'
 			{} prune --match 'ghcr.io/acme/**' --keep-latest 3
 			{} prune --all --when-disk-above 80 --until-disk-below 60 --yes`),
-		Args: cobra.NoArgs,
+		Args: a.noArgs("; choose images with --match or --filter, and nodes with --node"),
 	}
 	r.add(cmd.Flags())
 	choose := ask.Prune(cmd.Flags())

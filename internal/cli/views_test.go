@@ -56,11 +56,12 @@ func TestAgain(t *testing.T) {
 		"plain":        {"list -l pool=web", "kubectl orlop list -l pool=web --node a,b"},
 		"other nodes":  {"list --node a,b,c --node=d -o wide", "kubectl orlop list -o wide --node a,b"},
 		"needs quotes": {"rm x/*", "kubectl orlop rm 'x/*' --node a,b"},
+		"done":         {"pull kubectl --secret done done x", "kubectl orlop pull --secret done x --node a,b"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			a, _, _ := testApp(strings.Fields(c.line)...)
-			if got := a.again([]string{"a", "b"}); got != c.want {
+			if got := a.again([]string{"a", "b"}, "kubectl", "done"); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
@@ -83,7 +84,7 @@ func TestTroubles(t *testing.T) {
 	}{
 		"all is well": {[]fleet.Outcome{outcome("a", fleet.StateDone, "", "")}, term.ExitOK, nil},
 		"grouped": {[]fleet.Outcome{outcome("a", fleet.StateDone, "", ""), outcome("b", fleet.StateSkipped, "NotReady", "NotReady since 4m"), outcome("c", fleet.StateSkipped, "NotReady", "NotReady since 4m"),
-			outcome("d", fleet.StateLost, "Lost", "pod orlop-d broke")}, term.ExitPartial, []string{"1 of 4 nodes answered", "  b, c (NotReady): NotReady since 4m\n", "  d (Lost): pod orlop-d broke\n", "--node b,c,d"}},
+			outcome("d", fleet.StateLost, "Lost", "pod orlop-d broke")}, term.ExitPartial, []string{"1 of 4 nodes answered", "  b, c: NotReady since 4m\n", "  d (Lost): pod orlop-d broke\n", "--node b,c,d"}},
 		"time over":   {[]fleet.Outcome{outcome("a", fleet.StateTimedOut, "Timeout", "x"), outcome("b", fleet.StateFailed, "Crashed", "x")}, term.ExitTimeout, nil},
 		"interrupted": {[]fleet.Outcome{outcome("a", fleet.StateInterrupted, "Interrupted", "x"), outcome("b", fleet.StateTimedOut, "Timeout", "x")}, term.ExitInterrupted, nil},
 	}
