@@ -66,6 +66,7 @@ nodes agree and the registry did not tell.`,
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
 	o.output.add(cmd.Flags())
+	o.output.addIDs(cmd.Flags())
 	cmd.Flags().BoolVar(&o.allTags, "all-tags", false, "every tag, also those that look fixed")
 	cmd.Flags().BoolVar(&o.offline, "offline", false, "do not ask the registries")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 2 if something is DRIFT or BEHIND")
