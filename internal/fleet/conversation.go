@@ -276,5 +276,5 @@ func (c *conversation) sameRuntime(found engine.Description) error {
 	if reported == "" || answers == "" || reported == answers || c.run.fleet.cfg.Socket != "" {
 		return nil
 	}
-	return fmt.Errorf("at %s answers %s %s, and not the %s %s that the Node reports", c.visit.socket, found.Name, found.Version, node.Runtime, node.RuntimeVersion)
+	return fmt.Errorf("at %s answers %s %s, and not the %s %s that the Node reports", c.socket, found.Name, found.Version, node.Runtime, node.RuntimeVersion)
 }
