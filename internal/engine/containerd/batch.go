@@ -10,7 +10,6 @@ import (
 	"maps"
 	"slices"
 	"sync"
-	"time"
 
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 
@@ -18,19 +17,12 @@ import (
 	"orlop.dev/orlop/internal/engine/socket"
 )
 
-const (
-	// leaseLife is after how long containerd forgets a lease whose owner was killed. A batch takes minutes.
-	leaseLife = time.Hour
-
-	labelExpire = "containerd.io/gc.expire"
-)
-
 // batch holds content by a lease, under which names can go and come back; without the lease, any synchronous removal
 // by anybody would collect what has lost its names.
 type batch struct {
 	runtime  *Runtime
 	before   names // every record when the batch began
-	lease    string
+	lease    lease
 	compared bool // see deletion
 
 	mu        sync.Mutex
@@ -39,7 +31,8 @@ type batch struct {
 	unsettled map[string]bool      // image ids
 }
 
-// Batch begins a row of removals whose content goes when it is closed.
+// Batch begins a row of removals whose content goes when it is closed. It is Unsupported on a disk that is so full that
+// nothing can be held: there, single removals may yet make room.
 func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
 	compared, err := r.compares(ctx)
 	if err != nil {
@@ -49,27 +42,44 @@ func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Bat
 	if err != nil {
 		return nil, err
 	}
-	expires := time.Now().Add(leaseLife).UTC().Format(time.RFC3339)
-	created, err := r.leases.Create(ctx, &leasesapi.CreateRequest{Labels: map[string]string{labelExpire: expires}})
-	if err != nil {
-		return nil, fmt.Errorf("leasing content for a batch of removals: %w", socket.Why(err))
-	}
+	r.endOrphans(ctx)
 	b := &batch{
-		runtime: r, before: index(records), lease: created.Lease.ID, compared: compared,
+		runtime: r, before: index(records), compared: compared,
 		held: map[string]bool{}, gone: map[string][]*record{}, unsettled: map[string]bool{},
 	}
 	var likely []*record
 	for _, image := range images {
 		likely = append(likely, b.before.of(image)...)
 	}
-	if err := b.holdAll(ctx, targetsOf(likely)); err != nil {
-		return nil, errors.Join(err, b.giveUp(ctx))
+	if err = b.begin(ctx, targetsOf(likely)); errors.Is(err, engine.InsufficientDisk) {
+		return nil, engine.Because(engine.Unsupported, err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return b, nil
 }
 
+// begin takes a lease, and holds what is likely to go.
+func (b *batch) begin(ctx context.Context, likely []string) (err error) {
+	if b.lease, err = b.runtime.newLease(ctx); err != nil {
+		return err
+	}
+	err = b.holdAll(ctx, likely)
+	if errors.Is(err, engine.InsufficientDisk) {
+		err = b.holdEach(ctx, likely)
+	}
+	if err != nil {
+		return errors.Join(err, b.giveUp(ctx))
+	}
+	return nil
+}
+
 // Remove deletes names while the lease holds their content.
 func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
+	if err := b.lease.current(); err != nil {
+		return err
+	}
 	going, err := b.going(ctx, req)
 	if err != nil {
 		return err
@@ -214,7 +224,7 @@ func (b *batch) giveUp(ctx context.Context) error {
 
 // Close ends the lease, and returns when containerd has collected what nothing holds any more.
 func (b *batch) Close(ctx context.Context) error {
-	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease, Sync: true})
+	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease.id, Sync: true})
 	if err != nil && !socket.Gone(err) {
 		return fmt.Errorf("ending the lease of a batch of removals: %w", socket.Why(err))
 	}

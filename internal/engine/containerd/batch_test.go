@@ -5,8 +5,13 @@ package containerd
 
 import (
 	"context"
+	"errors"
+	"maps"
+	"slices"
 	"testing"
+	"time"
 
+	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -49,9 +54,99 @@ func TestOnlyTheCallerBoundsTheCollectionOfABatch(t *testing.T) {
 	if err := batch.Close(context.WithoutCancel(t.Context())); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]bool{"RuntimeService/Version": true, "Images/List": true, "Leases/Create": true, "Leases/Delete": false}
+	want := map[string]bool{"RuntimeService/Version": true, "Images/List": true, "Leases/List": true, "Leases/Create": true, "Leases/Delete": false}
 	if diff := cmp.Diff(want, s.deadline); diff != "" {
 		t.Errorf("calls with a deadline (-want +got):\n%s", diff)
+	}
+}
+
+func TestBatchEndsTheLeasesOfThoseWhoWereKilled(t *testing.T) {
+	ours := map[string]string{labelBatch: "true"}
+	s := newServer("2.4.2")
+	for _, l := range []*leasesapi.Lease{
+		agedLease("an orphan", leaseLife+time.Second, ours),
+		agedLease("one that may be alive", leaseLife-time.Second, ours),
+		agedLease("somebody else's", 24*time.Hour, nil),
+		{ID: "one whose age is unknown", Labels: ours},
+	} {
+		s.leases[l.ID] = l
+	}
+	batch, err := s.connected(t).Batch(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"one that may be alive", "one whose age is unknown", "somebody else's"}
+	if diff := cmp.Diff(want, slices.Sorted(maps.Keys(s.leases))); diff != "" {
+		t.Errorf("leases that are left (-want +got):\n%s", diff)
+	}
+}
+
+func TestBatchRemovesNothingThatItsLeaseMayNotHold(t *testing.T) {
+	tag := "a.test/x:1"
+	s := newServer("2.4.2", at(tag, indexA))
+	image := listed(t, imageID, tag)
+	opened, err := s.connected(t).Batch(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	opened.(*batch).lease.expires = time.Now().Add(leaseMargin - time.Second)
+	if err := opened.Remove(t.Context(), engine.RemoveRequest{Image: image}); !errors.Is(err, engine.Timeout) {
+		t.Errorf("error %v, want Timeout", err)
+	}
+	if diff := cmp.Diff([]string{tag}, s.names()); diff != "" {
+		t.Errorf("names that are left (-want +got):\n%s", diff)
+	}
+	if err := opened.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestBatchOnAFullDisk(t *testing.T) {
+	full := status.Error(codes.Unknown, "failed to prepare: no space left on device")
+	tag := "a.test/x:1"
+	for name, c := range map[string]struct {
+		fails []string
+		want  engine.Reason
+	}{
+		"room in the database alone":  {fails: []string{"Content/Write"}},
+		"no room":                     {fails: []string{"Content/Write", "Leases/AddResource"}, want: engine.Unsupported},
+		"no room, not even to end it": {fails: []string{"Content/Write", "Leases/AddResource", "Leases/Delete"}, want: engine.Unsupported},
+		"no room for a lease":         {fails: []string{"Leases/Create"}, want: engine.Unsupported},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2", at(tag, indexA))
+			for _, method := range c.fails {
+				s.fails[method] = full
+			}
+			image := listed(t, imageID, tag)
+			batch, err := s.connected(t).Batch(t.Context(), image)
+			if engine.ReasonOf(err) != c.want {
+				t.Fatalf("error %v, want %s", err, c.want)
+			}
+			if c.want != "" {
+				if len(s.leases) > 0 && s.fails["Leases/Delete"] == nil {
+					t.Errorf("leases are left: %v", s.leases)
+				}
+				return
+			}
+			if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
+				t.Fatal(err)
+			}
+			for lease, held := range s.held {
+				if !slices.Equal(held, []string{indexA}) || s.leases[lease] == nil {
+					t.Errorf("lease %s holds %v", lease, held)
+				}
+			}
+			if len(s.held) != 1 || len(s.names()) > 0 {
+				t.Errorf("%d leases hold something, and %v is left", len(s.held), s.names())
+			}
+			if err := batch.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 

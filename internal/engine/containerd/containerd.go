@@ -53,7 +53,7 @@ type Runtime struct {
 
 	mu     sync.Mutex
 	usage  map[snapshotKey]int64 // committed snapshots never change
-	pauses map[string]engine.Use // by sandbox, whose image never changes
+	bases  map[string][]string   // from containers that CRI did not make to the ids of their images, which never change
 	leads  map[string][]string   // from a manifest or an index to the ids of its images, as of the last Measure and since
 	claims map[string]bool       // manifests that pulls of this process have found to be theirs
 }
@@ -85,7 +85,7 @@ func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
 		pods:       criapi.NewRuntimeServiceClient(conn),
 		usage:      map[snapshotKey]int64{},
 		leads:      map[string][]string{},
-		pauses:     map[string]engine.Use{},
+		bases:      map[string][]string{},
 		claims:     map[string]bool{},
 	}, nil
 }

@@ -140,11 +140,15 @@ func (r *Runtime) disclaim(digest string) {
 
 // contentFrom lists what was fetched from a reference's repository, by the label that containerd puts on it.
 func (r *Runtime) contentFrom(ctx context.Context, ref oci.Ref) ([]*contentapi.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
 	path := strings.TrimPrefix(ref.Repository(), ref.Registry()+"/")
 	host, _, _ := strings.Cut(ref.Registry(), ":") // The label does not name the port.
 	filter := fmt.Sprintf("labels.%q~=%q", labelSource+host, "(^|,)"+regexp.QuoteMeta(path)+"(,|$)")
+	return r.listContent(ctx, filter)
+}
+
+func (r *Runtime) listContent(ctx context.Context, filter string) ([]*contentapi.Info, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
 	stream, err := r.content.List(ctx, &contentapi.ListContentRequest{Filters: []string{filter}})
 	if err != nil {
 		return nil, socket.Why(err)

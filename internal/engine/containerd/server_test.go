@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
@@ -38,7 +39,10 @@ type server struct {
 	records  map[string]*record
 	leases   map[string]*leasesapi.Lease
 	held     map[string][]string // by lease
-	fails    map[string]error    // by method, such as Leases/Create
+	natives  []*containersapi.Container
+	known    []*criapi.Container  // to CRI
+	pods     []*criapi.PodSandbox // to CRI
+	fails    map[string]error     // by method, such as Leases/Create
 	called   []string
 	deadline map[string]bool // methods that were called with one
 }
@@ -64,6 +68,10 @@ type (
 	}
 	contentService struct {
 		contentapi.UnimplementedContentServer
+		*server
+	}
+	containerService struct {
+		containersapi.UnimplementedContainersServer
 		*server
 	}
 	podService struct {
@@ -92,6 +100,10 @@ type images struct{ engine.Interface }
 
 func (images) List(context.Context, ...string) ([]engine.Image, error) { return nil, nil }
 
+func (images) Uses(context.Context) ([]engine.Use, error) {
+	return []engine.Use{{ImageID: "of CRI"}}, nil
+}
+
 func (s *server) connected(t testing.TB) *Runtime {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "s")
@@ -103,6 +115,7 @@ func (s *server) connected(t testing.TB) *Runtime {
 	imagesapi.RegisterImagesServer(g, imageService{server: s})
 	leasesapi.RegisterLeasesServer(g, leaseService{server: s})
 	contentapi.RegisterContentServer(g, contentService{server: s})
+	containersapi.RegisterContainersServer(g, containerService{server: s})
 	criapi.RegisterRuntimeServiceServer(g, podService{server: s})
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(listener) }()
@@ -142,6 +155,23 @@ func (s *server) begin(ctx context.Context, method string) error {
 
 func (s podService) Version(context.Context, *criapi.VersionRequest) (*criapi.VersionResponse, error) {
 	return &criapi.VersionResponse{RuntimeName: "containerd", RuntimeVersion: s.version}, nil
+}
+
+func (s podService) ListContainers(context.Context, *criapi.ListContainersRequest) (*criapi.ListContainersResponse, error) {
+	return &criapi.ListContainersResponse{Containers: s.known}, nil
+}
+
+func (s podService) ListPodSandbox(context.Context, *criapi.ListPodSandboxRequest) (*criapi.ListPodSandboxResponse, error) {
+	return &criapi.ListPodSandboxResponse{Items: s.pods}, nil
+}
+
+func (s containerService) ListStream(_ *containersapi.ListContainersRequest, stream containersapi.Containers_ListStreamServer) error {
+	for _, c := range s.natives {
+		if err := stream.Send(&containersapi.ListContainerMessage{Container: c}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s imageService) List(context.Context, *imagesapi.ListImagesRequest) (*imagesapi.ListImagesResponse, error) {
@@ -193,7 +223,7 @@ func (s leaseService) Create(_ context.Context, req *leasesapi.CreateRequest) (*
 	return &leasesapi.CreateResponse{Lease: l}, nil
 }
 
-func (s leaseService) List(_ context.Context, req *leasesapi.ListRequest) (*leasesapi.ListResponse, error) {
+func (s leaseService) List(_ context.Context, _ *leasesapi.ListRequest) (*leasesapi.ListResponse, error) {
 	list := &leasesapi.ListResponse{}
 	for _, l := range s.leases {
 		list.Leases = append(list.Leases, l)

@@ -4,82 +4,163 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/engine/socket"
 )
 
-// Uses adds the image that each pod's sandbox was started with: since containerd 2.0, CRI does not tell which it is.
+// labelName is where nerdctl keeps a container's name.
+const labelName = "nerdctl/name"
+
+// Uses adds what CRI does not tell: containers that others made in the namespace of Kubernetes, as ctr and nerdctl do;
+// and, since containerd 2.0, the image that each pod's sandbox was started with.
 func (r *Runtime) Uses(ctx context.Context) ([]engine.Use, error) {
-	uses, err := r.cri.Uses(ctx)
+	// Before CRI is asked for uses, so that none of these is missing there unless it has gone.
+	named, err := r.pods.ListContainers(ctx, &criapi.ListContainersRequest{})
 	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", socket.Why(err))
+	}
+	var uses, more []engine.Use
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { uses, err = r.cri.Uses(groupCtx); return err })
+	group.Go(func() (err error) { more, err = r.usesBesideCRI(groupCtx, named.Containers); return err })
+	if err := group.Wait(); err != nil {
 		return nil, err
 	}
+	return append(uses, more...), nil
+}
+
+func (r *Runtime) usesBesideCRI(ctx context.Context, named []*criapi.Container) ([]engine.Use, error) {
 	list, err := r.pods.ListPodSandbox(ctx, &criapi.ListPodSandboxRequest{})
 	if err != nil {
 		return nil, fmt.Errorf("listing sandboxes: %w", socket.Why(err))
 	}
-	pauses, err := r.pausesOf(ctx, list.Items)
+	all, err := r.listContainers(ctx)
 	if err != nil {
 		return nil, err
 	}
+	var uses []engine.Use
 	for _, sandbox := range list.Items {
-		if use := pauses[sandbox.Id]; use.Kind != "" {
-			uses = append(uses, use)
+		if container := all[sandbox.Id]; container != nil {
+			uses = append(uses, pauseOf(sandbox, container)...)
 		}
+		delete(all, sandbox.Id)
 	}
-	return uses, nil
+	for _, container := range named {
+		delete(all, container.Id)
+	}
+	others, err := r.usesOf(ctx, all)
+	return append(uses, others...), err
 }
 
-// pausesOf asks for the sandboxes that are new, and remembers no more than there are.
-func (r *Runtime) pausesOf(ctx context.Context, sandboxes []*criapi.PodSandbox) (map[string]engine.Use, error) {
-	r.mu.Lock()
-	known := r.pauses
-	r.mu.Unlock()
-	pauses := make(map[string]engine.Use, len(sandboxes))
-	var filters []string
-	for _, sandbox := range sandboxes {
-		use, ok := known[sandbox.Id]
-		if pauses[sandbox.Id] = use; !ok {
-			filters = append(filters, fmt.Sprintf("id==%q", sandbox.Id))
-		}
+// listContainers reads a stream: with their specifications, all containers of a large node are too much for one message.
+func (r *Runtime) listContainers(ctx context.Context) (map[string]*containersapi.Container, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	stream, err := r.containers.ListStream(ctx, &containersapi.ListContainersRequest{})
+	if err != nil {
+		return nil, fmt.Errorf("listing containerd's containers: %w", socket.Why(err))
 	}
-	if len(filters) > 0 { // Without a filter, the list would be that of all containers.
-		list, err := r.containers.List(ctx, &containersapi.ListContainersRequest{Filters: filters})
+	all := map[string]*containersapi.Container{}
+	for {
+		next, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
 		if err != nil {
-			return nil, fmt.Errorf("looking at sandboxes: %w", socket.Why(err))
+			return nil, fmt.Errorf("listing containerd's containers: %w", socket.Why(err))
 		}
-		byID := map[string]string{}
-		for _, container := range list.Containers {
-			byID[container.ID] = container.Image
-		}
-		for _, sandbox := range sandboxes {
-			if _, ok := known[sandbox.Id]; !ok {
-				pauses[sandbox.Id] = pauseOf(sandbox, byID[sandbox.Id])
-			}
-		}
+		c := next.Container
+		all[c.ID] = &containersapi.Container{ID: c.ID, Labels: c.Labels, Image: c.Image, Snapshotter: c.Snapshotter, SnapshotKey: c.SnapshotKey}
 	}
-	r.mu.Lock()
-	r.pauses = pauses
-	r.mu.Unlock()
-	return pauses, nil
 }
 
 // pauseOf is no use where the sandbox runs no image, as in some virtual machines.
-func pauseOf(sandbox *criapi.PodSandbox, image string) engine.Use {
+func pauseOf(sandbox *criapi.PodSandbox, container *containersapi.Container) []engine.Use {
 	use := engine.Use{Kind: engine.UseSandbox}
 	if meta := sandbox.GetMetadata(); meta != nil {
 		use.Pod = meta.Namespace + "/" + meta.Name
 	}
+	return byName(use, container.Image)
+}
+
+// byName is no use where the name is none.
+func byName(use engine.Use, image string) []engine.Use {
 	if isID(image) {
 		use.ImageID = image
 	} else if use.Ref = parsed(image); use.Ref.IsZero() {
-		return engine.Use{}
+		return nil
 	}
-	return use
+	return []engine.Use{use}
+}
+
+// usesOf asks once for each container on what it stands, and remembers no more than there are. Whether one has exited is
+// not asked: its owner may start it again, and knows of no --force.
+func (r *Runtime) usesOf(ctx context.Context, containers map[string]*containersapi.Container) ([]engine.Use, error) {
+	r.mu.Lock()
+	known := r.bases
+	r.mu.Unlock()
+	bases := make(map[string][]string, len(containers))
+	var uses []engine.Use
+	for _, id := range slices.Sorted(maps.Keys(containers)) {
+		c, images := containers[id], known[id]
+		if len(images) == 0 {
+			var err error
+			if images, err = r.baseOf(ctx, c); err != nil {
+				return nil, err
+			}
+		}
+		use := engine.Use{Kind: engine.UseContainer, Container: cmp.Or(c.Labels[labelName], id)}
+		if bases[id] = images; len(images) == 0 {
+			uses = append(uses, byName(use, c.Image)...)
+		}
+		for _, image := range images {
+			use.ImageID = image
+			uses = append(uses, use)
+		}
+	}
+	r.mu.Lock()
+	r.bases = bases
+	r.mu.Unlock()
+	return uses, nil
+}
+
+// baseOf is from which images a container was made: those whose topmost layer its file system stands on. The name that it
+// keeps of its image may be anything, and may mean another one by now.
+func (r *Runtime) baseOf(ctx context.Context, c *containersapi.Container) ([]string, error) {
+	if c.Snapshotter == "" || c.SnapshotKey == "" {
+		return nil, nil
+	}
+	snapshot, err := r.snapshots.Stat(ctx, &snapshotsapi.StatSnapshotRequest{Snapshotter: c.Snapshotter, Key: c.SnapshotKey})
+	switch code := status.Code(err); {
+	case code == codes.NotFound, code == codes.InvalidArgument: // The second says that the snapshotter is no longer loaded.
+		return nil, nil
+	case err == nil && snapshot.Info.GetParent() == "":
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("looking at the snapshot of container %s: %w", c.ID, socket.Why(err))
+	}
+	configs, err := r.listContent(ctx, fmt.Sprintf("labels.%q==%q", labelSnapshot+c.Snapshotter, snapshot.Info.Parent))
+	if err != nil {
+		return nil, fmt.Errorf("looking for the image of container %s: %w", c.ID, err)
+	}
+	var ids []string
+	for _, config := range configs {
+		ids = append(ids, config.Digest)
+	}
+	return ids, nil
 }

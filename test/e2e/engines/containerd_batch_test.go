@@ -4,6 +4,7 @@
 package engines
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -63,7 +64,7 @@ func (b *bench) collect() {
 	b.ctr("leases", "delete", "--sync", strings.TrimSpace(b.ctr("leases", "create")))
 }
 
-func TestBatchWhoseOwnerDiesHoldsContentForAnHourAtMost(t *testing.T) {
+func TestBatchWhoseOwnerDiesHoldsContentForTenMinutesAtMost(t *testing.T) {
 	b := onContainerd(t)
 	batch, err := b.rt.Batch(t.Context())
 	if err != nil {
@@ -74,7 +75,7 @@ func TestBatchWhoseOwnerDiesHoldsContentForAnHourAtMost(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	_, after, found := strings.Cut(b.ctr("leases", "ls"), "containerd.io/gc.expire=")
+	_, after, found := strings.Cut(b.ctr("leases", "ls", `labels."orlop.dev/batch"`), "containerd.io/gc.expire=")
 	if !found || len(after) < len(time.RFC3339)-5 {
 		t.Fatalf("the lease does not expire: %q", after)
 	}
@@ -82,9 +83,84 @@ func TestBatchWhoseOwnerDiesHoldsContentForAnHourAtMost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := time.Until(expires); left < 30*time.Minute || left > time.Hour {
+	if left := time.Until(expires); left < 9*time.Minute || left > 10*time.Minute {
 		t.Errorf("it expires in %s", left)
 	}
+}
+
+// TestRemovalsOnAFullDisk: root has no more room here than anybody else, since the lab's disks keep none back.
+func TestRemovalsOnAFullDisk(t *testing.T) {
+	for name, batched := range map[string]bool{"in a batch": true, "one by one": false} {
+		t.Run(name, func(t *testing.T) {
+			b := onContainerd(t)
+			var images []engine.Image
+			for _, name := range []string{"a:1", "b:1", "c:1"} {
+				b.push(name, b.ref(name))
+				images = append(images, b.pull(b.ref(name)))
+			}
+			b.fillDisk()
+			if batched {
+				b.removeInBatch(images)
+			} else {
+				b.removeBy(b.rt.Remove, images)
+			}
+			for _, image := range images {
+				if left := b.records(image.ID); len(left) > 0 {
+					t.Errorf("records are left: %s", left)
+				}
+			}
+			if out, err := b.write("count=40"); err != nil {
+				t.Errorf("no room came: %v %s", err, out)
+			}
+		})
+	}
+}
+
+func (b *bench) removeInBatch(images []engine.Image) {
+	b.Helper()
+	batch, err := b.rt.Batch(b.Context(), images...)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.removeBy(batch.Remove, images)
+	if err := batch.Close(b.Context()); err != nil {
+		b.Error(err)
+	}
+}
+
+func (b *bench) removeBy(remove func(context.Context, engine.RemoveRequest) error, images []engine.Image) {
+	b.Helper()
+	for _, image := range images {
+		if err := remove(b.Context(), engine.RemoveRequest{Image: image}); err != nil {
+			b.Error(err)
+		}
+	}
+}
+
+// fillDisk leaves not one block.
+func (b *bench) fillDisk() {
+	b.Helper()
+	b.Cleanup(func() {
+		ctx := context.WithoutCancel(b.Context())
+		if _, err := b.lab.Exec(ctx, engineNode, "rm", "-f", filler); err != nil {
+			b.Error(err)
+		}
+		if err := b.lab.FreeDisk(ctx, engineNode); err != nil {
+			b.Error(err)
+		}
+	})
+	if err := b.lab.FillDisk(b.Context(), engineNode, 100); err != nil {
+		b.Fatal(err)
+	}
+	if out, err := b.write(); err == nil || !strings.Contains(out+err.Error(), "No space left") {
+		b.Fatalf("the disk is not full: %v %s", err, out)
+	}
+}
+
+const filler = "/var/lib/containerd/filler"
+
+func (b *bench) write(more ...string) (string, error) {
+	return b.lab.Exec(b.Context(), engineNode, append([]string{"dd", "if=/dev/zero", "of=" + filler, "bs=4k", "conv=notrunc", "oflag=append,direct"}, more...)...)
 }
 
 func TestPinOfAnImageThatWasImported(t *testing.T) {

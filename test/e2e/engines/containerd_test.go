@@ -104,21 +104,35 @@ func (b *bench) records(more ...string) []string {
 	return lines
 }
 
+// TestRemovalByAnOldListSparesTheNewImage: also one in a batch that was opened before.
 func TestRemovalByAnOldListSparesTheNewImage(t *testing.T) {
-	b := onContainerd(t)
-	tag := b.ref("a:1")
-	b.push("old", tag)
-	old := b.pull(tag)
-	b.push("new", tag)
-	newer := b.pull(tag)
-	if err := b.rt.Remove(t.Context(), engine.RemoveRequest{Image: old}); err != nil {
-		t.Fatal(err)
-	}
-	if _, there := b.look(old.ID); there {
-		t.Error("the old image is still there")
-	}
-	if after, there := b.look(newer.ID); !there || !slices.Contains(after.Tags, tag) {
-		t.Errorf("the new image lost its name: %v", after.Tags)
+	for name, batched := range map[string]bool{"alone": false, "in a batch": true} {
+		t.Run(name, func(t *testing.T) {
+			b := onContainerd(t)
+			tag := b.ref("a:1")
+			b.push("old", tag)
+			old := b.pull(tag)
+			batch, err := b.rt.Batch(t.Context(), old)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.push("new", tag)
+			newer := b.pull(tag)
+			remove := b.rt.Remove
+			if batched {
+				remove = batch.Remove
+			}
+			b.removeBy(remove, []engine.Image{old})
+			if err := batch.Close(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, there := b.look(old.ID); there {
+				t.Error("the old image is still there")
+			}
+			if after, there := b.look(newer.ID); !there || !slices.Contains(after.Tags, tag) {
+				t.Errorf("the new image lost its name: %v", after.Tags)
+			}
+		})
 	}
 }
 
@@ -243,6 +257,36 @@ func TestUsesTellVolumesAndSandboxes(t *testing.T) {
 	}
 	if slices.ContainsFunc(uses, func(u engine.Use) bool { return u.ImageID == volumeImage.ID }) {
 		t.Errorf("the volume is still told as used: %+v", uses)
+	}
+}
+
+// TestUsesOfContainersThatCRIDidNotMake: ctr makes one; its image's tag then moves on.
+func TestUsesOfContainersThatCRIDidNotMake(t *testing.T) {
+	b := onContainerd(t)
+	tag := b.ref("debug:1")
+	b.push("old", tag)
+	old := b.pull(tag)
+	for id, labels := range map[string][]string{"plain": nil, "labelled": {"--label", "nerdctl/name=debug"}} {
+		b.ctr(append(append([]string{"containers", "create"}, labels...), tag.String(), id)...)
+		b.Cleanup(func() {
+			_, _ = b.lab.Exec(context.WithoutCancel(t.Context()), engineNode, "ctr", "-n", "k8s.io", "containers", "rm", id)
+		})
+	}
+	b.push("new", tag)
+	newer := b.pull(tag)
+	for range 2 { // The second time from what is known of them.
+		uses, err := b.rt.Uses(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range []string{"plain", "debug"} {
+			if want := (engine.Use{ImageID: old.ID, Kind: engine.UseContainer, Container: name}); !slices.Contains(uses, want) {
+				t.Errorf("no %+v in %+v", want, uses)
+			}
+		}
+		if slices.ContainsFunc(uses, func(u engine.Use) bool { return u.ImageID == newer.ID || u.Ref == tag }) {
+			t.Errorf("the new image is told as used: %+v", uses)
+		}
 	}
 }
 

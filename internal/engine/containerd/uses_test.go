@@ -1,0 +1,53 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"testing"
+
+	containersapi "github.com/containerd/containerd/api/services/containers/v1"
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
+)
+
+func TestUsesBesideCRI(t *testing.T) {
+	s := newServer("2.4.2")
+	s.known = []*criapi.Container{{Id: "app"}}
+	s.pods = []*criapi.PodSandbox{
+		{Id: "pod", Metadata: &criapi.PodSandboxMetadata{Namespace: "shop", Name: "web-1"}}, {Id: "virtual machine"},
+	}
+	s.natives = []*containersapi.Container{
+		{ID: "pod", Image: "a.test/pause:3"},
+		{ID: "app", Image: "a.test/app:1"},
+		{ID: "by name", Image: "busybox:1"},
+		{ID: "by id", Image: imageID, Labels: map[string]string{labelName: "debug"}},
+		{ID: "of no image"},
+	}
+	r := s.connected(t)
+	uses, err := r.Uses(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []engine.Use{
+		{ImageID: "of CRI"},
+		{Ref: ref(t, "a.test/pause:3"), Kind: engine.UseSandbox, Pod: "shop/web-1"},
+		{ImageID: imageID, Kind: engine.UseContainer, Container: "debug"},
+		{Ref: ref(t, "docker.io/library/busybox:1"), Kind: engine.UseContainer, Container: "by name"},
+	}
+	if diff := cmp.Diff(want, uses, cmp.Comparer(func(a, b oci.Ref) bool { return a == b })); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, method := range []string{"Containers/ListStream", "RuntimeService/ListContainers", "RuntimeService/ListPodSandbox"} {
+		s.fails[method] = status.Error(codes.Unknown, "not found")
+		if uses, err := r.Uses(t.Context()); err == nil {
+			t.Errorf("%s fails, and %v are told", method, uses)
+		}
+		delete(s.fails, method)
+	}
+}
