@@ -30,3 +30,20 @@ func Targets(args []string) ([]oci.Target, error) {
 	}
 	return targets, errors.Join(errs...)
 }
+
+// Named are Targets, but that a repository without a tag means all of its tags, as in docker images NAME and in a
+// filter: it is for choosing among what is there.
+func Named(args []string) ([]oci.Target, error) {
+	var targets []oci.Target
+	var errs []error
+	for _, arg := range args {
+		target, err := oci.ParseTarget(oci.AllTags(arg))
+		if err != nil {
+			if _, typed := oci.ParseTarget(arg); typed != nil {
+				err = typed // About what was typed, rather than what was made of it.
+			}
+		}
+		targets, errs = append(targets, target), append(errs, err)
+	}
+	return targets, errors.Join(errs...)
+}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 )
 
@@ -33,8 +32,8 @@ func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) 
 		chosen := *all || len(*match) > 0 || len(*filters) > 0 || *unusedFor != "" || *pulledBefore != "" || req.KeepLatest > 0
 		req.DanglingOnly = *dangling || !chosen
 		var errs [5]error
-		req.Match, errs[0] = chosenTargets(*match)
-		req.Keep, errs[1] = chosenTargets(*keep)
+		req.Match, errs[0] = Named(*match)
+		req.Keep, errs[1] = Named(*keep)
 		req.Filter, errs[2] = plan.ParseFilter(*filters)
 		if *unusedFor != "" {
 			req.UnusedFor, errs[3] = plan.ParseSpan(*unusedFor)
@@ -47,15 +46,6 @@ func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) 
 		}
 		return req, req.Validate()
 	}
-}
-
-// chosenTargets are Targets, but that a repository without a tag means all of its tags, as it does in a filter.
-func chosenTargets(args []string) ([]oci.Target, error) {
-	all := make([]string, len(args))
-	for i, arg := range args {
-		all[i] = oci.AllTags(arg)
-	}
-	return Targets(all)
 }
 
 func parseBefore(value string, now time.Time) (time.Time, error) {

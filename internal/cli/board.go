@@ -4,8 +4,8 @@
 package cli
 
 import (
-	"bytes"
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -19,6 +19,7 @@ import (
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/tell"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -71,7 +72,6 @@ const (
 	redrawEvery = 150 * time.Millisecond
 	// rateOver is the time over which a rate is taken.
 	rateOver = 5 * time.Second
-	barWidth = 12
 )
 
 // phases are what a node may say that it is at, in their order.
@@ -151,8 +151,8 @@ func (b *board) heard(node fleet.Node, m session.Message) {
 	case m.Progress != nil:
 		line.take(*m.Progress, time.Now())
 	case m.Step != nil:
-		if m.Step.State != session.StateKept && m.Step.State != session.StateAbsent { // These are told together, at the end.
-			b.say(node.Name, stepLine(*m.Step))
+		if m.Step.State != session.StateKept && m.Step.State != session.StateAbsent && !brokenOff(*m.Step) { // These are told together, at the end.
+			b.say(node.Name, tell.Step(*m.Step))
 		}
 		return
 	}
@@ -217,103 +217,6 @@ func (l *boardLine) rate() float64 {
 
 func amount(p session.Progress) string { return table.Size(p.Done) + " of " + table.Size(p.Total) }
 
-// erase goes back to the first line of the picture and clears from there, in ECMA-48.
-func (b *board) erase() {
-	if b.drawn > 0 {
-		fmt.Fprintf(b.to, "\x1b[%dA\r\x1b[J", b.drawn)
-		b.drawn = 0
-	}
-}
-
-// draw writes the picture over the one before. The lock is held.
-func (b *board) draw() {
-	if b.paused {
-		return
-	}
-	width, height := term.Size(b.to, 80, 24)
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "IMAGES", Right: true}, {Name: "PROGRESS"}, {Name: "RATE", Right: true},
-		{Name: "LEFT", Right: true}, {Name: "PULLED", Right: true}, {Name: "NOTE"}}}
-	shown, hidden := b.choose(max(1, height-3))
-	for _, name := range shown {
-		t.Rows = append(t.Rows, b.row(name))
-	}
-	t.DropEmpty(2)
-	var picture bytes.Buffer
-	if err := t.Write(&picture, table.Options{}); err != nil {
-		return
-	}
-	if hidden > 0 {
-		fmt.Fprintf(&picture, "… and %s more\n", count(hidden, "node"))
-	}
-	b.erase()
-	for line := range strings.Lines(picture.String()) {
-		text := []rune(strings.TrimRight(line, "\n"))
-		fmt.Fprintln(b.to, string(text[:min(len(text), width-1)]))
-		b.drawn++
-	}
-}
-
-// choose takes the nodes that fit on the screen: those at work before those that wait, and these before those done.
-func (b *board) choose(room int) (shown []string, hidden int) {
-	rank := func(name string) int {
-		switch line := b.lines[name]; {
-		case line.over && line.note == "":
-			return 3
-		case line.state == "waiting":
-			return 2
-		case line.over:
-			return 1
-		}
-		return 0
-	}
-	if len(b.nodes) <= room {
-		return b.nodes, 0
-	}
-	shown = slices.Clone(b.nodes)
-	slices.SortStableFunc(shown, func(x, y string) int { return cmp.Compare(rank(x), rank(y)) })
-	return shown[:room], len(shown) - room
-}
-
-func (b *board) row(name string) []string {
-	line := b.lines[name]
-	row := []string{name, line.state, "", "", "", "", "", line.note}
-	p := line.progress
-	if p.Images > 0 {
-		row[2] = fmt.Sprintf("%d/%d", p.Finished, p.Images)
-	}
-	if p.Total > 0 {
-		row[3], row[6] = bar(p.Done, p.Total), amount(p)
-	}
-	if rate := line.rate(); rate > 0 {
-		row[4] = table.Size(int64(rate)) + "/s"
-		if p.Phase == engine.PhaseDownloading && p.Total > p.Done {
-			row[5] = (time.Duration(float64(p.Total-p.Done)/rate) * time.Second).String()
-		}
-	}
-	return row
-}
-
-func bar(done, total int64) string {
-	full := int(min(done, total) * barWidth / total)
-	return strings.Repeat("━", full) + strings.Repeat("·", barWidth-full) + fmt.Sprintf(" %3d %%", min(done, total)*100/total)
-}
-
-// stepLine is one image's end in words, with ✔, - or ✗ in front.
-func stepLine(step session.Step) string {
-	switch step.State {
-	case session.StatePulled:
-		return fmt.Sprintf("✔ %s pulled %s in %s %s", step.Asked, table.Size(step.Bytes), step.Took.Round(100*time.Millisecond), table.ID(step.Digest))
-	case session.StatePresent:
-		return fmt.Sprintf("✔ %s present %s", step.Asked, table.ID(step.Digest))
-	case session.StateRemoved:
-		return fmt.Sprintf("✔ %s removed %s", strings.Join(step.Names, ", "), table.Size(step.Bytes))
-	case session.StateFailed:
-		return fmt.Sprintf("✗ %s %s: %s", step.Asked, step.Reason, step.Message)
-	default: // Kept or absent.
-	}
-	return fmt.Sprintf("- %s %s: %s", step.Asked, strings.ToLower(string(step.State)), step.Message)
-}
-
 // nodeWord is how it ended with a node, in a word.
 func nodeWord(o fleet.Outcome) string {
 	switch o.State {
@@ -329,6 +232,11 @@ func nodeWord(o fleet.Outcome) string {
 	default:
 		return strings.ToLower(string(o.State))
 	}
+}
+
+// brokenOff reports whether an image only failed because the whole was ended: that is told of the node.
+func brokenOff(step session.Step) bool {
+	return step.State == session.StateFailed && strings.HasSuffix(step.Message, context.Canceled.Error())
 }
 
 // stepsOf are a node's steps: those of its result, which has them all, else those that were heard. Where the work was

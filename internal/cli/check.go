@@ -50,7 +50,7 @@ func (a *app) checkCommand() *cobra.Command {
 			{} check --pre
 			{} check --agent-namespace orlop-system
 			{} check -o json | jq '.items[] | select(.status != "ok")'`),
-		Args: cobra.NoArgs,
+		Args: a.noArgs("; choose nodes with --node"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.output.check(); err != nil {
 				return usageError{err, a.program + " check --help"}

@@ -39,7 +39,7 @@ unless its run is named, or --all is given, which asks first.`,
 			{} cleanup --run k3x9ab
 			{} cleanup --dry-run
 			{} cleanup --all --yes`),
-		Args: cobra.NoArgs,
+		Args: a.noArgs("; choose a run with --run"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.complete(); err != nil {
 				return usageError{err, a.program + " cleanup --help"}

@@ -149,6 +149,16 @@ func (a *app) unknownCommand(cmd *cobra.Command, args []string) error {
 	return usageError{fmt.Errorf("unknown command %q%s", args[0], suggest.DidYouMean(args[0], known)), a.program + " --help"}
 }
 
+// noArgs refuses arguments: passed over, they would leave more chosen than was meant.
+func (a *app) noArgs(instead string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		return usageError{fmt.Errorf("%s takes no argument, but got %q%s", cmd.Name(), args[0], instead), a.program + " " + cmd.Name() + " --help"}
+	}
+}
+
 // flagError says what was meant by a flag that does not exist.
 func (a *app) flagError(cmd *cobra.Command, err error) error {
 	help := a.program + " " + strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), a.program)+" --help")
@@ -189,7 +199,7 @@ Flags:
 
 func (a *app) optionsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use: "options", Short: "List the flags that every command has", GroupID: groupOperate, Args: cobra.NoArgs,
+		Use: "options", Short: "List the flags that every command has", GroupID: groupOperate, Args: a.noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, err := fmt.Fprint(a.Out, cmd.InheritedFlags().FlagUsages())
 			return err

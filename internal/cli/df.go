@@ -8,6 +8,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -39,7 +40,7 @@ not known and taken for the usual 85 %. ! marks a disk above it.`,
 			{} df
 			{} df -v --node node-1
 			{} df -l pool=gpu -o json`),
-		Args: cobra.NoArgs,
+		Args: a.noArgs("; df -v lists the images"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.output.check(); err != nil {
 				return usageError{err, a.program + " df --help"}
@@ -56,6 +57,7 @@ not known and taken for the usual 85 %. ! marks a disk above it.`,
 // diskUse is one node in an answer for programs.
 type diskUse struct {
 	nodeState
+	Pressure         []string  `json:"pressure,omitempty"`
 	Disk             plan.Disk `json:"disk,omitzero"`
 	Images           int       `json:"images"`
 	InUse            int       `json:"inUse"`
@@ -98,7 +100,7 @@ func (o *dfOptions) run(ctx context.Context) error {
 func disksOf(outcomes []fleet.Outcome, thresholds map[string]fleet.Collection) []diskUse {
 	var items []diskUse
 	for i, state := range nodeStates(outcomes) {
-		item := diskUse{nodeState: state}
+		item := diskUse{nodeState: state, Pressure: outcomes[i].Node.Pressure}
 		if result := outcomes[i].Result; result != nil && result.Inventory != nil {
 			inventory, gc := result.Inventory, thresholds[state.Name]
 			item.Disk, item.Images, item.ReclaimableBytes = inventory.Disk, len(inventory.Images), inventory.ReclaimableBytes
@@ -116,28 +118,30 @@ func disksOf(outcomes []fleet.Outcome, thresholds map[string]fleet.Collection) [
 
 func (o *dfOptions) table(items []diskUse) *table.Table {
 	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGEFS", Right: true}, {Name: "USED", Right: true}, {Name: "IMAGES", Right: true}, {Name: "IN USE", Right: true},
-		{Name: "RECLAIMABLE", Right: true}, {Name: "KUBELET GC"}, {Name: "INODES", Right: true}, {Name: "RUNTIME", Wide: true}}}
+		{Name: "RECLAIMABLE", Right: true}, {Name: "KUBELET GC"}, {Name: "INODES", Right: true}, {Name: "RUNTIME", Wide: true}, {Name: "MESSAGE"}}}
 	total := diskUse{}
 	over := 0
 	for _, item := range items {
 		if item.Trouble != nil {
-			t.Add(item.Name, "", "", "", "", "", item.Trouble.Reason, "", "")
+			t.Add(item.Name, "", "", "", "", "", "", "", "", item.Trouble.Reason)
 			continue
 		}
 		mark := ""
 		if item.over() {
-			mark = "!"
 			over++
+			if o.output.format != "csv" {
+				mark = "!"
+			}
 		}
 		t.Add(item.Name, o.output.size(item.Disk.Capacity), o.share(item.Disk.Capacity-item.Disk.Available, item.Disk.Capacity)+mark, fmt.Sprint(item.Images), fmt.Sprint(item.InUse),
-			o.share(item.ReclaimableBytes, item.Disk.Capacity), o.untilCollection(item), share(item.Disk.InodesUsed, item.Disk.Inodes), item.Runtime)
+			o.share(item.ReclaimableBytes, item.Disk.Capacity), o.untilCollection(item), share(item.Disk.InodesUsed, item.Disk.Inodes), item.Runtime, strings.Join(item.Pressure, ", "))
 		total.Disk.Capacity += item.Disk.Capacity
 		total.Disk.Available += item.Disk.Available
 		total.Images, total.InUse, total.ReclaimableBytes = total.Images+item.Images, total.InUse+item.InUse, total.ReclaimableBytes+item.ReclaimableBytes
 	}
-	if len(items) > 1 {
+	if len(items) > 1 && o.output.format != "csv" {
 		t.Add("TOTAL", o.output.size(total.Disk.Capacity), o.share(total.Disk.Capacity-total.Disk.Available, total.Disk.Capacity), fmt.Sprint(total.Images), fmt.Sprint(total.InUse),
-			o.share(total.ReclaimableBytes, total.Disk.Capacity), fmt.Sprintf("%d over", over), "", "")
+			o.share(total.ReclaimableBytes, total.Disk.Capacity), fmt.Sprintf("%d over", over), "", "", "")
 	}
 	return t
 }
@@ -166,7 +170,7 @@ func (o *dfOptions) untilCollection(d diskUse) string {
 
 // share is a part of a whole as a size and in percent.
 func (o *dfOptions) share(part, whole int64) string {
-	if whole == 0 {
+	if whole == 0 || o.output.format == "csv" {
 		return o.output.size(part)
 	}
 	return o.output.size0(part) + " (" + share(part, whole) + ")"

@@ -55,7 +55,7 @@ answer from the registry.`,
 			{} drift --exit-code && echo the same everywhere`),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
-			if o.targets, err = ask.Targets(everyTag(args)); err == nil {
+			if o.targets, err = ask.Named(args); err == nil {
 				err = o.output.check()
 			}
 			if err != nil {

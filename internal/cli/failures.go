@@ -9,6 +9,7 @@ import (
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/tell"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -23,7 +24,7 @@ type failure struct{ asked, reason, message string }
 func newFailures() *failures { return &failures{nodes: map[failure][]string{}} }
 
 func (f *failures) add(node string, step session.Step) {
-	key := failure{step.Asked, step.Reason, step.Message}
+	key := failure{step.Asked, step.Reason, tell.Why(step)}
 	if f.nodes[key] == nil {
 		f.order = append(f.order, key)
 	}
@@ -32,11 +33,17 @@ func (f *failures) add(node string, step session.Step) {
 
 func (f *failures) any() bool { return len(f.order) > 0 }
 
-// tell says what failed where, and how to try again there. unauthorized is what helps against a missing login.
-func (f *failures) tell(a *app, unauthorized string) {
+// has reports whether an image failed anywhere.
+func (f *failures) has(asked string) bool {
+	return slices.ContainsFunc(f.order, func(one failure) bool { return one.asked == asked })
+}
+
+// tell says what failed where, and how to try again there, without the arguments that are done. unauthorized is what
+// helps against a missing login.
+func (f *failures) tell(a *app, unauthorized string, done ...string) {
 	var retry []string
 	for _, key := range f.order {
-		fmt.Fprintf(a.Err, "  %s: %s (%s): %s\n", some(f.nodes[key]), key.asked, key.reason, key.message)
+		fmt.Fprintf(a.Err, "  %s: %s%s: %s\n", some(f.nodes[key]), key.asked, bracketed(key.reason, key.message), key.message)
 		if key.reason == string(engine.Unauthorized) && unauthorized != "" {
 			fmt.Fprintf(a.Err, "    try: %s\n", unauthorized)
 		}
@@ -44,7 +51,7 @@ func (f *failures) tell(a *app, unauthorized string) {
 	}
 	if len(retry) > 0 {
 		slices.Sort(retry)
-		fmt.Fprintf(a.Err, "  Retry: %s\n", a.again(slices.Compact(retry)))
+		fmt.Fprintf(a.Err, "  Retry: %s\n", a.again(slices.Compact(retry), done...))
 	}
 }
 

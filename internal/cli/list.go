@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/survey"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
 )
 
 // lookTimeout is for commands that only read: it covers the first fetch of the node image.
@@ -68,28 +70,11 @@ func (o *listOptions) complete(args []string) error {
 	if o.choice.Filter, err = plan.ParseFilter(*o.filters); err != nil {
 		return err
 	}
-	if o.choice.Targets, err = ask.Targets(everyTag(args)); err != nil {
+	if o.choice.Targets, err = ask.Named(args); err != nil {
 		return err
 	}
 	o.choice.Now = time.Now()
 	return o.output.check()
-}
-
-// everyTag makes a name without a tag mean all of its tags, as docker images NAME does.
-func everyTag(args []string) []string {
-	var all []string
-	for _, arg := range args {
-		if strings.ContainsAny(arg, "*?@") || strings.LastIndex(arg, ":") > strings.LastIndex(arg, "/") || arg == "" {
-			all = append(all, arg)
-			continue
-		}
-		target, err := ask.Targets([]string{arg})
-		if err != nil || target[0].MatchID(arg, nil) {
-			all = append(all, arg)
-		}
-		all = append(all, arg+":*")
-	}
-	return all
 }
 
 func (o *listOptions) run(ctx context.Context) error {
@@ -109,6 +94,7 @@ func (o *listOptions) run(ctx context.Context) error {
 	}
 	switch {
 	case len(answers) == 0 && !o.output.structured(): // An empty table would say that there are no images.
+	case len(rows) == 0 && (o.output.format == "table" || o.output.format == "wide"): // The summary says more than a header.
 	case o.output.quiet:
 		err = o.printIDs(rows)
 	default:
@@ -243,15 +229,53 @@ func usersOf(uses []engine.Use) string {
 }
 
 func (o *listOptions) summary(rows []survey.Image, answers []survey.Answer, unknown int) {
-	images, copies := map[string]bool{}, 0
+	images, flags := map[string]bool{}, ""
 	for _, row := range rows {
 		images[row.ID] = true
-		for range row.Nodes {
-			copies++
-		}
+		flags += row.Flags()
 	}
-	fmt.Fprintf(o.Err, "%s (%s) on %s. FLAGS: U in use, P pinned, D drift.\n", count(len(images), "image"), count(len(rows), "name"), count(len(answers), "node"))
+	if len(rows) == 0 {
+		o.nothing(answers)
+	} else {
+		fmt.Fprintf(o.Err, "%s (%s) on %s.", count(len(images), "image"), count(len(rows), "name"), count(len(answers), "node"))
+		if o.output.format == "table" || o.output.format == "wide" {
+			fmt.Fprint(o.Err, legend(flags))
+		}
+		fmt.Fprintln(o.Err)
+	}
 	if unknown > 0 {
 		fmt.Fprintf(o.Err, "%s %s left out: a filter asks for an age that is not known there.\n", o.paint.warn(), count(unknown, "copy"))
+	}
+}
+
+// legend explains the letters that are there.
+func legend(flags string) string {
+	var parts []string
+	for _, part := range []string{"U in use", "P pinned", "D drift"} {
+		if strings.Contains(flags, part[:1]) {
+			parts = append(parts, part)
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " FLAGS: " + strings.Join(parts, ", ") + "."
+}
+
+// nothing says that no image fits, and which has a name that ends like one that was asked for.
+func (o *listOptions) nothing(answers []survey.Answer) {
+	fmt.Fprintf(o.Err, "No image on %s fits.\n", count(len(answers), "node"))
+	var alike []string
+	all, _ := survey.List(answers, survey.Choice{Now: o.choice.Now})
+	for _, target := range o.choice.Targets {
+		asked := strings.TrimSuffix(target.String(), ":*")
+		for _, row := range all {
+			if !slices.Contains(alike, row.Repository) && path.Base(row.Repository) == path.Base(asked) {
+				alike = append(alike, row.Repository)
+			}
+		}
+	}
+	if len(alike) > 0 {
+		fmt.Fprintf(o.Err, "  try: %s\n", term.CommandLine(append(append(strings.Fields(o.program), "list"), alike...)...))
 	}
 }

@@ -133,14 +133,29 @@ func (a *app) open(ctx context.Context, n *nodeFlags) (*fleet.Fleet, []fleet.Nod
 		return nil, nil, err
 	}
 	if len(nodes) == 0 {
-		return nil, nil, errors.New("no node fits the choice")
+		return nil, nil, advised{errors.New("no node fits " + cmp.Or(choiceText(n.choice), "the choice")), "kubectl get nodes --show-labels"}
 	}
 	return f, nodes, nil
 }
 
+// choiceText repeats what chose the nodes.
+func choiceText(c fleet.Choice) string {
+	var parts []string
+	if c.Selector != "" {
+		parts = append(parts, "-l "+c.Selector)
+	}
+	if c.FieldSelector != "" {
+		parts = append(parts, "--field-selector "+c.FieldSelector)
+	}
+	if len(c.Names) > 0 {
+		parts = append(parts, "--node "+strings.Join(c.Names, ","))
+	}
+	return strings.Join(parts, " ")
+}
+
 // ask runs a job on the nodes, tells first how to clean up after us should we be killed, and last what was left.
 func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job fleet.Job) ([]fleet.Outcome, error) {
-	fmt.Fprintf(a.Err, "► asking %s; should this be killed, clean up with: %s\n", count(len(nodes), "node"), a.cleanupLine(f))
+	fmt.Fprintf(a.Err, "► asking %s (if this is killed: %s)\n", count(len(nodes), "node"), a.cleanupLine(f))
 	outcomes, err := f.Run(ctx, nodes, job)
 	if err != nil {
 		return nil, err
@@ -190,15 +205,19 @@ func (a *app) cleanupLine(f *fleet.Fleet) string {
 	return term.CommandLine(words...)
 }
 
-// again is this command line for some nodes only.
-func (a *app) again(nodes []string) string {
+// again is this command line for some nodes only, and without the arguments that need not be repeated.
+func (a *app) again(nodes []string, done ...string) string {
 	var words []string
+	first := len(strings.Fields(a.program)) + 1 // the first word behind the command
 	for i := 0; i < len(a.words); i++ {
+		word := a.words[i]
 		switch {
-		case a.words[i] == "--node":
+		case word == "--node":
 			i++
-		case !strings.HasPrefix(a.words[i], "--node="):
-			words = append(words, a.words[i])
+		case strings.HasPrefix(word, "--node="):
+		case i >= first && slices.Contains(done, word) && !strings.HasPrefix(a.words[i-1], "-"): // Behind a flag it may be that one's value.
+		default:
+			words = append(words, word)
 		}
 	}
 	return term.CommandLine(append(words, "--node", strings.Join(nodes, ","))...)
@@ -230,13 +249,24 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 	}
 	fmt.Fprintf(a.Err, "%s %d of %s answered.\n", a.paint.bad("✗"), len(outcomes)-len(retry), count(len(outcomes), "node"))
 	for _, g := range order {
-		fmt.Fprintf(a.Err, "  %s (%s): %s\n", some(nodes[g]), g.reason, g.message)
+		if g.reason == fleet.ReasonInterrupted {
+			continue // Whoever interrupts knows why.
+		}
+		fmt.Fprintf(a.Err, "  %s%s: %s\n", some(nodes[g]), bracketed(g.reason, g.message), g.message)
 		if g.advice != "" {
 			fmt.Fprintf(a.Err, "    try: %s\n", g.advice)
 		}
 	}
 	fmt.Fprintf(a.Err, "  Retry: %s\n", a.again(retry))
 	return code
+}
+
+// bracketed is a reason in brackets, unless the message begins with it.
+func bracketed(reason, message string) string {
+	if strings.HasPrefix(message, reason) {
+		return ""
+	}
+	return " (" + reason + ")"
 }
 
 // worse is the exit code of a command that had code before and now has a node in this state.

@@ -17,6 +17,7 @@ import (
 
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
 )
 
 // apiVersion is that of the answers with -o json and the like. It is not served by a cluster.
@@ -107,7 +108,7 @@ func (a *app) print(o *output, ans answer) error {
 		if last := len(ans.table.Columns) - 1; ans.table.Columns[last].Name == "MESSAGE" {
 			ans.table.DropEmpty(last) // Most often all is well, and there is nothing to say.
 		}
-		return ans.table.Write(a.Out, table.Options{Wide: o.format == "wide", NoHeaders: o.noHeaders, Style: a.paint.cell()})
+		return ans.table.Write(a.Out, table.Options{Wide: o.format == "wide", NoHeaders: o.noHeaders, Fit: term.Width(a.Out, 0), Style: a.paint.cell()})
 	case "csv":
 		return ans.table.WriteCSV(a.Out, table.Options{NoHeaders: o.noHeaders})
 	case "name":
@@ -165,7 +166,7 @@ func document(ans answer) (*unstructured.Unstructured, error) {
 
 // size is a size as asked for; 0, which stands for unknown, is empty.
 func (o *output) size(n int64) string {
-	if o.bytes && n != 0 {
+	if (o.bytes || o.format == "csv") && n != 0 {
 		return fmt.Sprint(n)
 	}
 	return table.Bytes(n)
@@ -173,7 +174,7 @@ func (o *output) size(n int64) string {
 
 // size0 is a size as asked for, 0 included.
 func (o *output) size0(n int64) string {
-	if o.bytes {
+	if o.bytes || o.format == "csv" { // A spreadsheet reckons with them.
 		return fmt.Sprint(n)
 	}
 	return table.Size(n)

@@ -32,10 +32,10 @@ last 10 minutes (unless --force). The plan is shown first, and you are asked; wi
 		Example: a.examples(`
 			{} prune --dry-run                                  # images without a name
 			{} prune --all --dry-run                            # every image that nothing needs
-			{} prune --filter unused-for=168h --keep '**/*:stable'
+			{} prune --pulled-before 30d --keep '**/*:stable'
 			{} prune --match 'ghcr.io/acme/**' --keep-latest 3
 			{} prune --all --when-disk-above 80 --until-disk-below 60 --yes`),
-		Args: cobra.NoArgs,
+		Args: a.noArgs("; choose images with --match or --filter, and nodes with --node"),
 	}
 	r.add(cmd.Flags())
 	choose := ask.Prune(cmd.Flags())
@@ -54,10 +54,7 @@ last 10 minutes (unless --force). The plan is shown first, and you are asked; wi
 	return cmd
 }
 
-// maxLargest is how many of the images that go are named: the largest tell most.
-const maxLargest = 10
-
-// pruneTables are a line for each node, and the largest images.
+// pruneTables are a line for each node, and every image that goes, the largest first; wide, also every one that is spared.
 func (r *removal) pruneTables(outcomes []fleet.Outcome) []*table.Table {
 	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "DISK USED", Right: true}, {Name: "IMAGES", Right: true}, {Name: "TO REMOVE", Right: true},
 		{Name: "RECLAIM", Right: true}, {Name: "DISK AFTER", Right: true}, {Name: "SPARED"}}}
@@ -78,8 +75,11 @@ func (r *removal) pruneTables(outcomes []fleet.Outcome) []*table.Table {
 		t.Add("TOTAL", "", fmt.Sprint(images), fmt.Sprint(going), r.output.size0(bytes), "", "")
 	}
 	tables := []*table.Table{t}
-	if largest := r.largest(outcomes); len(largest.Rows) > 0 {
-		tables = append(tables, largest)
+	if going := r.goingTable(outcomes); len(going.Rows) > 0 {
+		tables = append(tables, going)
+	}
+	if r.output.format == "wide" {
+		tables = append(tables, r.sparedTable(toSpare(outcomes))...)
 	}
 	return tables
 }
@@ -123,13 +123,15 @@ func sparedBy(p plan.Plan) string {
 	return strings.Join(parts, ", ")
 }
 
-// largest are the images that free most, over all nodes.
-func (r *removal) largest(outcomes []fleet.Outcome) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "LARGEST"}, {Name: "ID"}, {Name: "NODES", Right: true}, {Name: "RECLAIM", Right: true}, {Name: "LAST USED"}}}
+// goingTable has every image that goes, over all nodes, those that free most first.
+func (r *removal) goingTable(outcomes []fleet.Outcome) *table.Table {
+	t := &table.Table{Columns: []table.Column{{Name: "NAMES THAT GO"}, {Name: "ID"}, {Name: "NODES", Right: true}, {Name: "RECLAIM", Right: true}, {Name: "PULLED"},
+		{Name: "LAST USED", Wide: true}, {Name: "WHERE", Wide: true}}}
 	list := goingOf(outcomes)
 	slices.SortStableFunc(list, func(a, b *going) int { return cmp.Compare(b.frees, a.frees) })
-	for _, g := range list[:min(len(list), maxLargest)] {
-		t.Add(g.names, r.output.id(g.id), fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), table.Age(g.lastUsed, time.Now()))
+	now := time.Now()
+	for _, g := range list {
+		t.Add(g.names, r.output.id(g.id), fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), table.Age(g.came, now), table.Age(g.lastUsed, now), r.where(g.nodes))
 	}
 	return t
 }

@@ -18,6 +18,7 @@ import (
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/tell"
 )
 
 // pullTimeout is for one node: large images over slow lines take long, and are seen to move.
@@ -31,6 +32,7 @@ type pullOptions struct {
 	policy   string
 	secrets  []string
 	dryRun   bool
+	args     []string // the references as they were typed
 	refs     []oci.Ref
 	from     []secretName
 }
@@ -74,7 +76,7 @@ func (o *pullOptions) complete(args []string) error {
 	if len(refs) == 0 {
 		return errors.New("name at least one image, such as nginx:1.29")
 	}
-	o.refs = refs
+	o.args, o.refs = args, refs
 	policies := []string{string(session.PullAlways), string(session.PullIfNotPresent)}
 	if o.policy != "" && !slices.Contains(policies, o.policy) {
 		return fmt.Errorf("--policy is %s, not %q%s", strings.Join(policies, " or "), o.policy, suggest.DidYouMean(o.policy, policies))
@@ -164,12 +166,15 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 		for _, step := range stepsOf(outcome) {
 			items = append(items, pulledImage{outcome.Node.Name, step})
 			took := ""
-			if step.Took > 0 {
-				took = step.Took.Round(100 * time.Millisecond).String()
+			if step.State == session.StatePulled {
+				took = tell.Took(step.Took)
 			}
 			message := step.Message
-			if step.Reason != "" {
-				message = step.Reason + ": " + step.Message
+			switch {
+			case o.output.format == "table": // The words of the registry are long, and follow once for all nodes.
+				message = step.Reason
+			case step.Reason != "":
+				message = step.Reason + ": " + tell.Why(step)
 			}
 			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), message)
 			if digested := byDigest(step); step.State != session.StateFailed && !slices.Contains(ans.names, digested) {
@@ -177,7 +182,11 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 			}
 		}
 		if outcome.Fail() {
-			t.Add(outcome.Node.Name, "", nodeWord(outcome), "", "", "", outcome.Trouble.Message)
+			message := outcome.Trouble.Message
+			if outcome.State == fleet.StateInterrupted {
+				message = "" // Whoever interrupts knows why.
+			}
+			t.Add(outcome.Node.Name, "", nodeWord(outcome), "", "", "", message)
 		}
 	}
 	ans.items = items
@@ -220,14 +229,25 @@ func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) err
 		if failures.any() || !whole {
 			mark = o.paint.bad("✗")
 		}
-		fmt.Fprintf(o.Err, "%s %d pulled, %d present, %d failed on %s in %s (%s).\n", mark, states[session.StatePulled], states[session.StatePresent],
-			states[session.StateFailed], count(len(outcomes), "node"), took.Round(100*time.Millisecond), table.Size(bytes))
+		fmt.Fprintf(o.Err, "%s %d pulled (%s), %d present, %d failed on %s in %s.\n", mark, states[session.StatePulled], table.Size(bytes), states[session.StatePresent],
+			states[session.StateFailed], count(len(outcomes), "node"), tell.Took(took))
 	}
 	if interrupted {
 		fmt.Fprintln(o.Err, "Interrupted: the pulls under way were ended; what was pulled before stays.")
 	}
-	failures.tell(o.app, "allow them with --secret NAMESPACE/NAME, or docker login")
+	failures.tell(o.app, "allow them with --secret NAMESPACE/NAME, or docker login", o.done(failures)...)
 	return exitWith(failures.exit(o.troubles(outcomes)))
+}
+
+// done are the arguments whose images failed on no node.
+func (o *pullOptions) done(f *failures) []string {
+	var done []string
+	for _, arg := range o.args {
+		if ref, err := oci.Parse(arg); err == nil && !f.has(ref.String()) {
+			done = append(done, arg)
+		}
+	}
+	return done
 }
 
 // show tells which nodes have the images.

@@ -99,7 +99,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		return false
 	}
 	for _, t := range r.tables(outcomes) {
-		if err := t.Write(r.Err, table.Options{Wide: r.output.format == "wide"}); err != nil {
+		if err := t.Write(r.Err, table.Options{Wide: r.output.format == "wide", Fit: term.Width(r.Err, 0)}); err != nil {
 			return false
 		}
 		fmt.Fprintln(r.Err)
@@ -164,6 +164,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 	for _, g := range atMost {
 		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn(), some(g.nodes))
 	}
+	r.hints(outcomes)
 }
 
 // textGroup is one text with the nodes of which it is said.
@@ -215,30 +216,6 @@ func removalItems(outcomes []fleet.Outcome) []removalItem {
 	return items
 }
 
-// showPlan is the answer of a dry run.
-func (r *removal) showPlan(outcomes []fleet.Outcome) error {
-	images, bytes, nodes := planned(outcomes)
-	for i, t := range r.tables(outcomes) {
-		if i > 0 && r.output.structured() {
-			break // One document has it all.
-		}
-		if i > 0 {
-			fmt.Fprintln(r.Out)
-		}
-		if err := r.print(&r.output, answer{kind: "RemovalPlanList", items: removalItems(outcomes), table: t}); err != nil {
-			return err
-		}
-	}
-	if !r.output.structured() {
-		r.notes(outcomes)
-		fmt.Fprintf(r.Err, "%s to remove on %s, which frees about %s. Nothing was removed (dry run).\n", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
-		if images > 0 {
-			fmt.Fprintf(r.Err, "Do it: %s\n", term.CommandLine(r.without("--dry-run")...))
-		}
-	}
-	return exitWith(r.troubles(outcomes))
-}
-
 // without is this command line without a flag.
 func (a *app) without(flag string) []string {
 	var words []string
@@ -283,8 +260,9 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		r.notes(outcomes)
 	}
 	if r.request.Remove != nil && !r.asked && !r.output.structured() {
-		for _, t := range sparedTable(spared(outcomes)) {
-			if err := t.Write(r.Err, table.Options{}); err != nil {
+		for _, t := range r.sparedTable(spared(outcomes)) {
+			fmt.Fprintln(r.Err)
+			if err := t.Write(r.Err, table.Options{Fit: term.Width(r.Err, 0)}); err != nil {
 				return err
 			}
 		}

@@ -60,6 +60,7 @@ type going struct {
 	nodes     []string
 	frees     int64
 	whole     bool
+	came      time.Time // when the first node got it
 	lastUsed  time.Time
 }
 
@@ -71,9 +72,21 @@ func (r *removal) rmTables(outcomes []fleet.Outcome) []*table.Table {
 		if g.whole {
 			what = "goes"
 		}
-		t.Add(r.output.id(g.id), g.names, what, fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), some(g.nodes))
+		t.Add(r.output.id(g.id), g.names, what, fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), r.where(g.nodes))
 	}
-	return append([]*table.Table{t}, sparedTable(toSpare(outcomes))...)
+	spared := r.sparedTable(toSpare(outcomes))
+	if len(t.Rows) == 0 {
+		return spared
+	}
+	return append([]*table.Table{t}, spared...)
+}
+
+// where names nodes: all of them in a wide table, else some.
+func (r *removal) where(nodes []string) string {
+	if r.output.format == "wide" {
+		return strings.Join(nodes, ",")
+	}
+	return some(nodes)
 }
 
 func goingOf(outcomes []fleet.Outcome) []*going {
@@ -91,6 +104,9 @@ func goingOf(outcomes []fleet.Outcome) []*going {
 			}
 			list[i].nodes = append(list[i].nodes, o.Node.Name)
 			list[i].frees += removal.FreesBytes
+			if first := removal.Image.FirstSeen; list[i].came.IsZero() || !first.IsZero() && first.Before(list[i].came) {
+				list[i].came = first
+			}
 			if removal.Image.LastUsed.After(list[i].lastUsed) {
 				list[i].lastUsed = removal.Image.LastUsed
 			}
@@ -100,14 +116,14 @@ func goingOf(outcomes []fleet.Outcome) []*going {
 }
 
 // sparedTable has what was asked for and stays, with the reason; none if all goes.
-func sparedTable(spared []textGroup) []*table.Table {
+func (r *removal) sparedTable(spared []textGroup) []*table.Table {
 	if len(spared) == 0 {
 		return nil
 	}
 	t := &table.Table{Columns: []table.Column{{Name: "SPARED"}, {Name: "BECAUSE"}, {Name: "WHERE"}}}
 	for _, g := range spared {
 		title, message, _ := strings.Cut(g.text, "\x00")
-		t.Add(title, message, some(g.nodes))
+		t.Add(title, message, r.where(g.nodes))
 	}
 	return []*table.Table{t}
 }

@@ -80,7 +80,7 @@ func (o *shellOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(o.Err, "► starting a pod on %s; should this be killed, clean up with: %s\n", nodes[0].Name, o.cleanupLine(f))
+	fmt.Fprintf(o.Err, "► starting a pod on %s (if this is killed: %s)\n", nodes[0].Name, o.cleanupLine(f))
 	o.held, err = f.Hold(ctx, nodes[0], shellStart, o.nodes.timeout)
 	if err != nil {
 		return err

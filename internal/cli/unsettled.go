@@ -23,7 +23,14 @@ func (r *removal) sum(c tally, outcomes []fleet.Outcome) {
 	if len(unsettled) > 0 {
 		least = "at least "
 	}
-	fmt.Fprintf(r.Err, "%s %s%s removed, %s freed (measured), %d spared, %d failed on %s.\n", r.paint.good("✔"), least, count(c.removed, "image"), c.freedText(&r.output), c.spared, c.failed, count(len(outcomes), "node"))
+	mark := "-" // Nothing that was asked for has happened, and it is no failure.
+	switch {
+	case c.failed > 0:
+		mark = r.paint.bad("✗")
+	case c.removed > 0:
+		mark = r.paint.good("✔")
+	}
+	fmt.Fprintf(r.Err, "%s %s%s removed, %s freed (measured), %d spared, %d failed on %s.\n", mark, least, count(c.removed, "image"), c.freedText(&r.output), c.spared, c.failed, count(len(outcomes), "node"))
 	if len(unsettled) > 0 {
 		look := append(strings.Fields(r.program), "list", "--node", strings.Join(unsettled, ","))
 		if *r.conn.Context != "" {

@@ -27,7 +27,7 @@ func (a *app) versionCommand() *cobra.Command {
 			{} version
 			{} version --client
 			{} version -o json`),
-		Args: cobra.NoArgs,
+		Args: a.noArgs(""),
 		RunE: func(*cobra.Command, []string) error {
 			if err := o.check(); err != nil {
 				return usageError{err, a.program + " version --help"}

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -55,22 +56,15 @@ func TestAgain(t *testing.T) {
 		"plain":        {"list -l pool=web", "kubectl orlop list -l pool=web --node a,b"},
 		"other nodes":  {"list --node a,b,c --node=d -o wide", "kubectl orlop list -o wide --node a,b"},
 		"needs quotes": {"rm x/*", "kubectl orlop rm 'x/*' --node a,b"},
+		"done":         {"pull kubectl --secret done done x", "kubectl orlop pull --secret done x --node a,b"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			a, _, _ := testApp(strings.Fields(c.line)...)
-			if got := a.again([]string{"a", "b"}); got != c.want {
+			if got := a.again([]string{"a", "b"}, "kubectl", "done"); got != c.want {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
-	}
-}
-
-func TestEveryTag(t *testing.T) {
-	got := everyTag([]string{"nginx", "nginx:1", "host:5000/img", "x/*", "b07c55e19a44", "nginx@sha256:" + strings.Repeat("a", 64)})
-	want := []string{"nginx:*", "nginx:1", "host:5000/img:*", "x/*", "b07c55e19a44", "b07c55e19a44:*", "nginx@sha256:" + strings.Repeat("a", 64)}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Error(diff)
 	}
 }
 
@@ -90,7 +84,7 @@ func TestTroubles(t *testing.T) {
 	}{
 		"all is well": {[]fleet.Outcome{outcome("a", fleet.StateDone, "", "")}, term.ExitOK, nil},
 		"grouped": {[]fleet.Outcome{outcome("a", fleet.StateDone, "", ""), outcome("b", fleet.StateSkipped, "NotReady", "NotReady since 4m"), outcome("c", fleet.StateSkipped, "NotReady", "NotReady since 4m"),
-			outcome("d", fleet.StateLost, "Lost", "pod orlop-d broke")}, term.ExitPartial, []string{"1 of 4 nodes answered", "  b, c (NotReady): NotReady since 4m\n", "  d (Lost): pod orlop-d broke\n", "--node b,c,d"}},
+			outcome("d", fleet.StateLost, "Lost", "pod orlop-d broke")}, term.ExitPartial, []string{"1 of 4 nodes answered", "  b, c: NotReady since 4m\n", "  d (Lost): pod orlop-d broke\n", "--node b,c,d"}},
 		"time over":   {[]fleet.Outcome{outcome("a", fleet.StateTimedOut, "Timeout", "x"), outcome("b", fleet.StateFailed, "Crashed", "x")}, term.ExitTimeout, nil},
 		"interrupted": {[]fleet.Outcome{outcome("a", fleet.StateInterrupted, "Interrupted", "x"), outcome("b", fleet.StateTimedOut, "Timeout", "x")}, term.ExitInterrupted, nil},
 	}
@@ -164,8 +158,31 @@ func TestPruneTables(t *testing.T) {
 	if diff := cmp.Diff(want, tables[0].Rows); diff != "" {
 		t.Error(diff)
 	}
-	if largest := tables[1].Rows[0]; largest[0] != "docker.io/library/nginx:1" || largest[3] != "100MB" {
-		t.Errorf("largest: %q", largest)
+	if first := tables[1].Rows[0]; first[0] != "docker.io/library/nginx:1" || first[3] != "100MB" || len(tables[1].Rows) != 2 || len(tables) != 2 {
+		t.Errorf("what goes: %q", tables[1].Rows)
+	}
+	r.output.format = "wide"
+	if tables := r.pruneTables(plans(t)); len(tables) != 3 || len(tables[2].Rows) != 1 {
+		t.Error("what is spared is not named in a wide plan")
+	}
+}
+
+// TestPlanRows: a spreadsheet takes one table, with numbers.
+func TestPlanRows(t *testing.T) {
+	a, out, _ := testApp("prune", "--dry-run", "-o", "csv")
+	r := &removal{app: a, output: output{format: "csv"}}
+	r.tables = r.pruneTables
+	_ = r.showPlan(plans(t)) // Its exit code is that of troubles, which has a test.
+	want := `NODE,ID,NAMES,PLAN,FREES,REASON,MESSAGE
+node-1,sha256:b07c55e19a44ffff,ghcr.io/acme/web:1,remove,0,,
+node-1,sha256:0d11f6a2c3b7ffff,docker.io/library/nginx:1,remove,60000000,,
+node-1,sha256:b07c55e19a44ffff,ghcr.io/acme/web:1,keep,,InUse,in use by shop/web
+node-1,sha256:0d11f6a2c3b7ffff,docker.io/library/nginx:1,keep,,NotSelected,
+node-2,sha256:0d11f6a2c3b7ffff,docker.io/library/nginx:1,remove,40000000,,
+node-3,,,skipped,,,NotReady since 4m
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -201,6 +218,25 @@ func TestBoardFits(t *testing.T) {
 		t.Errorf("%d hidden, %s", hidden, diff)
 	}
 	b.close()
+}
+
+// TestBoardIsNarrow: what is left and how much there is stay on a screen of 80 columns, with the names that clouds give.
+func TestBoardIsNarrow(t *testing.T) {
+	a, _, _ := testApp("pull", "nginx")
+	for name, want := range map[string]string{"node1": "━━━━━━······  50 %", "ip-10-0-12-145.eu-west-1.compute.internal": "  50 %"} {
+		b := a.newBoard("plain", []fleet.Node{{Name: name}})
+		line := b.lines[name]
+		line.state, line.progress = "downloading", session.Progress{Phase: engine.PhaseDownloading, Done: 50e6, Total: 100e6, Images: 3}
+		line.samples = []sample{{b.start, 0}, {b.start.Add(time.Second), 50e6}}
+		var screen strings.Builder
+		b.to = &screen
+		b.draw()
+		if got := screen.String(); !strings.Contains(got, want) || !strings.Contains(got, "1s  50MB of 100MB\n") {
+			t.Errorf("%s:\n%s", name, got)
+		}
+		b.drawn = 0
+		b.close()
+	}
 }
 
 // TestCredentials: a node is told those for the repositories it pulls, and no others.

@@ -19,6 +19,7 @@ import (
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
 )
 
 // lookTimeout is for commands that only read: a runtime that takes longer is ill.
@@ -49,11 +50,15 @@ FLAGS: U in use, P pinned.`,
 				case e.structured():
 					return e.print("ImageList", inventory)
 				}
+				if len(inventory.Images) == 0 && len(args)+len(*filters) > 0 {
+					fmt.Fprintln(e.Err, "No image here fits.")
+					return nil
+				}
 				t := imageTable(inventory.Images, *full)
-				if err := t.Write(e.Out, table.Options{Wide: e.output == "wide", NoHeaders: *noHeaders}); err != nil {
+				if err := t.Write(e.Out, table.Options{Wide: e.output == "wide", NoHeaders: *noHeaders, Fit: term.Width(e.Out, 0)}); err != nil {
 					return err
 				}
-				fmt.Fprintf(e.Err, "%d images, %s %s.\n", len(inventory.Images), inventory.Runtime.Name, inventory.Runtime.Version)
+				fmt.Fprintf(e.Err, "%s, %s %s.\n", plural(len(inventory.Images), "image"), inventory.Runtime.Name, inventory.Runtime.Version)
 				return nil
 			}
 		},
@@ -67,7 +72,7 @@ func (e *env) inventory(ctx context.Context, args, filters []string, measured bo
 	if err != nil {
 		return session.Inventory{}, err
 	}
-	targets, err := ask.Targets(args)
+	targets, err := ask.Named(args)
 	if err != nil {
 		return session.Inventory{}, err
 	}

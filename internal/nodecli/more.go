@@ -16,14 +16,16 @@ import (
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
 )
 
 func dfCommand() command {
 	return command{
-		name: "df", short: "Show what the images of this machine take, and what could be freed", timeout: lookTimeout,
+		name: "df", instead: "; df -v lists the images, and --filter chooses among them", short: "Show what the images of this machine take, and what could be freed", timeout: lookTimeout,
 		long: `Examples:
   orlop-node df
   orlop-node df -v
+  orlop-node df -v --filter in-use=false
   orlop-node df -o json
 
 RECLAIMABLE is what would go if every image went that nothing needs; layers that stay for others are not counted.`,
@@ -31,6 +33,9 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 			verbose := flags.BoolP("verbose", "v", false, "a line for each image, with what it shares")
 			filters := ask.Filter(flags)
 			return func(ctx context.Context, e *env, args []string) error {
+				if len(*filters) > 0 && !*verbose {
+					return errors.New("--filter chooses among the images that df -v lists, and what could be freed is not counted for them alone\nrun: orlop-node df -v --help")
+				}
 				inventory, err := e.inventory(ctx, args, *filters, true)
 				switch {
 				case err != nil:
@@ -42,7 +47,7 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 				if *verbose {
 					t = dfImageTable(inventory)
 				}
-				return t.Write(e.Out, table.Options{Wide: e.output == "wide"})
+				return t.Write(e.Out, table.Options{Wide: e.output == "wide", Fit: term.Width(e.Out, 0)})
 			}
 		},
 	}
@@ -91,7 +96,7 @@ func (e *env) pin(ctx context.Context, args []string, pin bool) error {
 		err := pinner.Pin(ctx, ref, pin)
 		errs = append(errs, err)
 		if err == nil {
-			fmt.Fprintf(e.Err, "✔ %s   %sned\n", ref, map[bool]string{true: "pin", false: "unpin"}[pin])
+			fmt.Fprintf(e.Err, "✔ %s %sned\n", ref, map[bool]string{true: "pin", false: "unpin"}[pin])
 		}
 	}
 	return errors.Join(errs...)

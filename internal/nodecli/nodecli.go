@@ -59,7 +59,8 @@ func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
 type command struct {
 	name    string
 	aliases []string
-	args    string // for the usage line
+	args    string // for the usage line; none are taken where it is empty
+	instead string // what to say to who gives arguments where none are taken
 	short   string
 	long    string // examples, and what the short line cannot say
 	hidden  bool
@@ -98,6 +99,9 @@ func run(ctx context.Context, cfg Config, args []string) error {
 		printHelp(cfg.Out)
 		return nil
 	}
+	if strings.HasPrefix(args[0], "-") {
+		return errors.New("name the command first: orlop-node COMMAND [flags]\nrun: orlop-node help")
+	}
 	names := []string{}
 	for _, c := range commands() {
 		if c.name == args[0] || slices.Contains(c.aliases, args[0]) {
@@ -134,8 +138,20 @@ func (c command) run(ctx context.Context, cfg Config, args []string) error {
 		ctx, cancel = context.WithTimeout(ctx, *timeout)
 		defer cancel()
 	}
-	return work(ctx, e, flags.Args())
+	if c.args == "" && flags.NArg() > 0 { // Passed over, it would leave more chosen than was meant.
+		return fmt.Errorf("%s takes no argument, but got %q%s\nrun: orlop-node %s --help", c.name, flags.Arg(0), c.instead, c.name)
+	}
+	err = work(ctx, e, flags.Args())
+	if errors.Is(err, context.DeadlineExceeded) {
+		return timeoutError{fmt.Errorf("not done within %s; allow more with --timeout", *timeout)}
+	}
+	return err
 }
+
+// timeoutError is the end of the time that a command was given.
+type timeoutError struct{ error }
+
+func (timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // suggestFlag finds the flag that was meant by an unknown one.
 func suggestFlag(err error, flags *pflag.FlagSet) string {
@@ -159,7 +175,7 @@ func printHelp(w io.Writer) {
 }
 
 func (c command) printHelp(w io.Writer, flags *pflag.FlagSet) {
-	fmt.Fprintf(w, "%s\n\nUsage: %s\n", c.short, strings.TrimSpace("orlop-node "+c.name+" "+c.args))
+	fmt.Fprintf(w, "%s\n\nUsage: %s\n", c.short, strings.Join(strings.Fields("orlop-node "+c.name+" "+c.args+" [flags]"), " "))
 	if len(c.aliases) > 0 {
 		fmt.Fprintf(w, "Also: %s\n", strings.Join(c.aliases, ", "))
 	}

@@ -92,6 +92,7 @@ func TestListChooses(t *testing.T) {
 	}{
 		"all":         {nil, 2},
 		"a name":      {[]string{"nginx:1"}, 1},
+		"any tag":     {[]string{"nginx"}, 1},
 		"a pattern":   {[]string{"ghcr.io/acme/*"}, 1},
 		"a filter":    {[]string{"--filter", "in-use=true"}, 1},
 		"both":        {[]string{"--filter", "in-use=true", "ghcr.io/acme/*"}, 0},
@@ -150,11 +151,22 @@ func TestWithoutATerminalARemovalNeedsAYes(t *testing.T) {
 	}
 }
 
+// TestArgumentsAreNotPassedOver: prune nginx would take far more than nginx.
+func TestArgumentsAreNotPassedOver(t *testing.T) {
+	m := newMachine(t, nginx, app)
+	for _, line := range []string{"prune nginx --all --force --yes", "df nginx", "version now", "--yes prune --all", "df --filter in-use=true"} {
+		m.run(t, term.ExitError, strings.Fields(line)...)
+		if m.left(t) != 2 {
+			t.Fatalf("%s removed something", line)
+		}
+	}
+}
+
 func TestThePlanIsShownBeforeTheAct(t *testing.T) {
 	m := newMachine(t, nginx, app)
 	m.Start(app, enginetest.Container{Name: "c", Pod: "shop/web"})
 	m.run(t, 0, "prune", "--all", "--force", "--dry-run")
-	for _, want := range []string{"NAMES THAT GO", nginx, "Spared:", app, "InUse", "in use by shop/web (c)"} {
+	for _, want := range []string{"NAMES THAT GO", nginx, "SPARED", app, "in use by shop/web (c)"} {
 		if !strings.Contains(m.out.String(), want) {
 			t.Errorf("the plan does not say %q:\n%s", want, &m.out)
 		}

@@ -17,6 +17,7 @@ import (
 func pruneCommand() command {
 	return command{
 		name: "prune", short: "Remove images that nothing needs", timeout: removeTimeout,
+		instead: "; choose images with --match or --filter",
 		long: `Examples:
   orlop-node prune --dry-run                            images without a name
   orlop-node prune --all                                every image that nothing needs

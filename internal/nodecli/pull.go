@@ -17,6 +17,7 @@ import (
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/tell"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -135,22 +136,6 @@ func exitFor(ctx context.Context, steps []session.Step) error {
 	return nil
 }
 
-// stepLine is one image's end in words, with ✔, - or ✗ in front.
-func stepLine(step session.Step) string {
-	switch step.State {
-	case session.StatePulled:
-		return fmt.Sprintf("✔ %s   pulled   %s in %s   %s", step.Asked, table.Size(step.Bytes), step.Took.Round(100*time.Millisecond), table.ID(step.Digest))
-	case session.StatePresent:
-		return fmt.Sprintf("✔ %s   present   %s", step.Asked, table.ID(step.Digest))
-	case session.StateRemoved:
-		return fmt.Sprintf("✔ %s   removed   %s", step.Asked, table.Size(step.Bytes))
-	case session.StateFailed:
-		return fmt.Sprintf("✗ %s   %s: %s", step.Asked, step.Reason, step.Message)
-	default:
-		return fmt.Sprintf("- %s   %s: %s", step.Asked, step.State, step.Message)
-	}
-}
-
 // progressLine shows a pull on standard error: a line that is drawn over on a terminal, else only what ended.
 type progressLine struct {
 	streams term.Streams
@@ -171,7 +156,7 @@ func (p *progressLine) hear(m session.Message) {
 	switch {
 	case m.Step != nil && (!p.quiet || m.Step.State == session.StateFailed):
 		p.end()
-		fmt.Fprintln(p.streams.Err, stepLine(*m.Step))
+		fmt.Fprintln(p.streams.Err, tell.Step(*m.Step))
 	case m.Progress != nil && p.live && m.Progress.Finished < m.Progress.Images:
 		line := []rune(progressText(*m.Progress, time.Since(p.start)))
 		fmt.Fprint(p.streams.Err, eraseLine+string(line[:min(len(line), term.Width(p.streams.Err, 80)-1)]))

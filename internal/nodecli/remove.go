@@ -17,6 +17,7 @@ import (
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/tell"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -96,7 +97,7 @@ func (e *env) remove(ctx context.Context, how removing, makePlan func(context.Co
 func (e *env) carryOut(ctx context.Context, n *node.Node, planned plan.Plan) error {
 	result, err := n.Act(ctx, planned, func(step session.Step) {
 		if step.State == session.StateRemoved || step.State == session.StateFailed {
-			fmt.Fprintln(e.Err, stepLine(step))
+			fmt.Fprintln(e.Err, tell.Step(step))
 		}
 	})
 	if e.structured() {
@@ -136,19 +137,20 @@ func (e *env) showPlan(p plan.Plan, isAnswer bool) error {
 	if isAnswer {
 		out = e.Out
 	}
-	wide := table.Options{Wide: e.output == "wide"}
+	wide := table.Options{Wide: e.output == "wide", Fit: term.Width(out, 0)}
 	if len(p.Remove) > 0 {
 		if err := removalTable(p).Write(out, wide); err != nil {
 			return err
 		}
 	}
 	if kept := keptTable(p, e.output == "wide"); len(kept.Rows) > 0 {
-		fmt.Fprintln(out, "\nSpared:")
+		if len(p.Remove) > 0 {
+			fmt.Fprintln(out)
+		}
 		if err := kept.Write(out, wide); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintln(e.Err)
 	for _, name := range p.Absent {
 		fmt.Fprintf(e.Err, "- %s is not on this machine\n", name)
 	}
@@ -164,11 +166,17 @@ func planSummary(p plan.Plan, dryRun bool) string {
 	if !p.Shared {
 		frees = "at most " + frees
 	}
-	text := fmt.Sprintf("%s to remove, which frees %s; %d stay.", plural(len(p.Remove), "image"), frees, len(p.Keep))
-	if len(p.Remove) == 0 {
-		text = fmt.Sprintf("Nothing to remove; %d stay.", len(p.Keep))
+	spared := 0
+	for _, k := range p.Keep {
+		if k.Reason != plan.ReasonNotSelected {
+			spared++
+		}
 	}
-	if dryRun {
+	text := fmt.Sprintf("%s to remove, which frees %s; %d spared.", plural(len(p.Remove), "image"), frees, spared)
+	if len(p.Remove) == 0 {
+		text = fmt.Sprintf("Nothing to remove; %d spared.", spared)
+	}
+	if dryRun && len(p.Remove) > 0 {
 		text += " Nothing was removed (dry run)."
 	}
 	return text
@@ -184,7 +192,7 @@ func removalTable(p plan.Plan) *table.Table {
 
 // keptTable names what is held because it is needed; what nobody asked for only when everything is wanted.
 func keptTable(p plan.Plan, all bool) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "IMAGE"}, {Name: "REASON"}, {Name: "BECAUSE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "SPARED"}, {Name: "REASON", Wide: true}, {Name: "BECAUSE"}}}
 	for _, k := range p.Keep {
 		if all || k.Reason != plan.ReasonNotSelected {
 			t.Add(table.ID(k.Image.ID), plan.Title(k.Image), string(k.Reason), k.Message)

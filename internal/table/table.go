@@ -17,8 +17,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/duration"
 )
 
-// gap is the space between columns, as kubectl's.
-const gap = 3
+// gap is the space between columns, as kubectl's; narrowGap that where the lines would else be wider than the terminal.
+const (
+	gap       = 3
+	narrowGap = 2
+)
 
 // Column is one column of a table.
 type Column struct {
@@ -39,6 +42,8 @@ type Table struct {
 type Options struct {
 	Wide      bool
 	NoHeaders bool
+	// Fit is how many columns the terminal has; 0 is unknown.
+	Fit int
 	// Style, if set, colours one cell after the layout; it is given the column's name and the cell's text.
 	Style func(column, cell string) string
 }
@@ -73,20 +78,33 @@ func (t *Table) Write(w io.Writer, o Options) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell(row, i)))
 		}
 	}
+	between := strings.Repeat(" ", t.gap(shown, widths, o.Fit))
 	if !o.NoHeaders {
-		if err := t.writeLine(w, shown, widths, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
+		if err := t.writeLine(w, shown, widths, between, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
 			return err
 		}
 	}
 	for _, row := range t.Rows {
-		if err := t.writeLine(w, shown, widths, func(i int) string { return cell(row, i) }, o.Style); err != nil {
+		if err := t.writeLine(w, shown, widths, between, func(i int) string { return cell(row, i) }, o.Style); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *Table) writeLine(w io.Writer, shown, widths []int, text func(int) string, style func(column, cell string) string) error {
+// gap is how far apart the columns stand.
+func (t *Table) gap(shown, widths []int, fit int) int {
+	whole := gap * (len(shown) - 1)
+	for _, i := range shown {
+		whole += widths[i]
+	}
+	if fit > 0 && whole > fit {
+		return narrowGap
+	}
+	return gap
+}
+
+func (t *Table) writeLine(w io.Writer, shown, widths []int, between string, text func(int) string, style func(column, cell string) string) error {
 	var line strings.Builder
 	for n, i := range shown {
 		plain := text(i)
@@ -101,7 +119,7 @@ func (t *Table) writeLine(w io.Writer, shown, widths []int, text func(int) strin
 			line.WriteString(styled + pad)
 		}
 		if n < len(shown)-1 {
-			line.WriteString(strings.Repeat(" ", gap))
+			line.WriteString(between)
 		}
 	}
 	_, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " "))

@@ -1,0 +1,103 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+// showPlan is the answer of a dry run.
+func (r *removal) showPlan(outcomes []fleet.Outcome) error {
+	tables := r.tables(outcomes)
+	if r.output.format != "table" && r.output.format != "wide" {
+		tables = []*table.Table{r.planRows(outcomes)} // One answer has it all.
+	}
+	ans := answer{kind: "RemovalPlanList", items: removalItems(outcomes), names: namesThatGo(outcomes)}
+	for i, t := range tables {
+		if i > 0 {
+			fmt.Fprintln(r.Out)
+		}
+		ans.table = t
+		if err := r.print(&r.output, ans); err != nil {
+			return err
+		}
+	}
+	if !r.output.structured() {
+		r.notes(outcomes)
+		r.foresee(outcomes)
+	}
+	return exitWith(r.troubles(outcomes))
+}
+
+// foresee sums a dry run up, and says how to do it.
+func (r *removal) foresee(outcomes []fleet.Outcome) {
+	images, bytes, nodes := planned(outcomes)
+	if images == 0 {
+		fmt.Fprintln(r.Err, "Nothing to remove.")
+		return
+	}
+	fmt.Fprintf(r.Err, "%s to remove on %s, which frees about %s. Nothing was removed (dry run).\n", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
+	fmt.Fprintf(r.Err, "Do it: %s\n", term.CommandLine(r.without("--dry-run")...))
+}
+
+func namesThatGo(outcomes []fleet.Outcome) []string {
+	var names []string
+	for _, g := range goingOf(outcomes) {
+		for name := range strings.SplitSeq(g.names, ", ") {
+			if !slices.Contains(names, name) {
+				names = append(names, name)
+			}
+		}
+	}
+	return names
+}
+
+// planRows are a row for each image on each node, for a spreadsheet.
+func (r *removal) planRows(outcomes []fleet.Outcome) *table.Table {
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "ID"}, {Name: "NAMES"}, {Name: "PLAN"}, {Name: "FREES", Right: true}, {Name: "REASON"}, {Name: "MESSAGE"}}}
+	for _, o := range outcomes {
+		if o.Plan == nil {
+			t.Add(o.Node.Name, "", "", nodeWord(o), "", "", troubleText(o))
+			continue
+		}
+		for _, removal := range o.Plan.Remove {
+			t.Add(o.Node.Name, r.output.id(removal.Image.ID), strings.Join(removal.Names(), " "), "remove", r.output.size0(removal.FreesBytes), "", "")
+		}
+		for _, kept := range o.Plan.Keep {
+			t.Add(o.Node.Name, r.output.id(kept.Image.ID), plan.Title(kept.Image), "keep", "", string(kept.Reason), kept.Message)
+		}
+	}
+	return t
+}
+
+// hints say what would let more go, or where to read why it stays.
+func (r *removal) hints(outcomes []fleet.Outcome) {
+	reasons := map[plan.Reason]bool{}
+	spared := false
+	for _, o := range outcomes {
+		if o.Plan == nil {
+			continue
+		}
+		for _, kept := range o.Plan.Keep {
+			reasons[kept.Reason] = true
+			spared = spared || kept.Reason != plan.ReasonNotSelected
+		}
+	}
+	if reasons[plan.ReasonRecent] && !r.force {
+		fmt.Fprintln(r.Err, "- that an image came just now is passed over with --force")
+	}
+	if reasons[plan.ReasonUnknown] {
+		fmt.Fprintln(r.Err, "- of unknown age: since when an image is unused no runtime tells; --pulled-before goes by when it came")
+	}
+	if spared && r.request.Prune != nil && r.output.format == "table" {
+		fmt.Fprintln(r.Err, "- with -o wide every image that is spared is named, and on which node")
+	}
+}
