@@ -26,13 +26,19 @@ type conversation struct {
 	heard   bool // anything at all
 	started bool
 	stopped *verdict
+	told    told
 
 	// These are nil, and never ready, while they are not waited for.
-	newer   <-chan struct{} // there are newer needs
-	late    <-chan struct{} // the plan is too late, if it is not there yet
-	decided <-chan struct{} // the plan waits for the yes
-	slot    chan<- struct{} // the yes waits for a slot
+	more    <-chan struct{}  // the node needs more
+	tick    <-chan time.Time // it hears how current that is
+	late    <-chan struct{}  // the plan is too late, if it is not there yet
+	decided <-chan struct{}  // the plan waits for the yes
+	slot    chan<- struct{}  // the yes waits for a slot
 }
+
+// tellEvery is how often a node hears that what its pods need is still so, where it is: several times within
+// plan.NeedsMaxAge, together with markEvery.
+const tellEvery = 10 * time.Second
 
 // verdict is how a conversation ended.
 type verdict struct {
@@ -46,7 +52,12 @@ type verdict struct {
 // hold says the request, and listens until the result, or until nothing more can come.
 func (c *conversation) hold(ctx context.Context) verdict {
 	request := c.request()
-	c.say(request)
+	c.talk.outbox.ask(request)
+	current := time.NewTicker(tellEvery)
+	defer current.Stop()
+	if c.run.needs != nil {
+		c.tick = current.C
+	}
 	c.late = c.run.asked
 	c.silence = time.NewTimer(startedTimeout)
 	defer c.silence.Stop()
@@ -70,8 +81,10 @@ func (c *conversation) hold(ctx context.Context) verdict {
 		case c.slot <- struct{}{}:
 			c.holding = true
 			c.proceed()
-		case <-c.newer:
-			c.sayNeeds()
+		case <-c.more:
+			c.tellNews(false)
+		case <-c.tick:
+			c.tellNews(false)
 		case <-c.silence.C:
 			return c.silent()
 		case <-c.deadline.C:
@@ -85,29 +98,27 @@ func (c *conversation) hold(ctx context.Context) verdict {
 
 func (c *conversation) request() session.Request {
 	request := c.run.job.Ask(c.out.Node)
-	request.Runtime, request.Sent = c.out.Node.Runtime, time.Now()
+	request.Runtime = c.out.Node.Runtime
 	if c.run.needs != nil {
-		request.Needs, c.newer = c.run.needs.of(c.out.Node.Name)
+		c.more = c.run.needs.more(c.out.Node.Name)
+		request.Needs, c.told = c.run.needs.of(c.out.Node.Name)
 		// Also where nobody is asked: the runtime is looked at before anything is removed from it.
 		request.Confirm = !request.DryRun
 	}
 	return request
 }
 
-// say sends a line unless the node has been told to end. A connection that takes nothing shows as silence.
-func (c *conversation) say(line any) {
-	if c.stopped != nil {
-		return
+// tellNews tells the node what its pods need, as far as it has not been told, and perhaps to proceed. A connection that
+// takes nothing shows as silence.
+func (c *conversation) tellNews(proceed bool) {
+	u := session.Update{}
+	if c.run.needs != nil {
+		c.more = c.run.needs.more(c.out.Node.Name)
+		u, c.told = c.run.needs.news(c.out.Node.Name, c.told)
 	}
-	if err := c.talk.say(line); err != nil {
-		c.stop(StateLost, &Trouble{Reason: ReasonLost, Message: err.Error()})
+	if u.Proceed = proceed; u != (session.Update{}) {
+		c.talk.outbox.tell(u)
 	}
-}
-
-func (c *conversation) sayNeeds() {
-	needs, newer := c.run.needs.of(c.out.Node.Name)
-	c.newer = newer
-	c.say(session.Update{Needs: &needs, Sent: time.Now()})
 }
 
 // stop tells the node to end, and gives it a moment for its last word.
@@ -116,7 +127,7 @@ func (c *conversation) stop(state State, trouble *Trouble) {
 		return
 	}
 	c.stopped = &verdict{state: state, trouble: trouble}
-	c.newer, c.late, c.decided, c.slot = nil, nil, nil, nil
+	c.more, c.tick, c.late, c.decided, c.slot = nil, nil, nil, nil, nil
 	c.talk.hush()
 	c.silence.Reset(lastWordTimeout)
 }
@@ -166,7 +177,7 @@ func (c *conversation) proceed() {
 	c.slot = nil
 	c.out.Proceeded = true // No one else looks at it before the visit has ended.
 	c.deadline.Reset(c.run.job.Timeout)
-	c.say(session.Update{Proceed: true, Sent: time.Now()})
+	c.tellNews(true)
 }
 
 // finish takes the result, and sees the node end.
@@ -265,5 +276,5 @@ func (c *conversation) sameRuntime(found engine.Description) error {
 	if reported == "" || answers == "" || reported == answers || c.run.fleet.cfg.Socket != "" {
 		return nil
 	}
-	return fmt.Errorf("at %s answers %s %s, and not the %s %s that the Node reports", c.visit.socket, found.Name, found.Version, node.Runtime, node.RuntimeVersion)
+	return fmt.Errorf("at %s answers %s %s, and not the %s %s that the Node reports", c.socket, found.Name, found.Version, node.Runtime, node.RuntimeVersion)
 }

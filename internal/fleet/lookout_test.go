@@ -18,7 +18,7 @@ import (
 
 var (
 	errUnauthorized = apierrors.NewUnauthorized("the token has expired")
-	errForbidden    = apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`User "u" cannot watch resource "pods"`))
+	errForbidden    = apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New(`user "u" cannot watch resource "pods"`))
 )
 
 // refuseWatches answers the first watches of a run's pods, and of all pods, with an error.

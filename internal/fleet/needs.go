@@ -26,6 +26,7 @@ import (
 
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
 )
 
 // needs knows which images the pods bound to each node name: one watch of the pods of all namespaces.
@@ -39,8 +40,8 @@ type needs struct {
 	short map[string]bool // the nodes whose runtime decides itself which registry a short name means
 
 	mu      sync.Mutex
-	byNode  map[string]map[string][]plan.Need // node, pod, needs
-	where   map[string]string                 // pod, node
+	nodes   map[string]*nodeNeeds
+	where   map[string]string // pod, node
 	synced  chan struct{}
 	failed  chan struct{}        // closed when the right to see them is missing
 	err     error                // the last until they are synced
@@ -49,7 +50,19 @@ type needs struct {
 	last    int
 	alive   map[string]bool // our pods that are there
 	asOf    time.Time
-	told    map[string]chan struct{} // node, closed when it has news
+}
+
+// nodeNeeds is what the pods bound to one node name.
+type nodeNeeds struct {
+	pods    map[string][]plan.Need
+	version int           // counts the changes
+	more    chan struct{} // closed when a pod has come
+}
+
+// told is what a node was told as last.
+type told struct {
+	version int
+	asOf    time.Time
 }
 
 // unfinished are the pods that still need their images.
@@ -57,9 +70,9 @@ const unfinished = "status.phase!=" + string(corev1.PodSucceeded) + ",status.pha
 
 func newNeeds(f *Fleet, nodes []Node) *needs {
 	n := &needs{
-		fleet: f, byNode: map[string]map[string][]plan.Need{}, where: map[string]string{},
+		fleet: f, nodes: map[string]*nodeNeeds{}, where: map[string]string{},
 		synced: make(chan struct{}), failed: make(chan struct{}), created: map[string]time.Time{},
-		marks: map[int]time.Time{}, alive: map[string]bool{}, told: map[string]chan struct{}{}, short: map[string]bool{},
+		marks: map[int]time.Time{}, alive: map[string]bool{}, short: map[string]bool{},
 	}
 	for _, node := range nodes {
 		n.short[node.Name] = node.Runtime == crio
@@ -149,27 +162,45 @@ func (n *needs) ready(ctx context.Context) error {
 	return fmt.Errorf("listing the pods of all namespaces, which is needed to know what may go: %w", why)
 }
 
-// of are the needs of a node now; newer is closed when there are newer ones.
-func (n *needs) of(node string) (now plan.Needs, newer <-chan struct{}) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.told[node] == nil {
-		n.told[node] = make(chan struct{})
+// node is the entry of a node, made when first asked for. The lock is held.
+func (n *needs) node(name string) *nodeNeeds {
+	node := n.nodes[name]
+	if node == nil {
+		node = &nodeNeeds{pods: map[string][]plan.Need{}, more: make(chan struct{})}
+		n.nodes[name] = node
 	}
-	now = plan.Needs{Known: true, AsOf: n.asOf}
-	pods := n.byNode[node]
-	for _, pod := range slices.Sorted(maps.Keys(pods)) {
-		now.Items = append(now.Items, pods[pod]...)
-	}
-	return now, n.told[node]
+	return node
 }
 
-// tell lets a node know that it has news. The lock is held.
-func (n *needs) tell(node string) {
-	if c := n.told[node]; c != nil {
-		close(c)
-		delete(n.told, node)
+// of are the needs of a node now.
+func (n *needs) of(name string) (plan.Needs, told) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	node := n.node(name)
+	now := plan.Needs{Known: true, AsOf: n.asOf}
+	for _, pod := range slices.Sorted(maps.Keys(node.pods)) {
+		now.Items = append(now.Items, node.pods[pod]...)
 	}
+	return now, told{node.version, n.asOf}
+}
+
+// more is closed when a pod has come to a node. That one has gone can wait.
+func (n *needs) more(name string) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.node(name).more
+}
+
+// news is what a node must be told beyond what it was told as last, if there is anything.
+func (n *needs) news(name string, last told) (u session.Update, now told) {
+	needs, now := n.of(name)
+	switch {
+	case now.version != last.version:
+		u.Needs = &needs
+	case now.asOf.After(last.asOf):
+		u.AsOf = now.asOf
+	}
+	return u, now
 }
 
 // creating notes that one of our pods is about to be created: when the watch shows it, that is a mark.
@@ -207,30 +238,36 @@ func (n *needs) mark(ctx context.Context) {
 func (n *needs) set(pod *corev1.Pod) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.put(pod)
+	if node, changed := n.put(pod); changed {
+		node.tell()
+	}
+}
+
+// tell lets a node know that it has news. The lock of its needs is held.
+func (node *nodeNeeds) tell() {
+	node.version++
+	close(node.more)
+	node.more = make(chan struct{})
 }
 
 // put takes one pod in. The lock is held.
-func (n *needs) put(pod *corev1.Pod) {
-	key, node := pod.Namespace+"/"+pod.Name, pod.Spec.NodeName
+func (n *needs) put(pod *corev1.Pod) (node *nodeNeeds, changed bool) {
+	key := pod.Namespace + "/" + pod.Name
 	if pod.Labels[LabelRun] == n.fleet.run {
 		n.seenMark(pod)
 	}
-	if node == "" {
-		return
+	if pod.Spec.NodeName == "" {
+		return nil, false
 	}
-	items := needsOf(pod, n.short[node])
-	n.where[key] = node
-	if n.byNode[node] == nil {
-		n.byNode[node] = map[string][]plan.Need{}
-	}
-	if !slices.Equal(n.byNode[node][key], items) {
-		n.byNode[node][key] = items
-		n.tell(node)
-	}
+	n.where[key] = pod.Spec.NodeName
+	node = n.node(pod.Spec.NodeName)
+	before := node.pods[key]
+	node.pods[key] = needsOf(pod, n.short[pod.Spec.NodeName])
+	return node, !slices.Equal(before, node.pods[key])
 }
 
-// seenMark moves the time of the needs on to the newest mark that the pod shows. The lock is held.
+// seenMark moves the time of the needs on to the newest mark that the pod shows. No node is woken for it: each looks
+// several times a minute. The lock is held.
 func (n *needs) seenMark(pod *corev1.Pod) {
 	n.alive[pod.Name] = true
 	newest := n.created[pod.Name]
@@ -238,12 +275,8 @@ func (n *needs) seenMark(pod *corev1.Pod) {
 		newest = n.marks[number]
 		maps.DeleteFunc(n.marks, func(old int, _ time.Time) bool { return old < number })
 	}
-	if !newest.After(n.asOf) {
-		return
-	}
-	n.asOf = newest
-	for node := range n.told {
-		n.tell(node)
+	if newest.After(n.asOf) {
+		n.asOf = newest
 	}
 }
 
@@ -254,24 +287,30 @@ func (n *needs) unset(pod *corev1.Pod) {
 	if pod.Labels[LabelRun] == n.fleet.run {
 		delete(n.alive, pod.Name)
 	}
-	if node := n.where[key]; node != "" {
-		delete(n.byNode[node], key)
+	if name := n.where[key]; name != "" {
+		node := n.node(name)
+		delete(node.pods, key)
 		delete(n.where, key)
-		n.tell(node)
+		node.version++
 	}
 }
 
 func (n *needs) replace(pods []*corev1.Pod) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	clear(n.byNode)
+	before := map[*nodeNeeds]map[string][]plan.Need{}
+	for _, node := range n.nodes {
+		before[node], node.pods = node.pods, map[string][]plan.Need{}
+	}
 	clear(n.where)
 	clear(n.alive)
 	for _, pod := range pods {
 		n.put(pod)
 	}
-	for node := range n.told {
-		n.tell(node)
+	for _, node := range n.nodes {
+		if !maps.EqualFunc(before[node], node.pods, slices.Equal) {
+			node.tell()
+		}
 	}
 	select {
 	case <-n.synced:

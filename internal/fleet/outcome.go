@@ -68,7 +68,7 @@ type Outcome struct {
 	Result *session.Result
 }
 
-// Unsettled: it was told to remove, and was not heard to the end, so that what is gone there is not known.
+// Unsettled reports whether it was told to remove, and was not heard to the end, so that what is gone there is not known.
 func (o Outcome) Unsettled() bool {
 	return o.Proceeded && o.Result == nil && o.Plan != nil && len(o.Plan.Remove) > 0
 }

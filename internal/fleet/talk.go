@@ -46,9 +46,8 @@ const maxMessage = 32 << 20
 
 // talk is one session with a node that has been attached to.
 type talk struct {
-	in *io.PipeWriter
-	// outbox has what is still to be said, so that a connection that takes nothing holds up no one.
-	outbox chan []byte
+	in     *io.PipeWriter
+	outbox *outbox
 	// heard has what the node says, in order, and is closed at the end.
 	heard chan session.Message
 	// over is closed when both streams have ended; then broke says how: nil is an orderly end.
@@ -56,15 +55,8 @@ type talk struct {
 	broke  error
 	stderr *tail
 	cancel context.CancelFunc
-	hushed sync.Once
 	writer sync.WaitGroup
 }
-
-// maxUnsaid is how many lines may wait for a connection that takes nothing. They come every few seconds.
-const maxUnsaid = 16
-
-// errDeaf is a node that has taken nothing for so long that the outbox is full.
-var errDeaf = errors.New("the connection takes nothing any more")
 
 // newTalk attaches and begins to listen. It goes on when ctx is cancelled, since the node is then told to end and
 // has a last word: end, which must be called, ends it.
@@ -72,7 +64,7 @@ func newTalk(ctx context.Context, attach attachFunc, pod string) *talk {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	inR, inW := io.Pipe()
 	outR, outW := io.Pipe()
-	t := &talk{in: inW, outbox: make(chan []byte, maxUnsaid), heard: make(chan session.Message), over: make(chan struct{}), stderr: &tail{}, cancel: cancel}
+	t := &talk{in: inW, outbox: newOutbox(), heard: make(chan session.Message), over: make(chan struct{}), stderr: &tail{}, cancel: cancel}
 	t.writer.Go(t.write)
 	// Whatever the attach does then, nothing is read any more, and what is written ends in an error.
 	context.AfterFunc(ctx, func() { _ = outR.CloseWithError(io.ErrClosedPipe) })
@@ -123,31 +115,18 @@ func (t *talk) listen(ctx context.Context, from io.Reader) error {
 	}
 }
 
-// say sends one line, some time soon.
-func (t *talk) say(line any) error {
-	text, err := json.Marshal(line)
-	if err != nil {
-		return err
-	}
-	select {
-	case t.outbox <- append(text, '\n'):
-		return nil
-	default:
-		return errDeaf
-	}
-}
-
 func (t *talk) write() {
 	defer func() { _ = t.in.Close() }()
-	for line := range t.outbox {
-		if _, err := t.in.Write(line); err != nil {
-			return
+	encoder := json.NewEncoder(t.in)
+	for line := t.outbox.next(); line != nil; line = t.outbox.next() {
+		if err := encoder.Encode(line); err != nil {
+			return // The connection is closed, which its reader tells.
 		}
 	}
 }
 
-// hush closes our side, upon which the node ends. Nothing may be said after it.
-func (t *talk) hush() { t.hushed.Do(func() { close(t.outbox) }) }
+// hush closes our side, upon which the node ends. Nothing is said after it.
+func (t *talk) hush() { t.outbox.close() }
 
 // end breaks off what has not ended, and waits for it.
 func (t *talk) end() {

@@ -25,8 +25,8 @@ const (
 	// waveSize is how many images are looked at together and then removed at once: few, so that each is looked at
 	// just before its removal. maxWaves is how many waves are under way: enough to keep a runtime busy that writes
 	// every removal to disk.
-	waveSize = 4
-	maxWaves = 3
+	waveSize = 8
+	maxWaves = 2
 
 	// settleTimeout bounds the looks after a batch and the way back, also for someone who has gone.
 	settleTimeout = 2 * time.Minute

@@ -35,7 +35,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, open Open) error {
 	if err := s.in.Decode(&req); err != nil {
 		return s.refuse(err)
 	}
-	s.heard(req.Sent, &req.Needs)
+	s.heard(req.Sent, &req.Needs, time.Time{})
 	// Not waited for: a read of standard input cannot be interrupted, and ends with the process.
 	go s.readUpdates()
 	var pulse sync.WaitGroup
@@ -115,7 +115,7 @@ func (s *server) readUpdates() {
 			s.cancel(ErrAskerGone)
 			return
 		}
-		s.heard(update.Sent, update.Needs)
+		s.heard(update.Sent, update.Needs, update.AsOf)
 		if update.Proceed {
 			s.proceeds.Do(func() { close(s.proceed) })
 		}
@@ -124,7 +124,7 @@ func (s *server) readUpdates() {
 
 // heard takes what came on one line. How far this machine's clock is ahead of the asker's shows in the line that took
 // the shortest way: one that was held up on its way must not make old needs look new.
-func (s *server) heard(sent time.Time, needs *plan.Needs) {
+func (s *server) heard(sent time.Time, needs *plan.Needs, asOf time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if ahead := time.Since(sent); !sent.IsZero() && (!s.clocks || ahead < s.ahead) {
@@ -132,6 +132,9 @@ func (s *server) heard(sent time.Time, needs *plan.Needs) {
 	}
 	if needs != nil {
 		s.needs = *needs
+	}
+	if asOf.After(s.needs.AsOf) {
+		s.needs.AsOf = asOf // What was told as last is still so.
 	}
 }
 

@@ -157,6 +157,18 @@ func TestServeKnowsOfAnotherClock(t *testing.T) {
 	}
 }
 
+// On a large cluster, what has not changed is told by its time alone.
+func TestServeHearsThatNeedsAreStillSo(t *testing.T) {
+	old := time.Now().Add(-2 * plan.NeedsMaxAge)
+	req := removeWeb(t, plan.Needs{Known: true, AsOf: old}, true)
+	a := ask(t, engine.Verify(loaded()), req)
+	a.until(func(m session.Message) bool { return m.Plan != nil })
+	a.say(session.Update{AsOf: time.Now(), Proceed: true})
+	if got := a.result(); len(got.Steps) != 1 || got.Steps[0].State != session.StateRemoved {
+		t.Errorf("result: %+v", got)
+	}
+}
+
 // A line that was held up on its way does not make old needs new.
 func TestServeIsNotFooledByALateLine(t *testing.T) {
 	fake := loaded()

@@ -83,9 +83,12 @@ const DefaultParallel = 4
 
 // Update is each further line to a node.
 type Update struct {
-	Needs   *plan.Needs `json:"needs,omitempty"`
-	Proceed bool        `json:"proceed,omitempty"`
-	Sent    time.Time   `json:"sent,omitzero"` // as in a Request
+	// Needs take the place of all that was told before.
+	Needs *plan.Needs `json:"needs,omitempty"`
+	// AsOf is when what was told as last was still so: on a large cluster, to repeat it would be much.
+	AsOf    time.Time `json:"asOf,omitzero"`
+	Proceed bool      `json:"proceed,omitempty"`
+	Sent    time.Time `json:"sent,omitzero"` // as in a Request
 }
 
 // AliveEvery is how often a node that is busy gives a sign of life. Without it, one that is cut off from the network

@@ -63,7 +63,7 @@ func Connect(ctx context.Context, endpoint string) (*Runtime, error) {
 	}
 	r, err := over(ctx, conn, endpoint)
 	if err != nil {
-		conn.Close()
+		_ = conn.Close() // The first error tells more.
 		return nil, fmt.Errorf("connecting to %s: %w", endpoint, err)
 	}
 	return r, nil

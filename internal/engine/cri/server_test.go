@@ -325,7 +325,7 @@ func (s *server) start(id, image string, state enginetest.State, mounts ...*cri.
 	}
 }
 
-func (s *server) fixture(t testing.TB, rt engine.Interface) enginetest.Fixture {
+func (s *server) fixture(_ testing.TB, rt engine.Interface) enginetest.Fixture {
 	return enginetest.Fixture{
 		Runtime: rt, Repository: "registry.test", Private: privateHost,
 		Credentials: engine.Credentials{Username: privateUser, Password: privatePassword},

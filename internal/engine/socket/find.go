@@ -131,11 +131,11 @@ func (s Search) candidates() []Candidate {
 	seen := map[string]bool{}
 	for _, c := range all {
 		c.Path = filepath.Join(cmp.Or(s.Root, "/"), c.Path)
-		real, err := filepath.EvalSymlinks(c.Path)
-		if s.unknown(c) || err == nil && seen[real] {
+		target, err := filepath.EvalSymlinks(c.Path)
+		if s.unknown(c) || err == nil && seen[target] {
 			continue
 		}
-		seen[real] = err == nil
+		seen[target] = err == nil
 		candidates = append(candidates, c)
 	}
 	return candidates
@@ -216,6 +216,6 @@ func nameOf(reported string) string {
 
 func release(rt engine.Interface) {
 	if closer, ok := rt.(io.Closer); ok {
-		closer.Close()
+		_ = closer.Close() // Nothing was asked of it that could be lost.
 	}
 }

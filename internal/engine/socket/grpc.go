@@ -124,6 +124,7 @@ func Why(err error) error {
 		if transport.MatchString(s.Message()) {
 			return engine.Because(engine.RuntimeUnavailable, said)
 		}
+	default: // The text decides, and the code where that says nothing.
 	}
 	if reason := engine.ReasonFromText(s.Message()); reason != engine.Unknown {
 		return engine.Because(reason, said)

@@ -14,30 +14,25 @@ import (
 type comparison struct {
 	what, against string
 	ours, theirs  []string
-	until         *stock
+	rounds        int
+	// prepare is done before each run; nil: nothing.
+	prepare func(context.Context) error
+	// until is what the node holds when a run is done; nil: a run is done when it has ended.
+	until *stock
+	// check tells whether a run did what it should; nil: it did.
+	check func(taken) error
 	// limit and goal are ratios of the medians; 0: none.
 	limit, goal float64
 }
 
 // contest runs both ways in turn; which is first changes with each round, since what runs second finds warmer caches.
 // One round before the first counts for nothing.
-func (b *bench) contest(ctx context.Context, c comparison, rounds int, prepare func(context.Context, int) error, check func(taken) error) (ours, theirs []taken, err error) {
-	for round := range rounds + 1 {
-		order := []bool{round%2 == 0, round%2 != 0}
-		for _, mine := range order {
-			argv := c.theirs
-			if mine {
-				argv = c.ours
-			}
-			if err := prepare(ctx, round); err != nil {
-				return nil, nil, fmt.Errorf("preparing round %d: %w", round, err)
-			}
-			result, err := b.clock(ctx, task{Argv: argv, Until: c.until})
-			if err == nil {
-				err = check(result)
-			}
+func (b *bench) contest(ctx context.Context, c comparison) (ours, theirs []taken, err error) {
+	for round := range c.rounds + 1 {
+		for _, mine := range []bool{round%2 == 0, round%2 != 0} {
+			result, err := b.once(ctx, c, mine)
 			if err != nil {
-				return nil, nil, err
+				return nil, nil, fmt.Errorf("round %d: %w", round, err)
 			}
 			switch {
 			case round == 0:
@@ -52,6 +47,23 @@ func (b *bench) contest(ctx context.Context, c comparison, rounds int, prepare f
 		}
 	}
 	return ours, theirs, nil
+}
+
+func (b *bench) once(ctx context.Context, c comparison, mine bool) (taken, error) {
+	argv := c.theirs
+	if mine {
+		argv = c.ours
+	}
+	if c.prepare != nil {
+		if err := c.prepare(ctx); err != nil {
+			return taken{}, fmt.Errorf("preparing: %w", err)
+		}
+	}
+	result, err := b.clock(ctx, task{Argv: argv, Until: c.until})
+	if err == nil && c.check != nil {
+		err = c.check(result)
+	}
+	return result, err
 }
 
 func last(runs []taken) taken { return runs[len(runs)-1] }

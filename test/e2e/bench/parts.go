@@ -56,12 +56,12 @@ func (b *bench) list(ctx context.Context) error {
 	}
 	for _, c := range []comparison{
 		{what: "`orlop-node list`", against: "`crictl images`", limit: listLimit,
-			ours: []string{"orlop-node", "list"}, theirs: []string{"crictl", "images"}},
+			rounds: listRounds, check: checkLines, ours: []string{"orlop-node", "list"}, theirs: []string{"crictl", "images"}},
 		{what: "`orlop-node list -o json`", against: "`crictl images -o json`",
-			ours: []string{"orlop-node", "list", "-o", "json"}, theirs: []string{"crictl", "images", "-o", "json"}},
+			rounds: listRounds, check: checkLines, ours: []string{"orlop-node", "list", "-o", "json"}, theirs: []string{"crictl", "images", "-o", "json"}},
 	} {
 		c.what += fmt.Sprintf(", %d images", listImages)
-		ours, theirs, err := b.contest(ctx, c, listRounds, func(context.Context, int) error { return nil }, checkLines)
+		ours, theirs, err := b.contest(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -92,14 +92,16 @@ func (b *bench) pull(ctx context.Context) error {
 	}
 	c := comparison{
 		what: fmt.Sprintf("`orlop-node pull`, %d images of 20 MB", pullImages), against: fmt.Sprintf("%d parallel raw CRI pulls", rawWorkers), limit: pullLimit,
-		ours: append([]string{"orlop-node", "pull"}, names...), theirs: append([]string{stopwatch, inNode, "raw-pull"}, names...),
+		rounds: pullRounds, ours: append([]string{"orlop-node", "pull"}, names...), theirs: append([]string{stopwatch, inNode, "raw-pull"}, names...),
+		prepare: func(ctx context.Context) error { return b.clear(ctx, base) },
+		check: func(t taken) error {
+			if want := base.Blobs + pullImages*(4+2); t.Stock.Blobs < want {
+				return fmt.Errorf("a pull left %d blobs on the node, and should have left %d", t.Stock.Blobs, want)
+			}
+			return nil
+		},
 	}
-	ours, theirs, err := b.contest(ctx, c, pullRounds, func(ctx context.Context, _ int) error { return b.clear(ctx, base) }, func(t taken) error {
-		if want := base.Blobs + pullImages*(4+2); t.Stock.Blobs < want {
-			return fmt.Errorf("a pull left %d blobs on the node, and should have left %d", t.Stock.Blobs, want)
-		}
-		return nil
-	})
+	ours, theirs, err := b.contest(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -118,7 +120,7 @@ func (b *bench) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fill := func(ctx context.Context, _ int) error {
+	fill := func(ctx context.Context) error {
 		filled, err := b.clock(ctx, task{Argv: append([]string{stopwatch, inNode, "raw-pull"}, names...)})
 		if err == nil && filled.Stock.Snapshots < base.Snapshots+2*pruneImages {
 			err = fmt.Errorf("pulling left %+v on the node", filled.Stock)
@@ -127,9 +129,9 @@ func (b *bench) prune(ctx context.Context) error {
 	}
 	c := comparison{
 		what: fmt.Sprintf("`orlop-node prune`, %d images, until the disk has the space back", pruneImages), against: "`crictl rmi --prune`",
-		limit: pruneLimit, goal: pruneGoal, ours: orlopPrune, theirs: crictlPrune, until: &base,
+		limit: pruneLimit, goal: pruneGoal, rounds: pruneRounds, prepare: fill, ours: orlopPrune, theirs: crictlPrune, until: &base,
 	}
-	ours, theirs, err := b.contest(ctx, c, pruneRounds, fill, func(taken) error { return nil })
+	ours, theirs, err := b.contest(ctx, c)
 	if err != nil {
 		return err
 	}

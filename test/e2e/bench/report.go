@@ -6,6 +6,9 @@ package main
 import (
 	"fmt"
 	"io"
+	"os"
+	"runtime"
+	"strings"
 	"time"
 )
 
@@ -85,8 +88,19 @@ func (r *report) missed() bool {
 	return false
 }
 
+// load is how many processes wanted to run, over the last 1, 5 and 15 minutes: what else a machine does is in every
+// number, and most in those that have no other number beside them.
+func load() string {
+	content, err := os.ReadFile("/proc/loadavg")
+	fields := strings.Fields(string(content))
+	if err != nil || len(fields) < 3 {
+		return "unknown"
+	}
+	return strings.Join(fields[:3], ", ")
+}
+
 func (r *report) write(w io.Writer) {
-	fmt.Fprintln(w, "Medians, with the shortest and the longest run.")
+	fmt.Fprintf(w, "Medians, with the shortest and the longest run. %d processors; load average of this machine at the end: %s.\n", runtime.NumCPU(), load())
 	fmt.Fprintln(w)
 	fmt.Fprintln(w, "| what | Orlop | measured beside it | ratio | limit | |")
 	fmt.Fprintln(w, "| --- | --- | --- | --- | --- | --- |")
