@@ -53,8 +53,11 @@ type keyed[T any] struct {
 // sorted orders items by the field: those without it first, as kubectl does.
 func sorted[T any](s *sorting, items []T) ([]T, error) {
 	path, err := s.path()
-	if err != nil || path == nil {
-		return items, err
+	switch {
+	case err != nil:
+		return nil, err
+	case path == nil:
+		return items, nil
 	}
 	rows := make([]keyed[T], len(items))
 	known := len(items) == 0
