@@ -236,6 +236,9 @@ func (o *checkOptions) report(code int) error {
 		}
 	}
 	fmt.Fprintf(o.Err, "%s, %s.\n", count(errors, "error"), count(warnings, "warning"))
+	if o.pre {
+		fmt.Fprintf(o.Err, "Not looked at: whether the nodes can fetch %s. This starts a pod on each, and sees: %s\n", o.nodes.config.Image, term.CommandLine(o.without("--pre")...))
+	}
 	switch {
 	case code != term.ExitOK:
 		return exitError{code}
