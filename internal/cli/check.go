@@ -131,7 +131,7 @@ func (o *checkOptions) checkRights(ctx context.Context, f *fleet.Fleet) error {
 	return nil
 }
 
-const getRight = "let somebody who may grant it to you; it is there when this says yes: "
+const getRight = "have it granted, until this says yes: "
 
 func (o *checkOptions) checkAdmission(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) {
 	if trouble := f.Admitted(ctx, nodes[0]); trouble != nil {

@@ -64,7 +64,7 @@ FLAGS: U in use, P pinned, D drift (the same tag is another image on some node).
 	o.output.addSizes(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
 	o.filters = ask.Filter(cmd.Flags())
-	o.sort.add(cmd.Flags(), map[string]string{"disk": ".diskBytes", "pull": ".pullBytes", "image": ".image"})
+	o.sort.add(cmd, map[string]string{"disk": ".diskBytes", "pull": ".pullBytes", "image": ".image"})
 	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "a line for each name on each node")
 	cmd.Flags().BoolVarP(&o.output.quiet, "quiet", "q", false, "print ids only")
 	return cmd
