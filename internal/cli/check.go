@@ -131,7 +131,7 @@ func (o *checkOptions) checkRights(ctx context.Context, f *fleet.Fleet) error {
 	return nil
 }
 
-const getRight = "let somebody who may grant it to you; it is there when this says yes: "
+const getRight = "have it granted, until this says yes: "
 
 func (o *checkOptions) checkAdmission(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) {
 	if trouble := f.Admitted(ctx, nodes[0]); trouble != nil {
@@ -236,6 +236,9 @@ func (o *checkOptions) report(code int) error {
 		}
 	}
 	fmt.Fprintf(o.Err, "%s, %s.\n", count(errors, "error"), count(warnings, "warning"))
+	if o.pre {
+		fmt.Fprintf(o.Err, "Not looked at: whether the nodes can fetch %s. This starts a pod on each, and sees: %s\n", o.nodes.config.Image, term.CommandLine(o.without("--pre")...))
+	}
 	switch {
 	case code != term.ExitOK:
 		return exitError{code}

@@ -89,6 +89,9 @@ func (a *app) completeFlags(cmd *cobra.Command) {
 			_ = cmd.RegisterFlagCompletionFunc(name, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp|cobra.ShellCompDirectiveNoSpace))
 		}
 	}
+	if cmd.ValidArgsFunction == nil && len(cmd.ValidArgs) == 0 { // No argument of ours is a file.
+		cmd.ValidArgsFunction = cobra.NoFileCompletions
+	}
 	if cmd.Flags().Lookup("node") != nil {
 		_ = cmd.RegisterFlagCompletionFunc("node", a.completeNodes)
 	}

@@ -55,7 +55,7 @@ not known and taken for the usual 85 %. ! marks a disk above it.`,
 	o.output.add(cmd.Flags())
 	o.output.addSizes(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
-	o.sort.add(cmd.Flags(), map[string]string{"used": ".disk.usedBytes", "reclaimable": ".reclaimableBytes", "images": ".images"})
+	o.sort.add(cmd, map[string]string{"used": ".disk.usedBytes", "reclaimable": ".reclaimableBytes", "images": ".images"})
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "a line for each image on each node, with what it shares")
 	return cmd
 }

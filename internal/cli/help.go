@@ -115,7 +115,7 @@ func wrap(text string, width int) string {
 	var out strings.Builder
 	for paragraph := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
 		column := 0
-		for _, word := range strings.Fields(paragraph) {
+		for word := range strings.FieldsSeq(paragraph) {
 			length := utf8.RuneCountInString(word)
 			switch {
 			case column == 0:

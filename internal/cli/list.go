@@ -64,7 +64,7 @@ FLAGS: U in use, P pinned, D drift (the same tag is another image on some node).
 	o.output.addSizes(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
 	o.filters = ask.Filter(cmd.Flags())
-	o.sort.add(cmd.Flags(), map[string]string{"disk": ".diskBytes", "pull": ".pullBytes", "image": ".image"})
+	o.sort.add(cmd, map[string]string{"disk": ".diskBytes", "pull": ".pullBytes", "image": ".image"})
 	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "a line for each name on each node")
 	cmd.Flags().BoolVarP(&o.output.quiet, "quiet", "q", false, "print ids only")
 	return cmd
@@ -97,7 +97,7 @@ func (o *listOptions) run(ctx context.Context) error {
 		ans.names = append(ans.names, cmp.Or(row.Image, row.ID))
 	}
 	if o.perNode {
-		ans.table = o.perNodeTable(rows)
+		ans.table = o.perNodeTable(rows, outcomes)
 	} else {
 		ans.table = o.table(rows, len(outcomes))
 	}
@@ -181,9 +181,10 @@ func (o *listOptions) table(rows []survey.Image, nodes int) *table.Table {
 	return t
 }
 
-func (o *listOptions) perNodeTable(rows []survey.Image) *table.Table {
+// perNodeTable has a row for each name on each node, and one for a node that has not answered.
+func (o *listOptions) perNodeTable(rows []survey.Image, outcomes []fleet.Outcome) *table.Table {
 	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "DISK", Right: true}, {Name: "PULL", Right: true},
-		{Name: "PULLED"}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
+		{Name: "PULLED"}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}, {Name: "MESSAGE"}}}
 	type line struct {
 		row survey.Image
 		at  survey.Copy
@@ -205,7 +206,12 @@ func (o *listOptions) perNodeTable(rows []survey.Image) *table.Table {
 			by = strings.Join(l.at.Pods, ",")
 		}
 		t.Add(l.at.Node, none(l.row.Repository), none(l.row.Tag), o.output.id(l.row.ID), o.output.size(l.at.DiskBytes), o.output.size(l.at.PullBytes),
-			table.Age(l.at.FirstSeen, o.choice.Now), by, flags, used(l.at.InUse, l.at.LastUsed, o.choice.Now), o.output.id(l.at.Digest), l.at.Platform)
+			table.Age(l.at.FirstSeen, o.choice.Now), by, flags, used(l.at.InUse, l.at.LastUsed, o.choice.Now), o.output.id(l.at.Digest), l.at.Platform, "")
+	}
+	for _, outcome := range outcomes {
+		if outcome.Fail() {
+			t.Add(outcome.Node.Name, "", "", "", "", "", "", "", "", "", "", "", outcome.Trouble.Reason)
+		}
 	}
 	return t
 }

@@ -171,14 +171,7 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 			if step.State == session.StatePulled {
 				took = tell.Took(step.Took)
 			}
-			message := step.Message
-			switch {
-			case o.output.format == "table": // The words of the registry are long, and follow once for all nodes.
-				message = step.Reason
-			case step.Reason != "":
-				message = step.Reason + ": " + tell.Why(step)
-			}
-			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), message)
+			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), o.message(step))
 			if digested := byDigest(step); step.State != session.StateFailed && !slices.Contains(ans.names, digested) {
 				ans.names = append(ans.names, digested)
 			}
@@ -201,6 +194,17 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 		}
 	}
 	return nil
+}
+
+// message is why an image failed; the registry's words are long, and follow a table once for all nodes.
+func (o *pullOptions) message(step session.Step) string {
+	switch {
+	case step.Reason == "":
+		return step.Message
+	case o.output.format == "table":
+		return step.Reason
+	}
+	return step.Reason + ": " + tell.Why(step)
 }
 
 // byDigest is the image that a pull brought, in the form that cannot move.

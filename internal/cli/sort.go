@@ -11,7 +11,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 	"k8s.io/client-go/util/jsonpath"
 	"k8s.io/kubectl/pkg/cmd/get"
 )
@@ -22,10 +22,11 @@ type sorting struct {
 	columns map[string]string // the fields behind columns
 }
 
-func (s *sorting) add(flags *pflag.FlagSet, columns map[string]string) {
+func (s *sorting) add(cmd *cobra.Command, columns map[string]string) {
 	s.columns = columns
 	names := slices.Sorted(maps.Keys(columns))
-	flags.StringVar(&s.by, "sort-by", "", "order by a `field` of -o json, such as "+columns[names[0]]+", or by a column: "+strings.Join(names, ", "))
+	cmd.Flags().StringVar(&s.by, "sort-by", "", "order by a `field` of -o json, such as "+columns[names[0]]+", or by a column: "+strings.Join(names, ", "))
+	_ = cmd.RegisterFlagCompletionFunc("sort-by", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // path is the field as a JSONPath template; nil where nothing is asked for.

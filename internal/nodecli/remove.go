@@ -192,7 +192,7 @@ func removalTable(p plan.Plan) *table.Table {
 
 // keptTable names what is held because it is needed; what nobody asked for only when everything is wanted.
 func keptTable(p plan.Plan, all bool) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "SPARED"}, {Name: "REASON", Wide: true}, {Name: "BECAUSE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "SPARED"}, {Name: "REASON"}, {Name: "BECAUSE"}}}
 	for _, k := range p.Keep {
 		if all || k.Reason != plan.ReasonNotSelected {
 			t.Add(table.ID(k.Image.ID), plan.Title(k.Image), string(k.Reason), k.Message)
