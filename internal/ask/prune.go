@@ -18,11 +18,11 @@ import (
 func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) {
 	all := flags.BoolP("all", "a", false, "every image that nothing needs, not only those without a name")
 	dangling := flags.Bool("dangling", false, "only images without a name, whatever else is chosen")
-	match := flags.StringArray("match", nil, "only images that fit this reference or pattern; again: or this one")
-	keep := flags.StringArray("keep", nil, "never images that fit this reference or pattern")
+	match := flags.StringArray("match", nil, "only images that fit this reference or `pattern`; again: or this one")
+	keep := flags.StringArray("keep", nil, "never images that fit this reference or `pattern`")
 	filters := Filter(flags)
-	unusedFor := flags.String("unused-for", "", "only images that no container has used for so long, such as 168h or 7d")
-	pulledBefore := flags.String("pulled-before", "", "only images that came earlier: a time such as 2026-11-01T00:00:00Z, or a span such as 30d")
+	unusedFor := flags.String("unused-for", "", "only images that no container has used for this `span`, such as 168h or 7d")
+	pulledBefore := flags.String("pulled-before", "", "only images that came earlier: a `time` such as 2026-11-01T00:00:00Z, or a span such as 30d")
 	var req plan.PruneRequest
 	flags.IntVar(&req.KeepLatest, "keep-latest", 0, "leave the `n` images of each repository that came last")
 	flags.IntVar(&req.WhenDiskAbove, "when-disk-above", 0, "only when the disk is fuller than so many `percent`")

@@ -47,6 +47,8 @@ type app struct {
 	conn    *genericclioptions.ConfigFlags
 	color   string
 	paint   paint
+	// commands in the order of the help.
+	commands []*cobra.Command
 }
 
 func newApp(cfg Config, argv []string) *app {
@@ -93,14 +95,16 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	root.AddGroup(&cobra.Group{ID: groupSee, Title: "See:"}, &cobra.Group{ID: groupAct, Title: "Act:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"})
 	root.SetHelpCommandGroupID(groupOperate)
 	root.SetFlagErrorFunc(a.flagError)
-	root.SetUsageTemplate(usageTemplate)
+	root.SetHelpFunc(a.help)
+	root.SetUsageFunc(func(cmd *cobra.Command) error { a.usage(cmd, a.Out); return nil })
 	root.CompletionOptions.DisableDefaultCmd = true
 	a.conn.AddFlags(root.PersistentFlags())
 	root.PersistentFlags().StringVar(&a.color, "color", "auto", "auto, always or never; auto obeys NO_COLOR")
 	verbosity := root.PersistentFlags().Int("v", 0, "log requests to the API server: 6 names them, 8 shows them")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare(*verbosity) }
-	root.AddCommand(a.listCommand(), a.dfCommand(), a.driftCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(),
-		a.shellCommand(), a.checkCommand(), a.cleanupCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand())
+	a.commands = []*cobra.Command{a.listCommand(), a.dfCommand(), a.driftCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(),
+		a.checkCommand(), a.shellCommand(), a.cleanupCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand()}
+	root.AddCommand(a.commands...)
 	for _, cmd := range root.Commands() {
 		a.completeFlags(cmd)
 	}
@@ -174,34 +178,11 @@ func (a *app) flagError(cmd *cobra.Command, err error) error {
 	return usageError{err, help}
 }
 
-// usageTemplate shows a command's own flags; those of the connection are the same everywhere, and many.
-const usageTemplate = `Usage:
-  {{if .HasAvailableSubCommands}}{{.CommandPath}} COMMAND [flags]{{else}}{{.UseLine}}{{end}}
-{{- if .Aliases}}
-
-Aliases: {{.NameAndAliases}}{{end}}
-{{- if .HasExample}}
-
-Examples:
-{{.Example}}{{end}}
-{{- if .HasAvailableSubCommands}}{{$cmds := .Commands}}{{range $group := .Groups}}
-
-{{.Title}}{{range $cmds}}{{if and (eq .GroupID $group.ID) .IsAvailableCommand}}
-  {{rpad .Name .NamePadding }} {{.Short}}{{end}}{{end}}{{end}}{{end}}
-{{- if and .HasParent .HasAvailableLocalFlags}}
-
-Flags:
-{{.LocalFlags.FlagUsages | trimTrailingWhitespaces}}{{end}}
-
-{{if .HasParent}}"{{.Root.DisplayName}} options" lists the flags of every command: --context, --kubeconfig, --as, --color and more.
-{{else}}"{{.CommandPath}} COMMAND --help" tells more of a command.
-{{end}}`
-
 func (a *app) optionsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "options", Short: "List the flags that every command has", GroupID: groupOperate, Args: a.noArgs(""),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprint(a.Out, cmd.InheritedFlags().FlagUsages())
+			_, err := fmt.Fprint(a.Out, cmd.InheritedFlags().FlagUsagesWrapped(a.helpWidth()))
 			return err
 		},
 	}

@@ -6,6 +6,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,6 +26,7 @@ type dfOptions struct {
 	nodes   nodeFlags
 	output  output
 	verbose bool
+	sort    sorting
 }
 
 func (a *app) dfCommand() *cobra.Command {
@@ -42,7 +44,8 @@ not known and taken for the usual 85 %. ! marks a disk above it.`,
 			{} df -l pool=gpu -o json`),
 		Args: a.noArgs("; df -v lists the images"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.output.check(); err != nil {
+			_, err := o.sort.path()
+			if err = errors.Join(err, o.output.check()); err != nil {
 				return usageError{err, a.program + " df --help"}
 			}
 			return o.run(cmd.Context())
@@ -50,6 +53,9 @@ not known and taken for the usual 85 %. ! marks a disk above it.`,
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
 	o.output.add(cmd.Flags())
+	o.output.addSizes(cmd.Flags())
+	o.output.addIDs(cmd.Flags())
+	o.sort.add(cmd.Flags(), map[string]string{"used": ".disk.usedBytes", "reclaimable": ".reclaimableBytes", "images": ".images"})
 	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "a line for each image on each node, with what it shares")
 	return cmd
 }
@@ -83,7 +89,10 @@ func (o *dfOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	items := disksOf(outcomes, thresholds)
+	items, err := sorted(&o.sort, disksOf(outcomes, thresholds))
+	if err != nil {
+		return err
+	}
 	ans := answer{kind: "DiskUseList", items: items, table: o.table(items)}
 	for _, item := range items {
 		ans.names = append(ans.names, "node/"+item.Name)
@@ -165,12 +174,18 @@ func (o *dfOptions) untilCollection(d diskUse) string {
 		return guess + "running"
 	}
 	left := d.Disk.Capacity*int64(d.GCHighPercent)/100 - (d.Disk.Capacity - d.Disk.Available)
+	if o.output.format == "csv" {
+		return fmt.Sprint(left)
+	}
 	return guess + "in " + o.output.size0(left)
 }
 
 // share is a part of a whole as a size and in percent.
 func (o *dfOptions) share(part, whole int64) string {
-	if whole == 0 || o.output.format == "csv" {
+	switch {
+	case o.output.format == "csv":
+		return o.output.size0(part)
+	case whole == 0:
 		return o.output.size(part)
 	}
 	return o.output.size0(part) + " (" + share(part, whole) + ")"

@@ -46,8 +46,8 @@ compared: latest, and words without a digit; --all-tags takes every tag.
 
 The registry is asked once for each tag, from this machine, with the local docker config; --offline asks only the nodes.
 
-VERDICT: SAME; DRIFT, nodes differ; BEHIND, the nodes agree and the registry has another; UNKNOWN, no digest to compare or no
-answer from the registry.`,
+VERDICT: SAME; DRIFT, nodes differ; BEHIND, the nodes agree and the registry has another; UNKNOWN, no digest to compare, or the
+nodes agree and the registry did not tell.`,
 		Example: a.examples(`
 			{} drift
 			{} drift ghcr.io/acme/web:latest
@@ -66,6 +66,7 @@ answer from the registry.`,
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
 	o.output.add(cmd.Flags())
+	o.output.addIDs(cmd.Flags())
 	cmd.Flags().BoolVar(&o.allTags, "all-tags", false, "every tag, also those that look fixed")
 	cmd.Flags().BoolVar(&o.offline, "offline", false, "do not ask the registries")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 2 if something is DRIFT or BEHIND")
@@ -97,8 +98,10 @@ func (o *driftOptions) run(ctx context.Context) error {
 	for _, tag := range tags {
 		ans.names = append(ans.names, tag.Ref.String())
 	}
-	if err := o.print(&o.output, ans); err != nil {
-		return err
+	if len(tags) > 0 || o.output.format != "table" && o.output.format != "wide" {
+		if err := o.print(&o.output, ans); err != nil {
+			return err
+		}
 	}
 	found := o.summary(tags)
 	if code := o.troubles(outcomes); code != term.ExitOK {
@@ -130,7 +133,7 @@ func (o *driftOptions) askRegistries(ctx context.Context, tags []survey.Tag) {
 			digest, err := o.head(ctx, tags[i].Ref)
 			tags[i].Registry = digest
 			if err != nil {
-				tags[i].RegistryError = registryWord(err)
+				tags[i].RegistryError, tags[i].RegistryMessage = registryWord(err), err.Error()
 			}
 			tags[i].Judge()
 		})
@@ -160,7 +163,7 @@ func registryWord(err error) string {
 }
 
 func (o *driftOptions) table(tags []survey.Tag) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "REGISTRY"}, {Name: "NODES", Right: true}, {Name: "VERSIONS", Right: true}, {Name: "BEHIND"}, {Name: "OLDEST"}, {Name: "VERDICT"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "REGISTRY"}, {Name: "NODES", Right: true}, {Name: "VERSIONS", Right: true}, {Name: "BEHIND", Right: true}, {Name: "OLDEST"}, {Name: "VERDICT"}}}
 	now := time.Now()
 	for _, tag := range tags {
 		registry := o.output.id(tag.Registry)
@@ -170,7 +173,7 @@ func (o *driftOptions) table(tags []survey.Tag) *table.Table {
 		behind := ""
 		if n, ok := tag.Behind(); ok && n > 0 {
 			behind = count(n, "node")
-		} else if !ok {
+		} else if !ok && !o.offline {
 			behind = "?"
 		}
 		t.Add(tag.Ref.String(), registry, fmt.Sprint(tag.NodeCount()), fmt.Sprint(len(tag.Versions)), behind, table.Age(tag.Oldest(), now), string(tag.Verdict))
@@ -211,21 +214,45 @@ func letter(i int) string {
 // summary counts the verdicts, and reports whether anything is to be done.
 func (o *driftOptions) summary(tags []survey.Tag) bool {
 	counts := map[survey.Verdict]int{}
+	var stale, differing []string
 	for _, tag := range tags {
 		counts[tag.Verdict]++
-	}
-	if !o.output.structured() {
-		fmt.Fprintf(o.Err, "%s compared: %d differ between nodes, %d are behind the registry, %d unknown, %d the same.\n", count(len(tags), "tag"),
-			counts[survey.VerdictDrift], counts[survey.VerdictBehind], counts[survey.VerdictUnknown], counts[survey.VerdictSame])
-	}
-	var stale []string
-	for _, tag := range tags {
+		if tag.Verdict == survey.VerdictDrift {
+			differing = append(differing, tag.Ref.Familiar())
+		}
 		if tag.Verdict == survey.VerdictDrift || tag.Verdict == survey.VerdictBehind {
 			stale = append(stale, tag.Ref.Familiar())
 		}
 	}
-	if len(stale) > 0 && !o.output.structured() {
-		fmt.Fprintf(o.Err, "  Fix: %s\n", term.CommandLine(append(append(strings.Fields(o.program), "pull", "--policy", "Always"), stale...)...))
+	switch {
+	case o.output.structured():
+		return len(stale) > 0
+	case len(tags) == 0 && len(o.targets) > 0:
+		fmt.Fprintln(o.Err, "No tag on these nodes fits.")
+	case len(tags) == 0:
+		fmt.Fprintln(o.Err, "No tag on these nodes looks as if it moved; --all-tags compares every one.")
+	default:
+		fmt.Fprintf(o.Err, "%s compared: %d differ between nodes, %d are behind the registry, %d unknown, %d the same.\n", count(len(tags), "tag"),
+			counts[survey.VerdictDrift], counts[survey.VerdictBehind], counts[survey.VerdictUnknown], counts[survey.VerdictSame])
+	}
+	o.silent(tags)
+	words := strings.Fields(o.program)
+	if len(differing) > 0 && len(o.targets) == 0 {
+		fmt.Fprintf(o.Err, "  See where: %s\n", term.CommandLine(append(slices.Clone(words), "drift", differing[0])...))
+	}
+	if len(stale) > 0 {
+		fmt.Fprintf(o.Err, "  Fix: %s\n", term.CommandLine(append(append(slices.Clone(words), "pull", "--policy", "Always"), stale...)...))
 	}
 	return len(stale) > 0
+}
+
+// silent says why registries did not tell, once for each.
+func (o *driftOptions) silent(tags []survey.Tag) {
+	told := map[string]bool{}
+	for _, tag := range tags {
+		if tag.RegistryMessage != "" && !told[tag.Ref.Registry()] {
+			told[tag.Ref.Registry()] = true
+			fmt.Fprintf(o.Err, "%s %s was asked from this machine, and did not tell: %s\n", o.paint.warn(), tag.Ref.Registry(), tag.RegistryMessage)
+		}
+	}
 }

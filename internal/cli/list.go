@@ -6,6 +6,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -32,6 +33,7 @@ type listOptions struct {
 	nodes   nodeFlags
 	output  output
 	filters *[]string
+	sort    sorting
 	perNode bool
 	choice  survey.Choice
 }
@@ -59,7 +61,10 @@ FLAGS: U in use, P pinned, D drift (the same tag is another image on some node).
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
 	o.output.add(cmd.Flags())
+	o.output.addSizes(cmd.Flags())
+	o.output.addIDs(cmd.Flags())
 	o.filters = ask.Filter(cmd.Flags())
+	o.sort.add(cmd.Flags(), map[string]string{"disk": ".diskBytes", "pull": ".pullBytes", "image": ".image"})
 	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "a line for each name on each node")
 	cmd.Flags().BoolVarP(&o.output.quiet, "quiet", "q", false, "print ids only")
 	return cmd
@@ -74,7 +79,8 @@ func (o *listOptions) complete(args []string) error {
 		return err
 	}
 	o.choice.Now = time.Now()
-	return o.output.check()
+	_, err = o.sort.path()
+	return errors.Join(err, o.output.check())
 }
 
 func (o *listOptions) run(ctx context.Context) error {
@@ -83,6 +89,9 @@ func (o *listOptions) run(ctx context.Context) error {
 		return err
 	}
 	rows, unknown := survey.List(answers, o.choice)
+	if rows, err = sorted(&o.sort, rows); err != nil {
+		return err
+	}
 	ans := answer{kind: "ImageList", items: rows, extra: map[string]any{"nodes": nodeStates(outcomes)}}
 	for _, row := range rows {
 		ans.names = append(ans.names, cmp.Or(row.Image, row.ID))

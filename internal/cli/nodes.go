@@ -40,21 +40,27 @@ const (
 )
 
 func (n *nodeFlags) add(flags *pflag.FlagSet, version string, timeout time.Duration) {
-	flags.StringVarP(&n.choice.Selector, "selector", "l", "", "nodes by label, such as pool=web,zone!=b")
-	flags.StringVar(&n.choice.FieldSelector, "field-selector", "", "nodes by field, such as spec.unschedulable=false")
-	flags.StringSliceVar(&n.choice.Names, "node", nil, "nodes by name, such as a,b; may be repeated")
-	flags.DurationVar(&n.timeout, "timeout", timeout, "how long each node may take")
-	flags.IntVar(&n.config.MaxParallel, "max-parallel", fleet.DefaultMaxParallel, "how many nodes work at once")
+	mark(flags, flagsOfNodes, func(flags *pflag.FlagSet) {
+		flags.StringVarP(&n.choice.Selector, "selector", "l", "", "nodes by `label`, such as pool=web,zone!=b")
+		flags.StringVar(&n.choice.FieldSelector, "field-selector", "", "nodes by `field`, such as spec.unschedulable=false")
+		flags.StringSliceVar(&n.choice.Names, "node", nil, "nodes by `name`, such as a,b; may be repeated")
+		flags.DurationVar(&n.timeout, "timeout", timeout, "how long each node may take")
+		flags.IntVar(&n.config.MaxParallel, "max-parallel", fleet.DefaultMaxParallel, "how many nodes work at once")
+	})
 	n.addPod(flags)
-	flags.StringVar(&n.config.Image, "image", cmp.Or(os.Getenv(envImage), nodeImage+":"+imageTag(version)), "the node image; also by "+envImage)
+	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
+		flags.StringVar(&n.config.Image, "image", cmp.Or(os.Getenv(envImage), nodeImage+":"+imageTag(version)), "the node `image`; also by "+envImage)
+	})
 }
 
 // addPod declares what concerns the pods themselves.
 func (n *nodeFlags) addPod(flags *pflag.FlagSet) {
-	flags.StringVar(&n.config.Namespace, "agent-namespace", fleet.DefaultNamespace, "where the short-lived pods run")
-	flags.StringVar(&n.config.NamePrefix, "name-prefix", "orlop", "how the pods' names begin")
-	flags.StringSliceVar(&n.config.PullSecrets, "image-pull-secret", nil, "Secrets in that namespace with which the kubelet fetches the node image")
-	flags.StringVar(&n.config.Socket, "runtime-socket", "", "the runtime's socket on the nodes, where it is in no usual place")
+	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
+		flags.StringVar(&n.config.Namespace, "agent-namespace", fleet.DefaultNamespace, "the `namespace` where the short-lived pods run")
+		flags.StringVar(&n.config.NamePrefix, "name-prefix", "orlop", "the `prefix` with which the pods' names begin")
+		flags.StringSliceVar(&n.config.PullSecrets, "image-pull-secret", nil, "`Secrets` in that namespace with which the kubelet fetches the node image")
+		flags.StringVar(&n.config.Socket, "runtime-socket", "", "the `path` of the runtime's socket on the nodes, where it is in no usual place")
+	})
 }
 
 // imageTag is the image's tag for a version of ours; what was built without one goes with the newest.

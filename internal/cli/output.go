@@ -51,10 +51,20 @@ func (o *output) add(flags *pflag.FlagSet) {
 	o.documents = genericclioptions.NewJSONYamlPrintFlags()
 	o.templates = *genericclioptions.NewKubeTemplatePrintFlags()
 	o.columns = get.NewCustomColumnsPrintFlags()
-	flags.StringVarP(&o.format, "output", "o", "table", "one of "+strings.Join(o.formats(), ", "))
-	flags.BoolVar(&o.noHeaders, "no-headers", false, "print no header line")
-	flags.BoolVar(&o.bytes, "bytes", false, "print sizes in bytes")
-	flags.BoolVar(&o.full, "no-trunc", false, "print ids and digests in full")
+	mark(flags, flagsOfOutput, func(flags *pflag.FlagSet) {
+		flags.StringVarP(&o.format, "output", "o", "table", "a `format`: "+strings.Join(o.formats(), ", "))
+		flags.BoolVar(&o.noHeaders, "no-headers", false, "print no header line")
+	})
+}
+
+// addSizes declares --bytes, for answers with sizes.
+func (o *output) addSizes(flags *pflag.FlagSet) {
+	mark(flags, flagsOfOutput, func(flags *pflag.FlagSet) { flags.BoolVar(&o.bytes, "bytes", false, "print sizes in bytes") })
+}
+
+// addIDs declares --no-trunc, for answers with ids.
+func (o *output) addIDs(flags *pflag.FlagSet) {
+	mark(flags, flagsOfOutput, func(flags *pflag.FlagSet) { flags.BoolVar(&o.full, "no-trunc", false, "print ids and digests in full") })
 }
 
 func (o *output) formats() []string {
@@ -175,6 +185,14 @@ func (o *output) size(n int64) string {
 // size0 is a size as asked for, 0 included.
 func (o *output) size0(n int64) string {
 	if o.bytes || o.format == "csv" { // A spreadsheet reckons with them.
+		return fmt.Sprint(n)
+	}
+	return table.Size(n)
+}
+
+// told is a size in a sentence.
+func (o *output) told(n int64) string {
+	if o.bytes {
 		return fmt.Sprint(n)
 	}
 	return table.Size(n)

@@ -44,7 +44,7 @@ func (r *removal) foresee(outcomes []fleet.Outcome) {
 		fmt.Fprintln(r.Err, "Nothing to remove.")
 		return
 	}
-	fmt.Fprintf(r.Err, "%s to remove on %s, which frees about %s. Nothing was removed (dry run).\n", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
+	fmt.Fprintf(r.Err, "%s to remove on %s, which frees about %s. Nothing was removed (dry run).\n", count(images, "image"), count(nodes, "node"), r.output.told(bytes))
 	fmt.Fprintf(r.Err, "Do it: %s\n", term.CommandLine(r.without("--dry-run")...))
 }
 

@@ -125,13 +125,13 @@ func sparedBy(p plan.Plan) string {
 
 // goingTable has every image that goes, over all nodes, those that free most first.
 func (r *removal) goingTable(outcomes []fleet.Outcome) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NAMES THAT GO"}, {Name: "ID"}, {Name: "NODES", Right: true}, {Name: "RECLAIM", Right: true}, {Name: "PULLED"},
-		{Name: "LAST USED", Wide: true}, {Name: "WHERE", Wide: true}}}
+	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "NODES", Right: true}, {Name: "RECLAIM", Right: true}, {Name: "PULLED"},
+		{Name: "LAST USED", Wide: true}, {Name: "WHERE", Wide: true}, {Name: "NAMES THAT GO"}}}
 	list := goingOf(outcomes)
 	slices.SortStableFunc(list, func(a, b *going) int { return cmp.Compare(b.frees, a.frees) })
 	now := time.Now()
 	for _, g := range list {
-		t.Add(g.names, r.output.id(g.id), fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), table.Age(g.came, now), table.Age(g.lastUsed, now), r.where(g.nodes))
+		t.Add(r.output.id(g.id), fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), table.Age(g.came, now), table.Age(g.lastUsed, now), r.where(g.nodes), g.names)
 	}
 	return t
 }

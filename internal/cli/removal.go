@@ -42,7 +42,9 @@ type removal struct {
 func (r *removal) add(flags *pflag.FlagSet) {
 	r.nodes.add(flags, r.version, removeTimeout)
 	r.output.add(flags)
-	flags.StringVar(&r.progress, "progress", "auto", strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
+	r.output.addSizes(flags)
+	r.output.addIDs(flags)
+	flags.StringVar(&r.progress, "progress", "auto", "a `mode`: "+strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
 	flags.BoolVar(&r.dryRun, "dry-run", false, "show the plan, and remove nothing")
 	flags.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&r.force, "force", false, "also what arrived in the last 10 minutes, and images of containers that have exited; never what is in use, pinned, or named by a pod")
@@ -109,7 +111,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 		fmt.Fprintf(r.Err, "! not asked about: %s: %s\n", some(g.nodes), g.text)
 	}
 	r.asked = true
-	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.size0(bytes))
+	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.told(bytes))
 	answer := make(chan error, 1)
 	// Not waited for after Ctrl-C: a read of standard input cannot be interrupted, and ends with the process.
 	go func() { answer <- r.Confirm(question, term.CommandLine(r.words...)) }()
@@ -242,7 +244,7 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		if o.Trouble != nil {
 			message = o.Trouble.Message
 		}
-		t.Add(o.Node.Name, nodeWord(o), c.removedText(), c.freedText(&r.output), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), message)
+		t.Add(o.Node.Name, nodeWord(o), c.removedText(), c.freedText(r.output.size0), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), message)
 	}
 	if images, _, _ := planned(outcomes); declined && images > 0 {
 		code := r.troubles(outcomes)
@@ -310,14 +312,14 @@ func (t *tally) add(c tally) {
 	t.unsettled = t.unsettled || c.unsettled
 }
 
-func (t tally) freedText(o *output) string {
+func (t tally) freedText(text func(int64) string) string {
 	if !t.measured {
 		if t.removed == 0 && !t.unsettled {
-			return o.size0(0)
+			return text(0)
 		}
 		return "?"
 	}
-	return o.size0(t.freed)
+	return text(t.freed)
 }
 
 func diskChange(o fleet.Outcome) string {

@@ -66,13 +66,13 @@ type going struct {
 
 // rmTables are the images that go, with all their names, and those that are spared.
 func (r *removal) rmTables(outcomes []fleet.Outcome) []*table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "NAMES THAT GO"}, {Name: "IMAGE"}, {Name: "NODES", Right: true}, {Name: "FREES", Right: true}, {Name: "WHERE", Wide: true}}}
+	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "NODES", Right: true}, {Name: "FREES", Right: true}, {Name: "IMAGE"}, {Name: "WHERE", Wide: true}, {Name: "NAMES THAT GO"}}}
 	for _, g := range goingOf(outcomes) {
 		what := "stays, under other names"
 		if g.whole {
 			what = "goes"
 		}
-		t.Add(r.output.id(g.id), g.names, what, fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), r.where(g.nodes))
+		t.Add(r.output.id(g.id), fmt.Sprint(len(g.nodes)), r.output.size0(g.frees), what, r.where(g.nodes), g.names)
 	}
 	spared := r.sparedTable(toSpare(outcomes))
 	if len(t.Rows) == 0 {

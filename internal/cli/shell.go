@@ -67,7 +67,7 @@ port-forward; exec works without a terminal.`,
 	flags := cmd.Flags()
 	o.nodes.addPod(flags)
 	flags.DurationVar(&o.nodes.timeout, "timeout", shellLife, "how long the pod lives at most")
-	flags.StringVar(&o.nodes.config.Image, "tools-image", cmp.Or(os.Getenv(envToolsImage), toolsImage+":"+imageTag(a.version)), "the tools image, with crictl; also by "+envToolsImage)
+	flags.StringVar(&o.nodes.config.Image, "tools-image", cmp.Or(os.Getenv(envToolsImage), toolsImage+":"+imageTag(a.version)), "the tools `image`, with crictl; also by "+envToolsImage)
 	o.nodes.config.MaxParallel = 1
 	return cmd
 }

@@ -4,7 +4,10 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"os"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -32,7 +35,7 @@ func (a *app) versionCommand() *cobra.Command {
 			if err := o.check(); err != nil {
 				return usageError{err, a.program + " version --help"}
 			}
-			versions := []programVersion{{"kubectl-orlop", a.version}, {"node image", nodeImage + ":" + imageTag(a.version)}}
+			versions := []programVersion{{"kubectl-orlop", a.version}, {"node image", cmp.Or(os.Getenv(envImage), nodeImage+":"+imageTag(a.version))}}
 			var unknown error
 			if !client {
 				var server string
@@ -44,7 +47,7 @@ func (a *app) versionCommand() *cobra.Command {
 			ans := answer{kind: "VersionList", items: versions, table: t}
 			for _, v := range versions {
 				t.Add(v.Name, v.Version)
-				ans.names = append(ans.names, v.Name+"/"+v.Version)
+				ans.names = append(ans.names, strings.ReplaceAll(v.Name, " ", "-")+"/"+v.Version)
 			}
 			if err := a.print(&o, ans); err != nil {
 				return err

@@ -132,9 +132,9 @@ func plans(t *testing.T) []fleet.Outcome {
 
 func TestRmTables(t *testing.T) {
 	r := &removal{}
-	want := `ID              NAMES THAT GO             IMAGE                     NODES   FREES
-b07c55e19a44f   ghcr.io/acme/web:1        stays, under other names       1      0B
-0d11f6a2c3b7f   docker.io/library/nginx:1 goes                           2   100MB
+	want := `ID              NODES   FREES   IMAGE                      NAMES THAT GO
+b07c55e19a44f       1      0B   stays, under other names   ghcr.io/acme/web:1
+0d11f6a2c3b7f       2   100MB   goes                       docker.io/library/nginx:1
 `
 	got := write(t, r.rmTables(plans(t))[:1])
 	if diff := cmp.Diff(strings.Fields(want), strings.Fields(got)); diff != "" {
@@ -158,7 +158,7 @@ func TestPruneTables(t *testing.T) {
 	if diff := cmp.Diff(want, tables[0].Rows); diff != "" {
 		t.Error(diff)
 	}
-	if first := tables[1].Rows[0]; first[0] != "docker.io/library/nginx:1" || first[3] != "100MB" || len(tables[1].Rows) != 2 || len(tables) != 2 {
+	if first := tables[1].Rows[0]; first[6] != "docker.io/library/nginx:1" || first[2] != "100MB" || len(tables[1].Rows) != 2 || len(tables) != 2 {
 		t.Errorf("what goes: %q", tables[1].Rows)
 	}
 	r.output.format = "wide"

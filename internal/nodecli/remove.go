@@ -183,9 +183,9 @@ func planSummary(p plan.Plan, dryRun bool) string {
 }
 
 func removalTable(p plan.Plan) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "NAMES THAT GO"}, {Name: "FREES", Right: true}, {Name: "PULLED"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "ID"}, {Name: "FREES", Right: true}, {Name: "PULLED"}, {Name: "NAMES THAT GO"}}}
 	for _, r := range p.Remove {
-		t.Add(table.ID(r.Image.ID), strings.Join(r.Names(), ", "), table.Size(r.FreesBytes), table.Age(r.Image.FirstSeen, time.Now()))
+		t.Add(table.ID(r.Image.ID), table.Size(r.FreesBytes), table.Age(r.Image.FirstSeen, time.Now()), strings.Join(r.Names(), ", "))
 	}
 	return t
 }

@@ -30,10 +30,12 @@ type Tag struct {
 	Ref oci.Ref `json:"image"`
 	// Versions are the different images that it means, the most common first.
 	Versions []Version `json:"versions"`
-	// Registry is the digest that the registry serves; RegistryError why it is not known.
-	Registry      string  `json:"registry,omitempty"`
-	RegistryError string  `json:"registryError,omitempty"`
-	Verdict       Verdict `json:"verdict"`
+	// Registry is the digest that the registry serves; RegistryError why it is not known, in a word, and RegistryMessage
+	// in the registry's own words.
+	Registry        string  `json:"registry,omitempty"`
+	RegistryError   string  `json:"registryError,omitempty"`
+	RegistryMessage string  `json:"registryMessage,omitempty"`
+	Verdict         Verdict `json:"verdict"`
 }
 
 // Version is one image that a tag means on some nodes.

@@ -78,7 +78,7 @@ func (t *Table) Write(w io.Writer, o Options) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell(row, i)))
 		}
 	}
-	between := strings.Repeat(" ", t.gap(shown, widths, o.Fit))
+	shown, between := t.fit(shown, widths, o.Fit)
 	if !o.NoHeaders {
 		if err := t.writeLine(w, shown, widths, between, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
 			return err
@@ -92,16 +92,22 @@ func (t *Table) Write(w io.Writer, o Options) error {
 	return nil
 }
 
-// gap is how far apart the columns stand.
-func (t *Table) gap(shown, widths []int, fit int) int {
+// fit brings the columns nearer to each other where they would be wider than the terminal, and leaves those out then in
+// which no row has anything.
+func (t *Table) fit(shown, widths []int, columns int) (fitting []int, between string) {
 	whole := gap * (len(shown) - 1)
 	for _, i := range shown {
 		whole += widths[i]
 	}
-	if fit > 0 && whole > fit {
-		return narrowGap
+	if columns == 0 || whole <= columns || len(t.Rows) == 0 {
+		return shown, strings.Repeat(" ", gap)
 	}
-	return gap
+	for _, i := range shown {
+		if slices.ContainsFunc(t.Rows, func(row []string) bool { return cell(row, i) != "-" }) {
+			fitting = append(fitting, i)
+		}
+	}
+	return fitting, strings.Repeat(" ", narrowGap)
 }
 
 func (t *Table) writeLine(w io.Writer, shown, widths []int, between string, text func(int) string, style func(column, cell string) string) error {

@@ -13,12 +13,12 @@ func TestFit(t *testing.T) {
 		fit  int
 		want string
 	}{
-		"unknown":  {0, "A     B\nab   cd\n"},
-		"wide":     {7, "A     B\nab   cd\n"},
-		"too wide": {6, "A    B\nab  cd\n"},
+		"unknown":  {0, "A     B   EMPTY   C\nab   cd   -       long\n"},
+		"wide":     {22, "A     B   EMPTY   C\nab   cd   -       long\n"},
+		"too wide": {13, "A    B  C\nab  cd  long\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			tab := &Table{Columns: []Column{{Name: "A"}, {Name: "B", Right: true}}, Rows: [][]string{{"ab", "cd"}}}
+			tab := &Table{Columns: []Column{{Name: "A"}, {Name: "B", Right: true}, {Name: "EMPTY"}, {Name: "C"}}, Rows: [][]string{{"ab", "cd", "", "long"}}}
 			var out strings.Builder
 			if err := tab.Write(&out, Options{Fit: tt.fit}); err != nil || out.String() != tt.want {
 				t.Errorf("%v:\n%s\nwant\n%s", err, &out, tt.want)
