@@ -137,6 +137,29 @@ func TestVerifyBatch(t *testing.T) {
 	}
 }
 
+// Each removal of the same image must not count what another took as taken without being asked.
+func TestVerifyBatchOfSingleNames(t *testing.T) {
+	rt := enginetest.NewContainerd(enginetest.NewRegistry())
+	image := rt.Load(oldWeb, "web:1", "web:2", "web:3")
+	batch := openBatch(t, engine.Verify(rt))
+	for _, tag := range []string{"web:1", "web:2"} {
+		if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image, Tags: []oci.Ref{ref(t, tag)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	untrue, err := batch.Settle(t.Context())
+	if err != nil || len(untrue) > 0 {
+		t.Errorf("error %v, not true: %v", err, untrue)
+	}
+	if err := batch.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
+	left, err := rt.List(t.Context(), image.ID)
+	if err != nil || len(left) != 1 || len(left[0].Tags) != 1 || left[0].Tags[0] != ref(t, "web:3") {
+		t.Errorf("error %v, left: %+v", err, left)
+	}
+}
+
 func openBatch(t *testing.T, rt engine.Interface) engine.Batch {
 	t.Helper()
 	batcher, ok := engine.As[engine.Batcher](rt)

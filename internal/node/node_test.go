@@ -6,6 +6,7 @@ package node
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -293,6 +294,35 @@ func TestACancelledActStopsAndStillCollects(t *testing.T) {
 	}
 	if fake.Calls(enginetest.OpClose) != 1 {
 		t.Error("the batch was left open")
+	}
+}
+
+// More images than fit into one batch go in several, each of which is closed.
+func TestManyImagesGoInSeveralBatches(t *testing.T) {
+	fake := enginetest.NewContainerd(enginetest.NewRegistry())
+	for i := range batchSize + waveSize + 1 {
+		name := fmt.Sprintf("ghcr.io/acme/many-%d:1", i)
+		fake.Load(content(name), name)
+	}
+	n := &Node{Runtime: engine.Verify(fake), Now: later}
+	planned, err := n.PlanPrune(t.Context(), everything)
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.Act(t.Context(), planned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, state := range states(result.Steps) {
+		if state != session.StateRemoved {
+			t.Errorf("%s is %s", name, state)
+		}
+	}
+	if left := names(t, fake); len(result.Steps) != batchSize+waveSize+1 || len(left) > 0 {
+		t.Errorf("%d steps; left: %v", len(result.Steps), left)
+	}
+	if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); opened != 2 || closed != 2 {
+		t.Errorf("%d batches were opened, %d closed", opened, closed)
 	}
 }
 

@@ -15,52 +15,23 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// List is CRI's list, with the time since when each image is here.
+// List is CRI's list. Images asked for by id come with the time since when they are here; to date all of them takes
+// longer than to list them, and is left to Measure, which reads their records anyway.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
-	var (
-		images  []engine.Image
-		created map[string]time.Time
-	)
-	group, groupCtx := errgroup.WithContext(ctx)
-	group.Go(func() (err error) { images, err = r.cri.List(groupCtx, ids...); return err })
-	if len(ids) == 0 {
-		group.Go(func() (err error) { created, err = r.created(groupCtx); return err })
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
+	images, err := r.cri.List(ctx, ids...)
+	if err != nil || len(ids) == 0 {
+		return images, err
 	}
 	for n := range images {
-		image := &images[n]
-		image.FirstSeen = created[image.ID]
-		if !image.FirstSeen.IsZero() {
-			continue
-		}
-		var err error
-		if image.FirstSeen, err = r.firstSeen(ctx, *image); err != nil {
+		if images[n].FirstSeen, err = r.firstSeen(ctx, images[n]); err != nil {
 			return nil, err
 		}
 	}
 	return images, nil
 }
 
-// onlyIDs chooses a third of the records: to send and to read the others as well takes longer than CRI's whole list.
-const onlyIDs = `name~="^sha256:"`
-
-// created is when each record of an id was made: the CRI plugin makes it at the first pull, and no later one touches it.
-func (r *Runtime) created(ctx context.Context) (map[string]time.Time, error) {
-	records, err := r.records(ctx, onlyIDs)
-	if err != nil {
-		return nil, err
-	}
-	created := make(map[string]time.Time, len(records))
-	for _, i := range records {
-		if isID(i.Name) {
-			created[i.Name] = createdAt(i)
-		}
-	}
-	return created, nil
-}
-
+// firstSeen is when the record of the id was made: the CRI plugin makes it at the first pull, and no later one touches
+// it.
 func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time, error) {
 	id, err := r.get(ctx, image.ID)
 	if err != nil {
@@ -90,6 +61,9 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 	leads := map[string][]string{}
 	for n := range images {
 		image := &images[n]
+		if err := r.date(ctx, image, byName.byName[image.ID]); err != nil {
+			return err
+		}
 		targets := targetsOf(byName.of(*image))
 		image.Layers, image.DiskBytes = seen.under(targets)
 		holds := func(layer engine.Layer) bool { return layer.ID == image.ID }
@@ -101,6 +75,18 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 	r.leads = leads
 	r.mu.Unlock()
 	return nil
+}
+
+// date is for an image whose record of the id has been read already, and may be lacking.
+func (r *Runtime) date(ctx context.Context, image *engine.Image, id *record) (err error) {
+	switch {
+	case !image.FirstSeen.IsZero():
+	case id != nil:
+		image.FirstSeen = createdAt(id)
+	default:
+		image.FirstSeen, err = r.firstSeen(ctx, *image)
+	}
+	return err
 }
 
 // names finds records by what their name means: others than the CRI plugin write docker.io/library/nginx as nginx.

@@ -86,6 +86,15 @@ func (s *scene) batch() engine.Batch {
 	return batch
 }
 
+// settled expects that all removals were as the runtime said.
+func (s *scene) settled(batch engine.Batch) {
+	s.Helper()
+	untrue, err := batch.Settle(s.ctx)
+	if err != nil || len(untrue) > 0 {
+		s.Fatalf("settling the batch: %v; not true: %v", err, untrue)
+	}
+}
+
 func (s *scene) closed(batch engine.Batch) {
 	s.Helper()
 	if err := batch.Close(s.ctx); err != nil {
@@ -105,6 +114,7 @@ func restores(s *scene) {
 	if err := batch.Remove(s.ctx, engine.RemoveRequest{Image: image}); err != nil {
 		s.Fatal(err)
 	}
+	s.settled(batch)
 	s.wantGone(image)
 	if err := batch.Restore(s.ctx, image.ID); err != nil {
 		s.Fatal(err)
@@ -159,6 +169,7 @@ func batchLeavesOthers(s *scene) {
 	if err := batch.Remove(s.ctx, engine.RemoveRequest{Image: image, Tags: []oci.Ref{a1}}); err != nil {
 		s.Fatal(err)
 	}
+	s.settled(batch)
 	s.closed(batch)
 	s.eventually("the tag is gone", func() bool { _, there := s.named(a1); return !there })
 	s.wantNames(s.mustLook(image.ID), a2)
