@@ -25,6 +25,7 @@ const (
 	SignatureRejected   Reason = "SignatureRejected"
 	InsufficientDisk    Reason = "InsufficientDisk"
 	Timeout             Reason = "Timeout"
+	Interrupted         Reason = "Interrupted"
 	InvalidReference    Reason = "InvalidReference"
 	RuntimeUnavailable  Reason = "RuntimeUnavailable"
 	InUse               Reason = "InUse"
@@ -70,8 +71,11 @@ func ReasonOf(err error) Reason {
 	if r, ok := errors.AsType[Reason](err); ok {
 		return r
 	}
-	if errors.Is(err, context.DeadlineExceeded) {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
 		return Timeout
+	case errors.Is(err, context.Canceled):
+		return Interrupted
 	}
 	return Unknown
 }

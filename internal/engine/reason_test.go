@@ -49,6 +49,7 @@ func TestReasonOf(t *testing.T) {
 		"given":       {fmt.Errorf("pulling x: %w", Because(Unauthorized, cause)), Unauthorized},
 		"itself":      {Unsupported, Unsupported},
 		"a deadline":  {fmt.Errorf("pulling x: %w", context.DeadlineExceeded), Timeout},
+		"Ctrl-C":      {fmt.Errorf("pulling x: %w", context.Canceled), Interrupted},
 		"not known":   {cause, Unknown},
 		"of a reason": {Becausef(NoEffect, "still there"), NoEffect},
 	} {
@@ -56,7 +57,7 @@ func TestReasonOf(t *testing.T) {
 			if got := ReasonOf(tt.err); got != tt.want {
 				t.Errorf("ReasonOf = %q, want %q", got, tt.want)
 			}
-			if tt.err != nil && tt.want != Timeout && tt.want != Unknown && !errors.Is(tt.err, tt.want) {
+			if tt.err != nil && tt.want != Timeout && tt.want != Interrupted && tt.want != Unknown && !errors.Is(tt.err, tt.want) {
 				t.Errorf("errors.Is does not find %s", tt.want)
 			}
 		})

@@ -18,7 +18,7 @@ import (
 // Prune plans the removal of what nothing needs and the request selects. Every image of the machine is in the plan,
 // to go or to stay, with the reason.
 func Prune(s State, req PruneRequest) Plan {
-	p := Plan{NeedsKnown: s.Needs.Known, Options: req.Options}
+	p := Plan{Remove: []Removal{}, Keep: []Kept{}, NeedsKnown: s.Needs.Known, Options: req.Options}
 	selector := newSelector(s, req)
 	var candidates []engine.Image
 	for _, img := range s.Images {
@@ -52,10 +52,11 @@ func newSelector(s State, req PruneRequest) selector {
 }
 
 func (s selector) spares(img engine.Image) (Kept, bool) {
-	if kept, ok := s.protect.protects(img, s.req.Options, false); ok {
+	// That nobody asked for it comes first: a plan should not tell of what it has nothing to do with.
+	reason, message := s.unselected(img)
+	if kept, ok := s.protect.protects(img, s.req.Options, false); ok && reason != ReasonNotSelected {
 		return kept, true
 	}
-	reason, message := s.unselected(img)
 	return Kept{Image: img, Reason: reason, Message: message}, reason != ""
 }
 

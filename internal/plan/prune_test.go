@@ -89,6 +89,18 @@ func TestPrune(t *testing.T) {
 	}
 }
 
+// A plan to remove what has no name says nothing of protection that others have anyway.
+func TestPruneTellsFirstWhatNobodyAskedFor(t *testing.T) {
+	image := img(1, web)
+	state := State{Now: now, Images: []engine.Image{image}, Uses: []engine.Use{{ImageID: image.ID, Pod: "a/b"}}}
+	if got := staying(Prune(state, PruneRequest{DanglingOnly: true}))[web]; got != ReasonNotSelected {
+		t.Errorf("kept for %q, want %s", got, ReasonNotSelected)
+	}
+	if got := staying(Prune(state, PruneRequest{}))[web]; got != ReasonInUse {
+		t.Errorf("kept for %q, want %s", got, ReasonInUse)
+	}
+}
+
 func TestPruneSparesWhatItCannotKnow(t *testing.T) {
 	unknown := img(1, web)
 	unknown.FirstSeen = time.Time{}

@@ -20,7 +20,7 @@ type choice struct {
 
 // Remove plans the removal of what the targets name. Images that nobody named are not in the plan.
 func Remove(s State, req RemoveRequest) Plan {
-	p := Plan{NeedsKnown: s.Needs.Known, Options: req.Options}
+	p := Plan{Remove: []Removal{}, Keep: []Kept{}, NeedsKnown: s.Needs.Known, Options: req.Options}
 	choices := map[string]*choice{}
 	for _, target := range req.Targets {
 		if !choose(s.Images, target, choices, &p) {
