@@ -76,9 +76,8 @@ func answerClock(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
 	result, err := clock(ctx, t, w)
-	if err != nil {
+	if err = errors.Join(err, w.Close()); err != nil {
 		return err
 	}
 	return json.NewEncoder(os.Stdout).Encode(result)
