@@ -96,8 +96,19 @@ func spacesOf(pid int) []string {
 	return spaces
 }
 
-// alive is what the kernel still has of a dead lab.
-func (seen traces) alive(t *testing.T) []string {
+// ticks is the time since this machine's start, in the unit in which the kernel tells when a process was started.
+func ticks(t *testing.T) int {
+	t.Helper()
+	content, err := os.ReadFile("/proc/uptime")
+	ok(t, err)
+	seconds, err := strconv.ParseFloat(strings.Fields(string(content))[0], 64)
+	ok(t, err)
+	return int(seconds * 100)
+}
+
+// alive is what the kernel still has of a lab that was dead at the given time. The kernel gives the number of a namespace
+// that has ended to a later one: whoever was started since, such as another lab, holds none of this lab's.
+func (seen traces) alive(t *testing.T, dead int) []string {
 	t.Helper()
 	var left []string
 	for pid, started := range seen.processes {
@@ -106,6 +117,10 @@ func (seen traces) alive(t *testing.T) []string {
 		}
 	}
 	for _, pid := range pids(t) {
+		started, _, _ := stat(pid)
+		if at, err := strconv.Atoi(started); err != nil || at > dead {
+			continue
+		}
 		for _, space := range spacesOf(pid) {
 			if seen.spaces[space] {
 				left = append(left, fmt.Sprint(space, " of ", pid))
@@ -224,7 +239,8 @@ func TestCleanUp(t *testing.T) {
 				t.Errorf("the host's links changed from %v to %v", before, now)
 			}
 			how.end(t, cmd, seen)
-			eventually(t, "end of all processes, namespaces, mounts and disks", func() bool { return len(seen.alive(t)) == 0 })
+			dead := ticks(t)
+			eventually(t, "end of all processes, namespaces, mounts and disks", func() bool { return len(seen.alive(t, dead)) == 0 })
 			// Whatever starts or ends next sweeps the folders that no kernel removes.
 			ok(t, lab.Down(t.Context(), seen.name))
 			if left := seen.files(t); len(left) > 0 {
@@ -263,7 +279,7 @@ func TestStartThatFails(t *testing.T) {
 			root, cacheErr := os.UserCacheDir()
 			ok(t, cacheErr)
 			seen := traces{name: test.options.Name, dir: filepath.Join(root, "orlop-lab", "i", test.options.Name)}
-			if left := append(seen.alive(t), seen.files(t)...); len(left) > 0 {
+			if left := append(seen.alive(t, ticks(t)), seen.files(t)...); len(left) > 0 {
 				t.Errorf("left: %v", left)
 			}
 		})
