@@ -33,6 +33,10 @@ const (
 	PrivatePassword = supervisor.PrivatePassword
 )
 
+// PlainHost is a registry host without TLS that nodes and pods alike reach under this name: what asks a registry from
+// within a pod finds the images there that nodes pull.
+const PlainHost = supervisor.PlainHost
+
 // NoProgram as an ImageSpec's Program makes an image that cannot run.
 const NoProgram = "none"
 
