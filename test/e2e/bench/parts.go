@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"orlop.dev/orlop/test/lab"
@@ -141,7 +140,7 @@ func (b *bench) prune(ctx context.Context) error {
 
 // sizes are of the binaries and of the node image.
 func (b *bench) sizes(ctx context.Context) error {
-	for _, name := range []string{"orlop-node", "kubectl-orlop"} {
+	for _, name := range []string{"orlop-node", "orlop-controller", "kubectl-orlop"} {
 		info, err := os.Stat(filepath.Join(b.bin, name))
 		if os.IsNotExist(err) {
 			continue
@@ -151,7 +150,7 @@ func (b *bench) sizes(ctx context.Context) error {
 		}
 		b.report.fact("size of "+name, info.Size(), 0)
 	}
-	if err := b.pushNodeImage(ctx); err != nil {
+	if err := b.pushOwn(ctx, "orlop-node"); err != nil {
 		return err
 	}
 	size, err := b.compressed(ctx)
@@ -162,18 +161,7 @@ func (b *bench) sizes(ctx context.Context) error {
 	return nil
 }
 
-const nodeImage = "ghcr.io/orlop-dev/orlop-node:bench"
-
-// pushNodeImage puts the node image where the nodes find it.
-func (b *bench) pushNodeImage(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "run", "./hack/image", "--insecure", "--push", b.lab.Registry()+"/"+nodeImage, "bin/orlop-node")
-	cmd.Dir = filepath.Dir(b.bin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("pushing the node image: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
+const nodeImage = imagesOrlop + "/orlop-node:" + benchTag
 
 // compressed is what the node says that the image took to fetch.
 func (b *bench) compressed(ctx context.Context) (int64, error) {
