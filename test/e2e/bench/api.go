@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"sync"
@@ -134,4 +135,14 @@ func eventually(ctx context.Context, what string, holds func() (bool, error)) er
 func isReady(c *v1alpha1.ImageCache) bool {
 	ready := meta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionReady)
 	return ready != nil && ready.Status == "True" && ready.ObservedGeneration == c.Generation
+}
+
+// imagesPatch is a merge patch that replaces the images of a cache.
+func imagesPatch(images []v1alpha1.CachedImage) ([]byte, error) {
+	return json.Marshal(map[string]any{"spec": map[string]any{"images": images}})
+}
+
+// annotatePatch is a merge patch that sets an annotation.
+func annotatePatch(key, value string) ([]byte, error) {
+	return json.Marshal(map[string]any{"metadata": map[string]any{"annotations": map[string]string{key: value}}})
 }

@@ -70,7 +70,9 @@ func (b *bench) cache(ctx context.Context) error {
 func (b *bench) cacheRound(ctx context.Context, bases map[string]stock, images map[string]string, mineFirst bool) (floor taken, r rollout, err error) {
 	for _, mine := range []bool{mineFirst, !mineFirst} {
 		if mine {
-			r, err = b.rollOut(ctx, newCache(names(images)), b.workers(), images)
+			if err = b.hush(ctx); err == nil {
+				r, err = b.rollOut(ctx, newCache(names(images)), b.workers(), images)
+			}
 			err = errors.Join(err, b.emptied(ctx))
 		} else {
 			floor, err = b.floor(ctx, b.workers(), images)

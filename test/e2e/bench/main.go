@@ -80,6 +80,11 @@ func parts() []part {
 		{"pull", (*bench).pull},
 		{"prune", (*bench).prune},
 		{"cache", (*bench).cache},
+		{"cache-add", (*bench).cacheAdd},
+		{"cache-quiet", (*bench).cacheQuiet},
+		{"cache-bad", (*bench).cacheBad},
+		{"cache-node", (*bench).cacheNode},
+		{"agent-rest", (*bench).agentRest},
 	}
 }
 

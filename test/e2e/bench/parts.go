@@ -35,13 +35,16 @@ const (
 	pruneGoal   = 0.5
 )
 
+// smallImage shares most of what it is with all others.
+var smallImage = lab.ImageSpec{Program: lab.NoProgram, Layers: []lab.Layer{{Size: 16 << 10, Shared: "base"}, {Size: 4 << 10}}}
+
 // list compares the lists of a node that holds many images.
 func (b *bench) list(ctx context.Context) error {
 	base, err := b.bare(ctx)
 	if err != nil {
 		return err
 	}
-	names, err := b.push(ctx, listImages, "list", lab.ImageSpec{Program: lab.NoProgram, Layers: []lab.Layer{{Size: 16 << 10, Shared: "base"}, {Size: 4 << 10}}})
+	names, err := b.push(ctx, listImages, "list", smallImage)
 	if err != nil {
 		return err
 	}

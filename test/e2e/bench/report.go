@@ -86,6 +86,15 @@ func (r *report) after(c comparison, ours, theirs []taken, extra time.Duration) 
 		limit: short(extra) + " longer", kept: verdictOf(more <= extra)})
 }
 
+// share adds what a process used of one core; 0 as its limit is none.
+func (r *report) share(what string, part, limit float64) {
+	line := row{what: what, value: fmt.Sprintf("%.2f %%", 100*part)}
+	if limit > 0 {
+		line.limit, line.kept = fmt.Sprintf("%.2f %%", 100*limit), verdictOf(part < limit)
+	}
+	r.rows = append(r.rows, line)
+}
+
 // told adds what is no number.
 func (r *report) told(what, text string, kept verdict) {
 	r.rows = append(r.rows, row{what: what, value: text, kept: kept})

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -118,4 +119,14 @@ func (b *bench) settled(ctx context.Context, mark int64, inventories int) ([]lab
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// hush waits until whatever happened before is in every inventory, so that it is in no count of what comes.
+func (b *bench) hush(ctx context.Context) error {
+	mark, err := b.lab.AuditMark()
+	if err != nil {
+		return err
+	}
+	_, err = b.settled(ctx, mark, math.MaxInt)
+	return err
 }
