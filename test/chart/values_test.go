@@ -88,35 +88,27 @@ func covered(t *testing.T, path string, values, schema, whole map[string]any) {
 	}
 }
 
-// Above each value stands what it is for.
+// Above each value stands what it is for. A group of values needs no words of its own.
 func TestValuesAreCommented(t *testing.T) {
 	data, err := os.ReadFile(folder + "/values.yaml")
 	if err != nil {
 		t.Fatal(err)
 	}
-	// These stand under a comment on the whole.
-	plain := []string{"image:", "crds:", "namespace:", "seLinux:", "resourceQuota:", "uninstall:", "enabled: false", "interval: 60s", "labels: {}", "serviceMonitor:"}
-	checked, previous := 0, ""
-	for line := range strings.Lines(string(data)) {
-		trimmed := strings.TrimSpace(line)
+	lines := strings.Split(string(data), "\n")
+	checked := 0
+	for i, line := range lines[:len(lines)-1] {
 		indent := len(line) - len(strings.TrimLeft(line, " "))
-		isKey := trimmed != "" && !strings.HasPrefix(trimmed, "#") && !strings.HasPrefix(trimmed, "-") && indent <= 2
-		if isKey {
-			checked++
-			commented := strings.HasPrefix(previous, "#")
-			for _, p := range plain {
-				commented = commented || trimmed == p
-			}
-			for _, p := range []string{"nodeSelector:", "resources:", "replicas", "priorityClassName: system-cluster", "tolerations: []", "affinity:", "extraVolume"} {
-				commented = commented || strings.HasPrefix(trimmed, p)
-			}
-			if !commented {
-				t.Errorf("%q has no comment above", trimmed)
-			}
+		isKey := strings.TrimSpace(line) != "" && !strings.HasPrefix(line[indent:], "#") && !strings.HasPrefix(line[indent:], "-") && indent <= 2
+		isGroup := indent == 0 && strings.HasSuffix(line, ":")
+		if !isKey || isGroup {
+			continue
 		}
-		previous = trimmed
+		checked++
+		if i == 0 || !strings.HasPrefix(strings.TrimSpace(lines[i-1]), "#") {
+			t.Errorf("line %d, %q, has no comment above", i+1, line)
+		}
 	}
-	if checked < 30 {
+	if checked < 35 {
 		t.Errorf("only %d values were looked at", checked)
 	}
 }
