@@ -14,7 +14,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
-	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -172,7 +171,7 @@ func (b *bench) agentStart(ctx context.Context, node string) (time.Time, error) 
 		return time.Time{}, err
 	}
 	for _, c := range list.Containers {
-		if c.Labels["io.kubernetes.pod.namespace"] != stage.Namespace || !strings.HasPrefix(c.Labels["io.kubernetes.pod.name"], "orlop-agent-") {
+		if c.Labels["io.kubernetes.pod.namespace"] != system || !strings.HasPrefix(c.Labels["io.kubernetes.pod.name"], "orlop-agent-") {
 			continue
 		}
 		var one struct {

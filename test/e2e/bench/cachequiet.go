@@ -14,7 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"orlop.dev/orlop/api/v1alpha1"
-	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -159,11 +158,11 @@ func (b *bench) restarted(ctx context.Context) error {
 // holder is who has the controller's lease.
 func (b *bench) holder(ctx context.Context) (string, error) {
 	var leases coordinationv1.LeaseList
-	if err := b.api.List(ctx, &leases, client.InNamespace(stage.Namespace)); err != nil {
+	if err := b.api.List(ctx, &leases, client.InNamespace(system)); err != nil {
 		return "", err
 	}
 	if len(leases.Items) != 1 {
-		return "", fmt.Errorf("there are %d leases in %s, not one", len(leases.Items), stage.Namespace)
+		return "", fmt.Errorf("there are %d leases in %s, not one", len(leases.Items), system)
 	}
 	if leases.Items[0].Spec.HolderIdentity == nil {
 		return "", nil

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -54,7 +55,11 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b, err := newBench(ctx, *bin, *attach)
+	folder, err := filepath.Abs(*bin)
+	if err != nil {
+		return err
+	}
+	b, err := newBench(ctx, folder, *attach)
 	if err != nil {
 		return err
 	}

@@ -13,14 +13,12 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"golang.org/x/sync/errgroup"
-
 	"orlop.dev/orlop/api/v1alpha1"
-	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -34,8 +32,8 @@ const (
 	cacheName   = "bench"
 )
 
-// values are what the chart is installed with.
-const values = "registry: " + imagesOrlop + "\nimage: {tag: " + benchTag + "}\n"
+// system is the namespace that the chart installs into.
+const system = "orlop-system"
 
 // operator installs Orlop, once, and lets go of everything that an earlier part had it hold.
 func (b *bench) operator(ctx context.Context) error {
@@ -47,19 +45,8 @@ func (b *bench) operator(ctx context.Context) error {
 			return err
 		}
 	}
-	file, err := os.CreateTemp("", "orlop-values-*.yaml")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name())
-	if _, err := file.WriteString(values); err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return err
-	}
 	b.say("installing the operator")
-	if err := stage.Install(ctx, b.lab, filepath.Dir(b.bin), file.Name()); err != nil {
+	if err := b.install(ctx); err != nil {
 		return err
 	}
 	if err := b.dial(); err != nil {
@@ -68,10 +55,35 @@ func (b *bench) operator(ctx context.Context) error {
 	return b.emptied(ctx)
 }
 
+// install applies what the chart renders, as a person without Helm does, and waits until all of it is ready.
+func (b *bench) install(ctx context.Context) error {
+	dir, err := os.MkdirTemp("", "orlop-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	manifests := filepath.Join(dir, "install.yaml")
+	render := exec.CommandContext(ctx, "go", "run", ".", "--version", benchTag, "--out", manifests)
+	render.Dir = filepath.Join(filepath.Dir(b.bin), "hack/manifests")
+	if out, err := render.CombinedOutput(); err != nil {
+		return fmt.Errorf("rendering the chart: %w: %s", err, lastLine(string(out)))
+	}
+	for _, step := range [][]string{
+		{"apply", "--server-side", "--force-conflicts", "-f", manifests},
+		{"rollout", "status", "deployment/orlop-controller", "-n", system, "--timeout", patience.String()},
+		{"rollout", "status", "daemonset/orlop-agent", "-n", system, "--timeout", patience.String()},
+	} {
+		if _, err := b.lab.Kubectl(ctx, step...); err != nil {
+			return fmt.Errorf("installing the operator: %w", err)
+		}
+	}
+	return nil
+}
+
 // pushOwn makes an image of one of the binaries and puts it where the nodes find it.
 func (b *bench) pushOwn(ctx context.Context, name string) error {
 	where := fmt.Sprintf("%s/%s/%s:%s", b.lab.Registry(), imagesOrlop, name, benchTag)
-	cmd := exec.CommandContext(ctx, "go", "run", "./hack/image", "--insecure", "--push", where, filepath.Join("bin", name))
+	cmd := exec.CommandContext(ctx, "go", "run", "./hack/image", "--insecure", "--push", where, filepath.Join(b.bin, name))
 	cmd.Dir = filepath.Dir(b.bin)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("pushing %s: %w: %s", name, err, strings.TrimSpace(string(out)))
@@ -161,7 +173,7 @@ func names(images map[string]string) []string { return slices.Sorted(maps.Keys(i
 // controllerPod is the controller's pod, of which this lab has one.
 func (b *bench) controllerPod(ctx context.Context) (corev1.Pod, error) {
 	var pods corev1.PodList
-	err := b.api.List(ctx, &pods, client.InNamespace(stage.Namespace), client.MatchingLabels{"app.kubernetes.io/component": "controller"})
+	err := b.api.List(ctx, &pods, client.InNamespace(system), client.MatchingLabels{"app.kubernetes.io/component": "controller"})
 	if err != nil {
 		return corev1.Pod{}, err
 	}

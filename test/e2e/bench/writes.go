@@ -12,12 +12,11 @@ import (
 	"strings"
 	"time"
 
-	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
 // ofOrlop begins the names of the accounts that Orlop's parts have.
-const ofOrlop = "system:serviceaccount:" + stage.Namespace + ":orlop-"
+const ofOrlop = "system:serviceaccount:" + system + ":orlop-"
 
 // tally is what the API server was asked to change in Orlop's affairs.
 type tally struct {
