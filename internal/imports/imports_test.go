@@ -31,7 +31,10 @@ var mustNotReach = map[string][]string{
 	"internal/tell":              {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},
 	"internal/fleet":             {"google.golang.org/grpc", "github.com/spf13/cobra", module + "internal/node", module + "internal/engine/"},
 	"internal/cli":               {"google.golang.org/grpc", module + "internal/node", module + "internal/engine/"},
-	"cmd/orlop-node":             {"github.com/spf13/cobra", "k8s.io/cli-runtime", "k8s.io/kubectl", "k8s.io/client-go", module + "internal/cli", module + "internal/fleet"},
+	"internal/agent":             {"k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/cli", module + "internal/fleet", module + "internal/controller"},
+	"internal/agent/apiserver":   {"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "sigs.k8s.io/controller-runtime", "google.golang.org/grpc", module + "internal/engine/"},
+	"internal/agent/agenttest":   {"k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/"},
+	"cmd/orlop-node":             {"github.com/spf13/cobra", "k8s.io/cli-runtime", "k8s.io/kubectl", "k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "sigs.k8s.io/controller-runtime", module + "internal/cli", module + "internal/fleet", module + "internal/controller"},
 	"cmd/kubectl-orlop":          {"google.golang.org/grpc", "k8s.io/cri-client", module + "internal/node", module + "internal/engine/"},
 }
 
