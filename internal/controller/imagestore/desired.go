@@ -49,7 +49,7 @@ func (v *view) images(granted map[string]bool) (entries []v1alpha1.StoreImage, l
 }
 
 // entryBytes is what an entry takes beside its texts: names of fields, quotes, a size, and the names of its credentials.
-const entryBytes = 160
+const entryBytes = 140
 
 func weight(entry *v1alpha1.StoreImage) int {
 	bytes := entryBytes + len(entry.Image) + len(entry.Digest)

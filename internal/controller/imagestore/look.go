@@ -176,9 +176,12 @@ func (w *want) pulling() bool { return !w.present && w.digest != "" }
 func (w *want) scouting() bool { return w.digest == "" }
 func (w *want) isScout() bool  { return w.had != nil && !w.had.Released && w.had.Hold == "" }
 
-// failing reports whether the agent is not at it: it waits for something, or for its next attempt.
-func (w *want) failing() bool {
-	return w.record != nil && (w.record.State == v1alpha1.ImageFailed || w.record.State == v1alpha1.ImageWaiting && w.record.Reason != "")
+// failing reports whether the agent waits for its next attempt, as far as it has seen that it may try.
+func (v *view) failing(w *want) bool {
+	if w.record == nil || v.store.Status.ObservedGeneration < v.store.Generation {
+		return false
+	}
+	return w.record.State == v1alpha1.ImageFailed || w.record.State == v1alpha1.ImageWaiting && w.record.Reason == string(engine.InsufficientDisk)
 }
 
 // hereOnly are reasons for which another node may well do better as a scout.
@@ -205,7 +208,7 @@ func (v *view) asks() []ask {
 		need := needsTurn
 		if w.isScout() {
 			need = hasTurn
-			if w.failing() && slices.Contains(hereOnly, engine.Reason(w.record.Reason)) {
+			if v.failing(w) && slices.Contains(hereOnly, engine.Reason(w.record.Reason)) {
 				need = failsInTurn
 			}
 		}
@@ -229,7 +232,7 @@ func (v *view) needOf(c *demand.Cache) need {
 		}
 		if w.asked() {
 			all = hasTurn
-			works = works || !w.failing()
+			works = works || !v.failing(w)
 		}
 	}
 	if all == hasTurn && !works {

@@ -16,10 +16,10 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 )
 
-// The bounds of what pods name. A node of 250 pods takes a tenth of it.
+// The bounds of what pods name. A node of 100 pods of different images takes a third of it.
 const (
 	maxNeeds     = 2000
-	maxNeedBytes = 48 << 10
+	maxNeedBytes = 32 << 10
 	podsAtOnce   = 500
 )
 

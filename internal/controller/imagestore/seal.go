@@ -23,7 +23,7 @@ import (
 // The bounds of what is sealed for one node. Credentials of a cloud's registry take 3 KB.
 const (
 	maxSealed      = 256
-	maxSealedBytes = 48 << 10
+	maxSealedBytes = 24 << 10
 	maxPerImage    = 32
 )
 
