@@ -136,21 +136,17 @@ func (r *Resolver) ask(ctx context.Context, ref oci.Ref, chains []authn.Keychain
 	}
 	var refused *Error
 	for _, chain := range chains {
-		notes := &notes{inner: r.transport()}
-		puller, err := remote.NewPuller(remote.WithTransport(notes), remote.WithAuthFromKeychain(chain),
-			remote.WithRetryBackoff(remote.Backoff{Duration: retryAfter, Factor: 1, Steps: 2}), remote.WithRetryStatusCodes(), remote.WithUserAgent("orlop"))
-		if err == nil {
-			err = q(limited, puller, where)
-		}
-		if err == nil {
+		known, last := r.try(limited, ref, where, chain, q)
+		if last == nil {
 			h.answer()
 			return nil
 		}
-		if limited.Err() != nil {
-			err = context.Cause(limited)
+		// The words of those who know us count: a stranger may be told anything.
+		if refused == nil || known && last.Reason == engine.NotFound {
+			refused = last
 		}
-		refused = r.failure(ref, err, notes.retryAfter())
-		if refused.Reason != engine.Unauthorized && refused.Reason != engine.NotFound {
+		if last.Reason != engine.Unauthorized && last.Reason != engine.NotFound {
+			refused = last
 			break
 		}
 	}
@@ -158,6 +154,27 @@ func (r *Resolver) ask(ctx context.Context, ref oci.Ref, chains []authn.Keychain
 		h.refusal(refused, began)
 	}
 	return refused
+}
+
+// try puts the question with the credentials of one chain; known is whether it has any.
+func (r *Resolver) try(ctx context.Context, ref oci.Ref, where name.Reference, chain authn.Keychain, q question) (known bool, refused *Error) {
+	notes := &notes{inner: r.transport()}
+	auth, err := authn.Resolve(ctx, chain, where.Context())
+	if err != nil {
+		return false, r.failure(ref, err, 0)
+	}
+	puller, err := remote.NewPuller(remote.WithTransport(notes), remote.WithAuth(auth),
+		remote.WithRetryBackoff(remote.Backoff{Duration: retryAfter, Factor: 1, Steps: 2}), remote.WithRetryStatusCodes(), remote.WithUserAgent("orlop"))
+	if err == nil {
+		err = q(ctx, puller, where)
+	}
+	if err == nil {
+		return true, nil
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return auth != authn.Anonymous, r.failure(ref, err, notes.retryAfter())
 }
 
 // retryAfter is before the one repetition of a question whose connection broke.
