@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	apiwatch "k8s.io/apimachinery/pkg/watch"
@@ -18,6 +19,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"orlop.dev/orlop/api/v1alpha1"
 )
@@ -29,6 +31,7 @@ func (b *bench) dial() error {
 		return err
 	}
 	config.QPS = -1
+	log.SetLogger(logr.Discard())
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
@@ -86,9 +89,17 @@ func (f *follower) stop() {
 	<-f.done
 }
 
+// patiently bounds what has no bound of its own.
+func patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, patience)
+}
+
 // until is the first time at which the condition held, as this machine was told.
 func until[T client.Object](ctx context.Context, f *follower, what string, holds func(T) bool) (time.Duration, T, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	var last T
 	for next := 0; ; {
@@ -117,7 +128,7 @@ func until[T client.Object](ctx context.Context, f *follower, what string, holds
 
 // eventually asks until the condition holds; an error may pass.
 func eventually(ctx context.Context, what string, holds func() (bool, error)) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	for {
 		ok, err := holds()

@@ -50,6 +50,8 @@ func run(ctx context.Context) error {
 	attach := flag.String("attach", "", "use the running lab of this `name`, rather than one of its own")
 	only := flag.String("only", "", "measure only these, with commas between: "+strings.Join(partNames(), ", "))
 	quick := flag.Bool("quick", false, "shorten the quiet times in which resting programs are measured; the table says so")
+	var size hollowSize
+	size.flags()
 	flag.Parse()
 	chosen, err := choose(*only)
 	if err != nil {
@@ -63,7 +65,7 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.quick = *quick
+	b.quick, b.size = *quick, size
 	err = b.measure(ctx, chosen)
 	b.report.write(os.Stdout)
 	if err = errors.Join(err, b.close()); err == nil && b.report.missed() {
@@ -90,6 +92,7 @@ func parts() []part {
 		{"cache-bad", (*bench).cacheBad},
 		{"cache-node", (*bench).cacheNode},
 		{"agent-rest", (*bench).agentRest},
+		{"hollow", (*bench).hollow},
 	}
 }
 
@@ -127,6 +130,7 @@ type bench struct {
 	bin    string
 	node   string
 	quick  bool
+	size   hollowSize
 	start  time.Time
 	report report
 

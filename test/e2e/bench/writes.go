@@ -95,13 +95,15 @@ const (
 // they are too late; then it gives everything since the mark.
 func (b *bench) settled(ctx context.Context, mark int64, inventories int) ([]lab.Write, error) {
 	begun := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	for {
+		reading := time.Now()
 		writes, err := b.lab.Writes(mark)
 		if err != nil {
 			return nil, err
 		}
+		read := time.Since(reading)
 		last := begun
 		for _, w := range writes {
 			if concerns(w) && !isLease(w) && w.Time.After(last) {
@@ -115,7 +117,7 @@ func (b *bench) settled(ctx context.Context, mark int64, inventories int) ([]lab
 		select {
 		case <-ctx.Done():
 			return nil, fmt.Errorf("Orlop goes on writing: %v: %w", tallyOf(writes), context.Cause(ctx))
-		case <-time.After(200 * time.Millisecond):
+		case <-time.After(max(200*time.Millisecond, 10*read)): // A long account is read seldom.
 		}
 	}
 }
