@@ -66,6 +66,9 @@ func (c *Cluster) DeleteImage(ctx context.Context, image string) error {
 	return images.Delete(ctx, target, image)
 }
 
+// PrivateCA is the file with the certificate of the authority that PrivateHost's certificate is from.
+func (c *Cluster) PrivateCA() string { return c.status.PrivateCA }
+
 func (c *Cluster) target(image string) (images.Target, error) {
 	host, err := images.Host(image)
 	if err != nil || host != PrivateHost {
