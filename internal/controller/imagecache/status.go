@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -27,6 +28,8 @@ type picture struct {
 	problems []pullsecret.Problem
 	facts    []fact
 	sum      sum
+	// unanswered: what the registries say of tags that are known is not all there yet.
+	unanswered bool
 }
 
 // issue is what keeps one image from its nodes.
@@ -43,6 +46,10 @@ func (p *picture) issues() (all []issue) {
 		t := p.sum.images[i]
 		switch r := f.refused(); {
 		case t.failed > 0:
+			if was := f.entry.Refusal; was != nil && was.Reason == t.why.reason {
+				t.why.message = was.Message // The registry's own words say more than what a runtime makes of them.
+			}
+			t.why.message = condition.Cut(t.why.message, maxWords)
 			all = append(all, issue{told: t.why, fact: f, count: t.failed, sure: true})
 		case r != nil:
 			all = append(all, issue{told: told{reason: r.Reason, message: condition.Cut(r.Message, maxWords)}, fact: f, sure: p.sum.usable == 0})
@@ -79,6 +86,9 @@ func compose(p picture, now time.Time) v1alpha1.ImageCacheStatus {
 	s.Failures, s.OmittedFailures = append(s.Failures, p.sum.failures...), int32(p.sum.omitted) //nolint:gosec // As above.
 	steady(s.Failures, old.Failures)
 	v := p.judge(issues)
+	if was := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionDegraded); p.unanswered && was != nil && was.ObservedGeneration == p.cache.Generation {
+		v.degraded = word{was.Status == metav1.ConditionTrue, was.Reason, was.Message}
+	}
 	s.Conditions = condition.Keep(old.Conditions, v.conditions(p.cache.Generation), now)
 	return fit(s, p.cache)
 }
@@ -114,7 +124,8 @@ func same(old, now *v1alpha1.ImageCacheStatus) bool { return equality.Semantic.D
 
 // say lists issues, the first few.
 func say(issues []issue) string {
-	const most = 3
+	// Conditions say it in short; images and failures have all the words.
+	const most, maxSaid = 3, 160
 	var parts []string
 	for i, is := range issues {
 		if i == most {
@@ -128,7 +139,7 @@ func say(issues []issue) string {
 		case is.node != "":
 			where = " (" + is.node + ")"
 		}
-		parts = append(parts, fmt.Sprintf("%s: %s%s", is.Written, is.message, where))
+		parts = append(parts, fmt.Sprintf("%s: %s%s", is.Written, condition.Cut(is.message, maxSaid), where))
 	}
 	return strings.Join(parts, "; ")
 }

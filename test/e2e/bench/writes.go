@@ -21,8 +21,8 @@ const ofOrlop = "system:serviceaccount:" + system + ":orlop-"
 // tally is what the API server was asked to change in Orlop's affairs.
 type tally struct {
 	// writes are all but those of inventories; kinds tells of which there were how many.
-	writes, inventories int
-	kinds               map[string]int
+	writes, inventories, leases int
+	kinds                       map[string]int
 	// pods are those that somebody made, for whatever purpose, but a kubelet or a DaemonSet.
 	pods int
 }
@@ -40,8 +40,20 @@ func tallyOf(writes []lab.Write) tally {
 		default:
 			t.writes++
 			t.kinds[kindOf(w)]++
+			if isLease(w) {
+				t.leases++
+			}
 		}
 	}
+	return t
+}
+
+// withoutLease is of what is written for the lease whatever happens.
+func (t tally) withoutLease() tally {
+	t.kinds = maps.Clone(t.kinds)
+	maps.DeleteFunc(t.kinds, func(kind string, _ int) bool { return strings.HasSuffix(kind, " leases") })
+	t.writes -= t.leases
+	t.leases = 0
 	return t
 }
 
@@ -56,6 +68,11 @@ func makesPod(w lab.Write) bool {
 }
 
 func isLease(w lab.Write) bool { return w.Object.Resource == "leases" }
+
+// beforehand leaves out the renewals of the lease after a moment: they go on for as long as anybody watches.
+func beforehand(writes []lab.Write, end time.Time) []lab.Write {
+	return slices.DeleteFunc(slices.Clone(writes), func(w lab.Write) bool { return isLease(w) && w.Time.After(end) })
+}
 
 // kindOf is such as "agent patch imagestores/status".
 func kindOf(w lab.Write) string {

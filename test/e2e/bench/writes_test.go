@@ -51,7 +51,7 @@ func TestTally(t *testing.T) {
 				agentUser + " patch orlop.dev/imagestores/status 200", agentUser + " patch orlop.dev/imageinventories/status 200",
 				controllerUser + " update coordination.k8s.io/leases 200", controllerUser + " create events.k8s.io/events 201",
 			},
-			tally{writes: 6, inventories: 1},
+			tally{writes: 6, inventories: 1, leases: 1},
 			"1 agent patch imagestores/status, 1 controller create events, 2 controller patch imagestores, 1 controller update leases, 1 kubernetes-admin create imagecaches, 1 inventories",
 		},
 		"others' affairs": {
@@ -71,6 +71,9 @@ func TestTally(t *testing.T) {
 			got := tallyOf(account(t, tt.lines...))
 			if got.String() != tt.says {
 				t.Errorf("it says %q, want %q", got, tt.says)
+			}
+			if rest := got.withoutLease(); rest.writes != tt.want.writes-tt.want.leases || strings.Contains(rest.String(), "leases") {
+				t.Errorf("without the lease it is %s", rest)
 			}
 			got.kinds = nil
 			if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(tally{})); diff != "" {

@@ -142,7 +142,7 @@ func (f *Fleet) Without(ctx context.Context, images map[string]string) (lacking 
 func (f *Fleet) Close(ctx context.Context) error {
 	f.end()
 	f.jobs.Wait()
-	group, ctx := errgroup.WithContext(ctx)
+	var group errgroup.Group
 	group.SetLimit(makers)
 	for _, n := range f.nodes {
 		if n != nil {
