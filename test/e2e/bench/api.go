@@ -121,9 +121,30 @@ func until[T client.Object](ctx context.Context, f *follower, what string, holds
 		case <-f.done:
 			return 0, last, fmt.Errorf("waiting for %s of %s: the watch has ended", what, f.what)
 		case <-ctx.Done():
-			return 0, last, fmt.Errorf("waiting for %s of %s: %w; it is %+v", what, f.what, context.Cause(ctx), last)
+			return 0, last, fmt.Errorf("waiting for %s of %s: %w; its status is %s", what, f.what, context.Cause(ctx), statusOf(last))
 		}
 	}
+}
+
+// statusOf is what an object says of itself, as far as a line holds it.
+func statusOf(object any) string {
+	const line = 1000
+	var part struct {
+		Status struct {
+			Summary    string            `json:"summary"`
+			Conditions []json.RawMessage `json:"conditions"`
+			Failures   []json.RawMessage `json:"failures"`
+		} `json:"status"`
+	}
+	text, err := json.Marshal(object)
+	if err == nil {
+		err = json.Unmarshal(text, &part)
+	}
+	if err != nil {
+		return err.Error()
+	}
+	said := fmt.Sprintf("%s %s %s", part.Status.Summary, part.Status.Conditions, part.Status.Failures)
+	return said[:min(len(said), line)]
 }
 
 // eventually asks until the condition holds; an error may pass.

@@ -22,9 +22,9 @@ const (
 	// leases is where kubelets show that they live.
 	leases = "kube-node-lease"
 	// beatEvery is well within the 15 s after which the lab takes a node for dead.
-	beatEvery = 6 * time.Second
-	// hearts is how many of them show it at once.
-	hearts = 4
+	beatEvery = 5 * time.Second
+	// hearts is how many of them show it at once: an API server that is busy with the rest of them takes a while.
+	hearts = 32
 	// runtimeName is what the in-memory containerd says of itself.
 	runtimeName = "containerd://2.4.2"
 )

@@ -60,13 +60,14 @@ func (f *Fleet) follow(living context.Context, events <-chan watch.Event, byName
 		if !ok || event.Type == watch.Deleted || byName[pod.Spec.NodeName] == nil {
 			continue
 		}
+		n, first := byName[pod.Spec.NodeName], !begun[pod.UID]
 		switch {
 		case pod.DeletionTimestamp != nil:
 			f.note("letting the pod of "+pod.Spec.NodeName+" go", client.IgnoreNotFound(f.API.Delete(living, pod, client.GracePeriodSeconds(0))))
-		case !begun[pod.UID]:
+		case first || wasReady(pod): // The node was silent for too long, and its pods were said to be lost.
 			begun[pod.UID] = true
 			f.jobs.Go(func() {
-				if f.makeReady(living, pod, byName[pod.Spec.NodeName]) {
+				if f.makeReady(living, pod, n) && first {
 					select {
 					case ready <- pod.Spec.NodeName:
 					case <-living.Done():
@@ -75,6 +76,16 @@ func (f *Fleet) follow(living context.Context, events <-chan watch.Event, byName
 			})
 		}
 	}
+}
+
+// wasReady reports whether somebody has said that the pod is not Ready any more.
+func wasReady(pod *corev1.Pod) bool {
+	for _, c := range pod.Status.Conditions {
+		if c.Type == corev1.PodReady {
+			return pod.Status.Phase == corev1.PodRunning && c.Status != corev1.ConditionTrue
+		}
+	}
+	return false
 }
 
 // lookEvery is how often an agent is asked whether it is ready.
