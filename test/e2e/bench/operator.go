@@ -97,7 +97,7 @@ func (b *bench) emptied(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.api.DeleteAllOf(ctx, &v1alpha1.ImageCache{}, client.InNamespace(inNamespace)); err != nil {
+	if err := b.deleteCaches(ctx); err != nil {
 		return err
 	}
 	err = eventually(ctx, "no node is asked for anything", func() (bool, error) {
@@ -116,6 +116,10 @@ func (b *bench) emptied(ctx context.Context) error {
 	}
 	_, err = b.settled(ctx, mark, 0)
 	return err
+}
+
+func (b *bench) deleteCaches(ctx context.Context) error {
+	return b.api.DeleteAllOf(ctx, &v1alpha1.ImageCache{}, client.InNamespace(inNamespace))
 }
 
 // newCache is a cache of these images, made as a person would.
