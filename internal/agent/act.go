@@ -45,7 +45,7 @@ func (a *Agent) decide(now time.Time) decision {
 	}
 	_, canPin := engine.As[engine.Pinner](a.rt.current)
 	return decide(sight{
-		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin,
+		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, needs: a.wanted,
 		pulls: a.pulls, tries: a.tries, intended: a.intended, sealed: a.sealed,
 		disk:   a.cfg.Disk(a.rt.described.ImageFS),
 		limits: limits{disk: a.cfg.DiskLimit, pin: a.cfg.PinLimit, pulls: a.cfg.MaxParallelPulls},

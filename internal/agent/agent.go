@@ -92,7 +92,8 @@ type Agent struct {
 	inbox inbox
 	ready atomic.Bool
 
-	store *v1alpha1.ImageStore
+	store  *v1alpha1.ImageStore
+	wanted *protection // of the store's spec
 	// gone: there was a store, and now there is none.
 	gone bool
 	view view
@@ -177,6 +178,7 @@ func (a *Agent) seen(s *v1alpha1.ImageStore) {
 	}
 	a.report.heard(s)
 	a.store = s
+	a.wanted = protected(s.Spec)
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
 	a.noteNeeds()

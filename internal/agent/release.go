@@ -22,7 +22,7 @@ func (d *decider) findRecorded(image string, rec v1alpha1.StoreImageStatus) (eng
 
 // recorded gives the name too under which the image is to be let go.
 func (d *decider) recorded(image string, rec v1alpha1.StoreImageStatus) (img engine.Image, want oci.Ref, ok bool) {
-	want, err := wantOf(v1alpha1.StoreImage{Image: image, Digest: rec.Digest})
+	want, err := wantNamed(image, rec.Digest)
 	if err != nil {
 		return engine.Image{}, oci.Ref{}, false
 	}
