@@ -138,7 +138,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	a.jobs.Go(func() {
-		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(s) }) })
+		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(working, s) }) })
 	})
 	a.jobs.Go(func() { a.rt.keep(working, a) })
 	timer := time.NewTimer(0)
@@ -147,7 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			stop()
-			a.leave()
+			a.leave(ctx)
 			a.jobs.Wait()
 			return nil
 		case <-a.inbox.wake:
@@ -164,7 +164,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) post(f func()) { a.inbox.put(f) }
 
 // seen takes a new state of the store in.
-func (a *Agent) seen(s *v1alpha1.ImageStore) {
+func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	if s == nil {
 		if a.store != nil {
 			a.cfg.Log.Info("the ImageStore is gone: letting go of everything", "node", a.cfg.Node)
@@ -174,7 +174,7 @@ func (a *Agent) seen(s *v1alpha1.ImageStore) {
 		return
 	}
 	if a.store == nil || a.store.UID != s.UID {
-		a.begin(s)
+		a.begin(ctx, s)
 	}
 	a.report.heard(s)
 	a.store = s
@@ -185,9 +185,9 @@ func (a *Agent) seen(s *v1alpha1.ImageStore) {
 }
 
 // begin starts with a store that this process has not seen: what it says of records is all that is known.
-func (a *Agent) begin(s *v1alpha1.ImageStore) {
+func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 	if a.store != nil || a.gone {
-		a.letGo() // Of what the store before this one had.
+		a.letGo(ctx) // Of what the store before this one had.
 	}
 	a.gone = false
 	a.records = byName(s.Status.Images)
@@ -213,7 +213,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	a.look(ctx, now, next)
 	switch {
 	case a.gone:
-		a.letGo()
+		a.letGo(ctx)
 		a.gone = false
 	case a.store == nil:
 		a.cancelPulls(func(string) bool { return true })

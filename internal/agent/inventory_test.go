@@ -149,7 +149,7 @@ func TestStatusIsBounded(t *testing.T) {
 		}
 		w.start()
 		w.want(entries...)
-		w.pass(time.Minute)
+		w.pass(15 * time.Second)
 		store := w.api.Store()
 		text, err := json.Marshal(store)
 		if err != nil {

@@ -218,13 +218,11 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 			continue
 		}
 		wanted++
-		switch status.Images[i].State {
-		case v1alpha1.ImagePresent:
+		if status.Images[i].State == v1alpha1.ImagePresent {
 			present++
-		case v1alpha1.ImageFailed:
-			status.Failed++
 		}
 	}
+	status.Failed = failed(status.Images)
 	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
 	a.setConditions(made)
 	status.Conditions = a.report.conditions
