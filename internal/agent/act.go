@@ -238,8 +238,14 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 		delete(a.pulls, p.entry.Image)
 	}
 	a.view.want(now) // It may be here all the same, or the runtime gone.
-	if p.cancelled || errors.Is(err, engine.Interrupted) {
-		log.Info("gave a pull up", "reason", "it is not wanted any more, or the runtime went away")
+	switch reason := engine.ReasonOf(err); {
+	case p.cancelled:
+		log.Info("gave a pull up", "reason", "it is not wanted any more")
+		return
+	case reason == engine.Interrupted, reason == engine.RuntimeUnavailable:
+		// The image is not to blame, and the runtime is the next look's affair.
+		a.tries[p.entry.Image] = a.tries[p.entry.Image].interrupted(p.about, now)
+		log.Info("gave a pull up", "reason", "the runtime went away", "error", err.Error())
 		return
 	}
 	a.tries[p.entry.Image] = a.tries[p.entry.Image].failed(p.about, err, now)

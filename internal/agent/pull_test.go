@@ -468,3 +468,24 @@ func TestFailedLookIsNotAnEmptyNode(t *testing.T) {
 		}
 	})
 }
+
+func TestRestartOfTheRuntimeIsNoFailureOfTheImage(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		repository := ref("a:1").Repository()
+		w.registry.Fail(repository, engine.Becausef(engine.RuntimeUnavailable, "error reading from server: EOF"))
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		if st := w.state(e.Image); st.State == v1alpha1.ImageFailed || st.Attempts != 0 {
+			t.Errorf("it is %+v", st)
+		}
+		w.pass(time.Minute)
+		if n := w.registry.Requests(repository); n > 40 {
+			t.Errorf("it was tried %d times in a minute", n)
+		}
+		w.registry.Fail(repository, nil)
+		w.pass(3 * time.Second)
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
+	})
+}
