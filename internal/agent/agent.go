@@ -62,6 +62,8 @@ type Config struct {
 	DiskLimit, PinLimit int
 	// InventoryDelay is how long after a change of images the inventory is written: 8 s unless set.
 	InventoryDelay time.Duration
+	// Tidy is called when much memory was used for a moment, as to measure all images; nil: nothing is done.
+	Tidy func()
 	// Disk measures the file system that holds a folder of the host; nil is node.MeasureDisk.
 	Disk func(imageFS string) plan.Disk
 }
@@ -75,6 +77,9 @@ func (c Config) withDefaults() Config {
 	c.InventoryDelay = cmp.Or(c.InventoryDelay, 8*time.Second)
 	if c.Disk == nil {
 		c.Disk = node.MeasureDisk
+	}
+	if c.Tidy == nil {
+		c.Tidy = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

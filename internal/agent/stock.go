@@ -270,7 +270,10 @@ func (a *Agent) writeStock(ctx context.Context, now time.Time) {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
 		err := a.cfg.API.ApplyInventory(ctx, object)
-		a.post(func() { a.stocked(object, essence, images, uses, err) })
+		a.post(func() {
+			a.stocked(object, essence, images, uses, err)
+			a.cfg.Tidy()
+		})
 	})
 }
 
