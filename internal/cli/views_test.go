@@ -294,16 +294,16 @@ func TestRegistryDigest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := registryDigest(t.Context(), ref(t, host+"/acme/web:latest")); err != nil || got != want.String() {
+	if got, err := registryDigest()(t.Context(), ref(t, host+"/acme/web:latest")); err != nil || got != want.String() {
 		t.Errorf("%s, %v; want %s", got, err, want)
 	}
-	_, err = registryDigest(t.Context(), ref(t, host+"/acme/none:latest"))
+	_, err = registryDigest()(t.Context(), ref(t, host+"/acme/none:latest"))
 	if err == nil || registryWord(err) != "404" {
 		t.Errorf("an unknown image: %v", err)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err = registryDigest(gone, ref(t, host+"/acme/web:latest")); err == nil || registryWord(err) != "unreachable" {
+	if _, err = registryDigest()(gone, ref(t, host+"/acme/web:latest")); err == nil || registryWord(err) != "unreachable" {
 		t.Errorf("unreachable: %v", err)
 	}
 }
