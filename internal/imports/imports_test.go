@@ -35,6 +35,9 @@ var mustNotReach = map[string][]string{
 	"internal/tell":                  {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},
 	"internal/fleet":                 {"google.golang.org/grpc", "github.com/spf13/cobra", module + "internal/node", module + "internal/engine/"},
 	"internal/cli":                   {"google.golang.org/grpc", module + "internal/node", module + "internal/engine/"},
+	"internal/controller/imagestore": {"github.com/spf13/cobra", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/agent", module + "internal/controller/imagecache", "k8s.io/cri-client"},
+	"internal/retire":                {"github.com/spf13/cobra", "sigs.k8s.io/controller-runtime/pkg/manager", "sigs.k8s.io/controller-runtime/pkg/cache", module + "internal"},
+	"cmd/orlop-controller":           {"github.com/spf13/cobra", "k8s.io/cri-client", "k8s.io/kubectl", "k8s.io/cli-runtime", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/agent"},
 	"cmd/orlop-node":                 {"github.com/spf13/cobra", "k8s.io/cli-runtime", "k8s.io/kubectl", "k8s.io/client-go", module + "internal/cli", module + "internal/fleet"},
 	"cmd/kubectl-orlop":              {"google.golang.org/grpc", "k8s.io/cri-client", module + "internal/node", module + "internal/engine/"},
 }
