@@ -268,8 +268,13 @@ const (
 	ImageReleasing ImageState = "Releasing" // it goes as soon as nothing needs it
 )
 
-// ReasonSecretNotFound, beside engine's reasons: a Secret with credentials is missing or holds none.
-const ReasonSecretNotFound = "SecretNotFound"
+// The reasons beside engine's and those of holds.
+const (
+	// ReasonSecretNotFound: a Secret with credentials is missing or holds none.
+	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonWaitingForCredentials: they are sealed to a key that the agent had before its restart.
+	ReasonWaitingForCredentials = "WaitingForCredentials"
+)
 
 // The conditions of an ImageStore, beside ConditionReady.
 const (

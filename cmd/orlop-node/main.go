@@ -23,6 +23,7 @@ func main() {
 		Streams: term.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},
 		Version: version,
 		Open:    open,
+		Agent:   runAgent,
 	}, os.Args[1:])
 	stop()
 	os.Exit(code)

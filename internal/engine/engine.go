@@ -50,6 +50,23 @@ type Pinner interface {
 	Pin(ctx context.Context, ref oci.Ref, pinned bool) error
 }
 
+// Marker is a runtime in which it can be noted, on an image itself, that Orlop brought it: a second record, for when the
+// first could not be written.
+type Marker interface {
+	// Mark sets or lifts the mark on the image that ref names. Marking twice is the same as once. A name that is not
+	// there is NotFound.
+	Mark(ctx context.Context, ref oci.Ref, pulled bool) error
+	// Marked gives repository@digest of every image that is marked.
+	Marked(ctx context.Context) ([]oci.Ref, error)
+}
+
+// Watcher is a runtime that tells when something has changed.
+type Watcher interface {
+	// Watch calls changed when images, or what uses them, have changed, and first when it has begun to listen: whoever
+	// looks after that misses nothing. It returns when ctx ends, or with an error when the runtime is gone.
+	Watch(ctx context.Context, changed func()) error
+}
+
 // Batcher is a runtime that can take many images away as one: with one garbage collection at the end, and with a
 // way back until then.
 type Batcher interface {

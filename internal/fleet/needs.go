@@ -12,7 +12,6 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +23,6 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
-	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 )
@@ -75,7 +73,7 @@ func newNeeds(f *Fleet, nodes []Node) *needs {
 		marks: map[int]time.Time{}, alive: map[string]bool{}, short: map[string]bool{},
 	}
 	for _, node := range nodes {
-		n.short[node.Name] = node.Runtime == crio
+		n.short[node.Name] = plan.PicksRegistry(node.Runtime)
 	}
 	if len(nodes) == 1 {
 		n.only = nodes[0].Name
@@ -319,8 +317,7 @@ func (n *needs) replace(pods []*corev1.Pod) {
 	}
 }
 
-// needsOf are the images that a pod names, whether it has started or not. What does not parse no runtime takes. short:
-// where a name has no registry, what was written is told as well.
+// needsOf are the images that a pod names, whether it has started or not.
 func needsOf(pod *corev1.Pod, short bool) []plan.Need {
 	names := []string{}
 	for i := range pod.Spec.InitContainers {
@@ -337,27 +334,5 @@ func needsOf(pod *corev1.Pod, short bool) []plan.Need {
 			names = append(names, image.Reference)
 		}
 	}
-	var items []plan.Need
-	for _, name := range names {
-		ref, err := oci.ParseFound(name)
-		if err != nil {
-			continue
-		}
-		need := plan.Need{Ref: ref, By: pod.Namespace + "/" + pod.Name}
-		if short && isShort(name) {
-			// With a digest, the tag decides nothing: the image has perhaps no name but the one by digest.
-			need.Ref, need.Short = ref.WithoutTag(), name
-		}
-		items = append(items, need)
-	}
-	return items
-}
-
-// crio resolves short names by its registries.conf, as aliases or by a list of registries; others mean docker.io.
-const crio = "cri-o"
-
-// isShort reports whether a name that parses was written without a registry.
-func isShort(name string) bool {
-	host, _, path := strings.Cut(name, "/")
-	return !path || host != "localhost" && !strings.ContainsAny(host, ".:") && host == strings.ToLower(host)
+	return plan.NeedsOf(pod.Namespace+"/"+pod.Name, names, short)
 }

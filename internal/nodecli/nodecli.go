@@ -29,6 +29,8 @@ type Config struct {
 	// Open connects to the runtime at an endpoint, or finds one where endpoint is empty; name is the runtime that is
 	// expected, if any.
 	Open func(ctx context.Context, endpoint, name string) (engine.Interface, error)
+	// Agent runs the agent until ctx ends; nil: there is none.
+	Agent func(ctx context.Context, o AgentOptions) error
 }
 
 // Run executes one command line, without the program's name, and returns its exit code.
@@ -88,7 +90,7 @@ func (e *env) open(ctx context.Context) (*node.Node, error) {
 
 func commands() []command {
 	return []command{listCommand(), pullCommand(), rmCommand(), pruneCommand(), dfCommand(), pinCommand(true), pinCommand(false),
-		versionCommand(), sessionCommand(), holdCommand()}
+		versionCommand(), sessionCommand(), holdCommand(), agentCommand()}
 }
 
 func run(ctx context.Context, cfg Config, args []string) error {

@@ -14,6 +14,7 @@ import (
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
+	eventsapi "github.com/containerd/containerd/api/services/events/v1"
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
@@ -50,6 +51,7 @@ type Runtime struct {
 	leases     leasesapi.LeasesClient
 	containers containersapi.ContainersClient
 	pods       criapi.RuntimeServiceClient
+	events     eventsapi.EventsClient
 
 	mu       sync.Mutex
 	usage    map[snapshotKey]int64 // committed snapshots never change
@@ -64,6 +66,8 @@ var (
 	_ engine.Measurer  = (*Runtime)(nil)
 	_ engine.Pinner    = (*Runtime)(nil)
 	_ engine.Batcher   = (*Runtime)(nil)
+	_ engine.Marker    = (*Runtime)(nil)
+	_ engine.Watcher   = (*Runtime)(nil)
 )
 
 // Connect adds containerd's own services at endpoint to its CRI, which is reached already, and which it then owns.
@@ -84,6 +88,7 @@ func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
 		leases:     leasesapi.NewLeasesClient(conn),
 		containers: containersapi.NewContainersClient(conn),
 		pods:       criapi.NewRuntimeServiceClient(conn),
+		events:     eventsapi.NewEventsClient(conn),
 		usage:      map[snapshotKey]int64{},
 		leads:      map[string][]string{},
 		bases:      map[string][]string{},

@@ -33,6 +33,8 @@ const (
 	valuePinned  = "pinned"
 	labelOurPin  = "orlop.dev/pinned" // this pin is ours to lift
 	valueOurPin  = "true"
+	labelPulled  = "orlop.dev/pulled" // Orlop brought this image
+	valuePulled  = "true"
 )
 
 // settleTimeout is how long the CRI plugin may take to hear of what was done beside it. It hears of it by events,

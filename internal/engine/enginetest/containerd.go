@@ -12,8 +12,8 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// Containerd is an in-memory containerd: it pins, removes in batches, measures, tells times and progress, and lets images
-// go that are in use.
+// Containerd is an in-memory containerd: it pins, marks, removes in batches, measures, tells times, progress and
+// changes, and lets images go that are in use.
 type Containerd struct{ *Runtime }
 
 // NewContainerd is a containerd without images.

@@ -39,6 +39,7 @@ type Container struct {
 func (r *Runtime) Load(content Content, names ...string) engine.Image {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.tell()
 	var img *image
 	for _, name := range names {
 		img = r.add(content, mustParse(name))
@@ -53,6 +54,7 @@ func (r *Runtime) Load(content Content, names ...string) engine.Image {
 func (r *Runtime) Start(nameOrID string, c Container) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.tell()
 	img := r.mustFind(nameOrID)
 	if c.State == "" {
 		c.State = Running
@@ -71,6 +73,7 @@ func (r *Runtime) Start(nameOrID string, c Container) {
 func (r *Runtime) Exit(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.tell()
 	c := r.containers[name]
 	c.State = Exited
 	r.containers[name] = c
@@ -80,6 +83,7 @@ func (r *Runtime) Exit(name string) {
 func (r *Runtime) Forget(name string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.tell()
 	delete(r.containers, name)
 }
 
@@ -87,6 +91,7 @@ func (r *Runtime) Forget(name string) {
 func (r *Runtime) Configure(nameOrID string, sandbox bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.tell()
 	img := r.mustFind(nameOrID)
 	img.config, img.Sandbox = true, sandbox
 }
@@ -95,6 +100,7 @@ func (r *Runtime) Configure(nameOrID string, sandbox bool) {
 func (r *Runtime) Wipe() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	defer r.tell()
 	clear(r.images)
 	clear(r.content)
 }

@@ -4,7 +4,10 @@
 package enginetest
 
 import (
+	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
@@ -14,6 +17,10 @@ var extras = map[string]promise{
 	"pin holds and lifts":                       pins,
 	"pin survives a second pull":                pinSurvivesPull,
 	"pin of an unknown name is NotFound":        pinsUnknown,
+	"mark is kept and lifted":                   marks,
+	"mark survives a second pull":               markSurvivesPull,
+	"mark of an unknown name is NotFound":       marksUnknown,
+	"watch tells of what comes and goes":        watches,
 	"batch gives back what it removed":          restores,
 	"batch frees the content when it is closed": frees,
 	"batch leaves what it did not remove":       batchLeavesOthers,
@@ -71,6 +78,108 @@ func pinSurvivesPull(s *scene) {
 
 func pinsUnknown(s *scene) {
 	s.wantReason(s.pinner().Pin(s.ctx, s.ref("nowhere:1"), true), engine.NotFound)
+}
+
+func (s *scene) marker() engine.Marker {
+	s.Helper()
+	marker, ok := engine.As[engine.Marker](s.Runtime)
+	if !ok {
+		s.Skip("this runtime cannot mark")
+	}
+	return marker
+}
+
+func (s *scene) mark(ref oci.Ref, pulled bool) {
+	s.Helper()
+	if err := s.marker().Mark(s.ctx, ref, pulled); err != nil {
+		s.Fatalf("marking %s (%t): %v", ref, pulled, err)
+	}
+}
+
+func (s *scene) wantMarked(digest oci.Ref, want bool) {
+	s.Helper()
+	marked, err := s.marker().Marked(s.ctx)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if slices.Contains(marked, digest) != want {
+		s.Errorf("%s is marked: %t, want %t (marked are %v)", digest, !want, want, marked)
+	}
+}
+
+func marks(s *scene) {
+	ref := s.ref("a:1")
+	byDigest := ref.WithDigest(s.pushed(s.content("x"), ref)).WithoutTag()
+	image := s.pull(ref)
+	s.wantMarked(byDigest, false)
+	for range 2 {
+		s.mark(ref, true)
+		s.wantMarked(byDigest, true)
+	}
+	for range 2 {
+		s.mark(ref, false)
+		s.wantMarked(byDigest, false)
+	}
+	s.wantNames(s.mustLook(image.ID), slices.Concat(image.Tags, image.Digests)...)
+}
+
+func markSurvivesPull(s *scene) {
+	ref := s.ref("a:1")
+	byDigest := ref.WithDigest(s.pushed(s.content("x"), ref)).WithoutTag()
+	s.pull(ref)
+	s.mark(ref, true)
+	s.pull(ref)
+	s.wantMarked(byDigest, true)
+}
+
+func marksUnknown(s *scene) {
+	s.wantReason(s.marker().Mark(s.ctx, s.ref("nowhere:1"), true), engine.NotFound)
+}
+
+func watches(s *scene) {
+	watcher, ok := engine.As[engine.Watcher](s.Runtime)
+	if !ok {
+		s.Skip("this runtime does not tell")
+	}
+	ref := s.ref("a:1")
+	s.pushed(s.content("x"), ref)
+	ctx, cancel := context.WithCancel(s.ctx)
+	heard, ended := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		ended <- watcher.Watch(ctx, func() {
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	defer func() {
+		cancel()
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			s.Errorf("the watch ended with %v", err)
+		}
+	}()
+	tells := func(what string) {
+		s.Helper()
+		select {
+		case <-heard:
+		case <-time.After(s.Patience / 6):
+			s.Fatalf("nothing was told: %s", what)
+		}
+	}
+	tells("that it listens")
+	// What is told may be the rest of something earlier: both must be heard of for themselves.
+	image := s.pull(ref)
+	tells("an image has come")
+	for settled := false; !settled; {
+		select {
+		case <-heard:
+		case <-time.After(200 * time.Millisecond):
+			settled = true
+		}
+	}
+	s.remove(engine.RemoveRequest{Image: image})
+	tells("an image has gone")
 }
 
 func (s *scene) batch() engine.Batch {

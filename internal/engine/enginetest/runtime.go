@@ -48,6 +48,9 @@ const (
 	OpBatch    Op = "batch"
 	OpRestore  Op = "restore"
 	OpClose    Op = "close"
+	OpMark     Op = "mark"
+	OpMarked   Op = "marked"
+	OpWatch    Op = "watch"
 )
 
 // Call is one call of an operation: the image's id where one is named, or the reference.
@@ -80,6 +83,7 @@ type Runtime struct {
 	held       []*batch
 	stale      []engine.Image // what lagging lists show
 	lags       int
+	watchers   map[chan struct{}]bool
 }
 
 // image is an image with what the port does not tell of it.
@@ -88,6 +92,7 @@ type image struct {
 	content Content
 	ours    bool // pinned by Pin
 	config  bool // pinned by the runtime's configuration
+	marked  bool
 }
 
 // NewCRIO is an in-memory CRI-O: it has bare ids, refuses to remove what any container uses, and cannot pin, set a
@@ -128,7 +133,7 @@ func newRuntime(registry *Registry, k kind) *Runtime {
 	return &Runtime{
 		Registry: registry, kind: k,
 		images: map[string]*image{}, containers: map[string]Container{},
-		fails: map[Op][]error{}, calls: map[Op]int{}, content: map[string]bool{},
+		fails: map[Op][]error{}, calls: map[Op]int{}, content: map[string]bool{}, watchers: map[chan struct{}]bool{},
 	}
 }
 
@@ -230,8 +235,9 @@ func (i *image) shown() engine.Image {
 	return shown
 }
 
-// changing keeps what lagging lists go on to show. Its caller holds the lock.
+// changing keeps what lagging lists go on to show, and tells those who watch. Its caller holds the lock.
 func (r *Runtime) changing() {
+	r.tell()
 	if r.Traps.ListLags > 0 {
 		r.stale, r.lags = r.snapshot(), r.Traps.ListLags
 	}

@@ -1,0 +1,251 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package apiserver is agent.API over a real API server: a REST client that knows our kinds and no others, so that the agent
+// stays small.
+package apiserver
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/rest"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/agent"
+)
+
+const (
+	stores      = "imagestores"
+	inventories = "imageinventories"
+	// fieldOwner owns the status of both kinds.
+	fieldOwner = "orlop-agent"
+	// minWatch is how long a watch lasts at least; up to twice as long, so that those of many nodes do not end together.
+	minWatch = 5 * time.Minute
+	// listTimeout bounds one list.
+	listTimeout = 30 * time.Second
+	// firstPause and maxPause are between attempts: many agents come back at once when an API server does.
+	firstPause = 500 * time.Millisecond
+	maxPause   = 30 * time.Second
+)
+
+// Client is one agent's.
+type Client struct {
+	rest   rest.Interface
+	params runtime.ParameterCodec
+	log    *slog.Logger
+}
+
+var _ agent.API = (*Client)(nil)
+
+// New makes a client. Clients of one configuration share their connections.
+func New(cfg *rest.Config, log *slog.Logger) (*Client, error) {
+	scheme := runtime.NewScheme()
+	scheme.AddKnownTypes(v1alpha1.GroupVersion,
+		&v1alpha1.ImageStore{}, &v1alpha1.ImageStoreList{}, &v1alpha1.ImageInventory{}, &v1alpha1.ImageInventoryList{})
+	metav1.AddToGroupVersion(scheme, v1alpha1.GroupVersion)
+	cfg = rest.CopyConfig(cfg)
+	cfg.APIPath = "/apis"
+	cfg.GroupVersion = &v1alpha1.GroupVersion
+	cfg.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
+	cfg.ContentType = runtime.ContentTypeJSON
+	client, err := rest.RESTClientFor(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("preparing a client of the API server: %w", err)
+	}
+	return &Client{rest: client, params: runtime.NewParameterCodec(scheme), log: log}, nil
+}
+
+// Watch follows the store of one name.
+func (c *Client) Watch(ctx context.Context, node string, seen func(*v1alpha1.ImageStore)) {
+	w := &follower{Client: c, node: node, seen: seen, pause: firstPause}
+	for ctx.Err() == nil {
+		err := w.follow(ctx)
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			w.pause = firstPause
+		default:
+			c.log.Warn("watching the ImageStore", "node", node, "error", err)
+			w.rest(ctx)
+		}
+	}
+}
+
+// follower is one watch, with where it stands.
+type follower struct {
+	*Client
+	node    string
+	seen    func(*v1alpha1.ImageStore)
+	version string // empty: list first
+	pause   time.Duration
+}
+
+func (w *follower) rest(ctx context.Context) {
+	timer := time.NewTimer(time.Duration(float64(w.pause) * (0.5 + rand.Float64())))
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	}
+	w.pause = min(2*w.pause, maxPause)
+}
+
+func (w *follower) options() *metav1.ListOptions {
+	return &metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", w.node).String()}
+}
+
+// follow lists if it must, and watches until the watch ends.
+func (w *follower) follow(ctx context.Context) error {
+	if w.version == "" {
+		if err := w.list(ctx); err != nil {
+			return err
+		}
+	}
+	options := w.options()
+	options.Watch, options.AllowWatchBookmarks, options.ResourceVersion = true, true, w.version
+	span := minWatch + rand.N(minWatch)
+	options.TimeoutSeconds = new(int64(span / time.Second))
+	events, err := w.Client.rest.Get().Resource(stores).VersionedParams(options, w.params).Watch(ctx)
+	if err != nil {
+		return w.anew(err)
+	}
+	defer events.Stop()
+	// A connection that nobody answers on any more ends by itself only after minutes.
+	ended := time.NewTimer(span + listTimeout)
+	defer ended.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ended.C:
+			return nil
+		case event, more := <-events.ResultChan():
+			if !more {
+				return nil
+			}
+			w.pause = firstPause
+			if err := w.take(event); err != nil {
+				return w.anew(err)
+			}
+		}
+	}
+}
+
+// list reads from what is agreed upon in etcd: the status is our record, and an old one would lose pulls.
+func (w *follower) list(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var list v1alpha1.ImageStoreList
+	if err := w.Client.rest.Get().Resource(stores).VersionedParams(w.options(), w.params).Do(ctx).Into(&list); err != nil {
+		return err
+	}
+	w.version = list.ResourceVersion
+	if len(list.Items) == 0 {
+		w.seen(nil)
+		return nil
+	}
+	w.seen(bare(&list.Items[0]))
+	return nil
+}
+
+// anew makes the next attempt list first, where what was known is too old to go on from.
+func (w *follower) anew(err error) error {
+	if apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInternalError(err) {
+		w.version = ""
+	}
+	return err
+}
+
+func (w *follower) take(event watch.Event) error {
+	switch object := event.Object.(type) {
+	case *v1alpha1.ImageStore:
+		w.version = object.ResourceVersion
+		switch event.Type {
+		case watch.Deleted:
+			w.seen(nil)
+		case watch.Added, watch.Modified:
+			w.seen(bare(object))
+		case watch.Bookmark, watch.Error:
+		}
+	case *metav1.Status:
+		return apierrors.FromObject(object)
+	}
+	return nil
+}
+
+// bare is without what nobody reads.
+func bare(store *v1alpha1.ImageStore) *v1alpha1.ImageStore {
+	store.ManagedFields, store.Annotations = nil, nil
+	return store
+}
+
+// MayRead tells whether the store is there, and may be read.
+func (c *Client) MayRead(ctx context.Context, node string) error {
+	err := c.rest.Get().Resource(stores).Name(node).Do(ctx).Error()
+	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) || apierrors.IsUnauthorized(err) {
+		return errors.Join(agent.ErrGone, err)
+	}
+	return err
+}
+
+// Inventory reads the node's inventory.
+func (c *Client) Inventory(ctx context.Context, node string) (*v1alpha1.ImageInventory, error) {
+	inventory := &v1alpha1.ImageInventory{}
+	err := c.rest.Get().Resource(inventories).Name(node).Do(ctx).Into(inventory)
+	return inventory, err
+}
+
+// ApplyStore makes the status of the store that of the one given.
+func (c *Client) ApplyStore(ctx context.Context, store *v1alpha1.ImageStore) (string, error) {
+	return c.apply(ctx, stores, "ImageStore", store.Name, store.UID, store.Status)
+}
+
+// ApplyInventory makes the status of the inventory that of the one given.
+func (c *Client) ApplyInventory(ctx context.Context, inventory *v1alpha1.ImageInventory) error {
+	_, err := c.apply(ctx, inventories, "ImageInventory", inventory.Name, inventory.UID, inventory.Status)
+	return err
+}
+
+// apply is server-side apply: the status is ours as a whole.
+func (c *Client) apply(ctx context.Context, resource, kind, name string, uid types.UID, status any) (version string, err error) {
+	metadata := map[string]any{"name": name}
+	if uid != "" {
+		metadata["uid"] = uid // One that was made anew under this name refuses it.
+	}
+	body, err := json.Marshal(map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind, "metadata": metadata, "status": status,
+	})
+	if err != nil {
+		return "", fmt.Errorf("writing %s %s: %w", kind, name, err)
+	}
+	var answered struct {
+		Metadata struct {
+			ResourceVersion string `json:"resourceVersion"`
+		} `json:"metadata"`
+	}
+	answer, err := c.rest.Patch(types.ApplyYAMLPatchType).Resource(resource).Name(name).SubResource("status").
+		Param("fieldManager", fieldOwner).Param("force", "true").
+		// The answer may be as large as the question, and only its version is wanted.
+		SetHeader("Accept", "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1").
+		Body(body).Do(ctx).Raw()
+	if err != nil {
+		return "", err
+	}
+	if err := json.Unmarshal(answer, &answered); err != nil {
+		return "", fmt.Errorf("reading the answer of the API server: %w", err)
+	}
+	return answered.Metadata.ResourceVersion, nil
+}

@@ -1,0 +1,199 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"slices"
+	"time"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/plan"
+)
+
+// findRecorded gives the image that a record is about: under its name, or, where the name means another by now, under the
+// digest alone.
+func (d *decider) findRecorded(image string, rec v1alpha1.StoreImageStatus) (engine.Image, bool) {
+	img, _, ok := d.recorded(image, rec)
+	return img, ok
+}
+
+// recorded gives the name too under which the image is to be let go.
+func (d *decider) recorded(image string, rec v1alpha1.StoreImageStatus) (img engine.Image, want oci.Ref, ok bool) {
+	want, err := wantOf(v1alpha1.StoreImage{Image: image, Digest: rec.Digest})
+	if err != nil {
+		return engine.Image{}, oci.Ref{}, false
+	}
+	if img, ok = d.view.find(want); ok || want.Tag() == "" || want.Digest() == "" {
+		return img, want, ok
+	}
+	img, ok = d.view.find(want.WithoutTag())
+	return img, want.WithoutTag(), ok
+}
+
+// released is what there is to say and to do about an image that no cache wants here any more. keep is false once there
+// is no record of it left.
+func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus, keep bool) {
+	rec, known := d.records[e.Image]
+	img, want, present := d.recorded(e.Image, rec)
+	if !known && present && d.view.isMarked(img) {
+		rec = v1alpha1.StoreImageStatus{Image: e.Image, Digest: digestIn(img, want), Pulled: true}
+	}
+	st = v1alpha1.StoreImageStatus{Image: e.Image, Digest: rec.Digest, State: v1alpha1.ImageReleasing, Pulled: rec.Pulled, Pinned: rec.Pinned}
+	if d.pulls[e.Image] != nil {
+		d.cancel = append(d.cancel, e.Image)
+		return st, true
+	}
+	d.forget = append(d.forget, e.Image)
+	if !present || !rec.Pulled && !rec.Pinned || d.intended[e.Image] && !rec.Pinned {
+		return st, false
+	}
+	by, pin, wanted := d.needs.wanter(img)
+	if rec.Pinned && !pin && img.Pinned {
+		if t, failed := d.tries[pinKey(e.Image)]; failed && d.waits(t) {
+			st.Reason, st.Message = t.reason, "unpinning it did not work: "+t.message
+			return st, true
+		}
+		d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest(img, want, rec.Digest)})
+		return st, true
+	}
+	if !pin {
+		st.Pinned = false
+	}
+	switch {
+	case !rec.Pulled:
+		return st, false
+	case e.RemovalPolicy == v1alpha1.RemovalPolicyKeep:
+		if !wanted {
+			d.unmark = append(d.unmark, byDigest(img, want, rec.Digest))
+		}
+		return st, false
+	case wanted:
+		st.Reason, st.Message = string(plan.ReasonCached), "kept by ImageCache "+by
+		return st, true
+	case d.othersName(img, want):
+		return st, false
+	}
+	if t, failed := d.tries[removeKey(e.Image)]; failed {
+		st.Reason, st.Message = t.reason, t.message
+		if d.waits(t) {
+			return st, true
+		}
+	}
+	d.release = append(d.release, candidate{image: e.Image, img: img, want: want})
+	return st, true
+}
+
+// othersName reports whether an image that we hold by digest alone has names that somebody else gave it: it is theirs then,
+// and the digest goes with it.
+func (d *decider) othersName(img engine.Image, want oci.Ref) bool {
+	if want.Tag() != "" {
+		return false
+	}
+	ours := func(name oci.Ref) bool { return name == want || d.records[name.String()].Pulled }
+	return !slices.ContainsFunc(plan.Names(img), ours) || slices.ContainsFunc(plan.Names(img), func(name oci.Ref) bool { return !ours(name) })
+}
+
+// retire lets go of everything: pins are lifted, images stay, records are dropped.
+func (d *decider) retire() decision {
+	d.retired = true
+	for name := range d.pulls {
+		d.cancel = append(d.cancel, name)
+		d.retired = false
+	}
+	names := make([]string, 0, len(d.records))
+	for name := range d.records {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		rec := d.records[name]
+		img, want, present := d.recorded(name, rec)
+		if !present || !rec.Pinned || !img.Pinned || !d.canPin {
+			continue
+		}
+		st := v1alpha1.StoreImageStatus{Image: name, Digest: rec.Digest, State: v1alpha1.ImageReleasing, Pulled: rec.Pulled, Pinned: true}
+		if t, failed := d.tries[pinKey(name)]; failed && d.waits(t) {
+			st.Reason, st.Message = t.reason, t.message
+		} else {
+			d.pins = append(d.pins, pinOrder{image: name, id: img.ID, ref: byDigest(img, want, rec.Digest)})
+		}
+		d.images, d.retired = append(d.images, st), false
+	}
+	for ref := range d.view.marked {
+		d.unmark = append(d.unmark, ref)
+	}
+	return d.decision
+}
+
+// asking is how the agent comes to know what pods need.
+type asking struct {
+	nonce string // asked by this process; empty: it has asked nothing
+	at    time.Time
+	// pause grows while the answer is that the image is needed: nothing on this node tells when that has changed.
+	pause time.Duration
+}
+
+const (
+	// askPause is the least time between two questions, maxAskPause the most.
+	askPause    = 10 * time.Second
+	maxAskPause = 5 * time.Minute
+	// clockSkew is how far ahead the controller's clock may be without its word being taken for one from the future.
+	clockSkew = 2 * time.Second
+)
+
+// needsOf are the needs of caches and of pods, dated by this node's clock.
+func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, now time.Time) plan.Needs {
+	needs := plan.Needs{Known: true}
+	for _, e := range spec.Images {
+		want, err := wantOf(e)
+		if err != nil || e.Released {
+			continue
+		}
+		by := "another"
+		if len(e.Caches) > 0 {
+			by = e.Caches[0]
+		}
+		for _, name := range namesOf(want) {
+			needs.Items = append(needs.Items, plan.Need{Ref: name, By: by, Cache: true})
+		}
+	}
+	pods := spec.Needs
+	if pods == nil || pods.Omitted > 0 {
+		return needs
+	}
+	needs.AsOf = pods.AsOf.Time
+	if asked.nonce != "" && pods.Answers == asked.nonce {
+		needs.AsOf = asked.at
+	}
+	if needs.AsOf.Sub(now) > clockSkew {
+		needs.AsOf = time.Time{}
+	}
+	for _, image := range pods.Images {
+		needs.Items = append(needs.Items, plan.NeedsOf(image.Pod, []string{image.Image}, plan.PicksRegistry(runtime))...)
+	}
+	return needs
+}
+
+// heldHere splits the candidates into those that this node itself sees a reason to keep, with the reason, and a plan to
+// remove the others.
+func heldHere(candidates []candidate, state plan.State) (held map[string]plan.Kept, planned plan.Plan) {
+	var targets []oci.Target
+	for _, c := range candidates {
+		if target, err := oci.ParseTarget(c.want.String()); err == nil {
+			targets = append(targets, target)
+		}
+	}
+	planned = plan.Remove(state, plan.RemoveRequest{Targets: targets})
+	held = map[string]plan.Kept{}
+	for _, kept := range planned.Keep {
+		for _, c := range candidates {
+			if c.img.ID == kept.Image.ID {
+				held[c.image] = kept
+			}
+		}
+	}
+	return held, planned
+}

@@ -1,0 +1,188 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"context"
+	"crypto/rand"
+	"slices"
+	"time"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/node"
+	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
+)
+
+const (
+	// needsMargin is how much of plan.NeedsMaxAge must be left when a removal begins.
+	needsMargin = 10 * time.Second
+	// removeRetry is the least time until a removal that was held at the last moment is tried again.
+	removeRetry = 10 * time.Second
+)
+
+// startRemoval removes what nothing needs. What the node cannot see itself it asks for first, if what it knows is old.
+func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision, next *earliest) {
+	if len(made.release) == 0 {
+		if !a.removal {
+			a.asking = asking{}
+		}
+		return
+	}
+	a.noteNeeds()
+	needs := a.currentNeeds()
+	fresh := now.Sub(needs.AsOf) < plan.NeedsMaxAge-needsMargin
+	if !fresh {
+		needs.Items = slices.DeleteFunc(slices.Clone(needs.Items), func(n plan.Need) bool { return !n.Cache })
+	}
+	held, planned := heldHere(made.release, plan.State{Images: a.view.images, Uses: a.view.uses, Needs: needs, Now: now})
+	waiting := "waiting to hear what pods on this node need"
+	if pods := a.store.Spec.Needs; pods != nil && pods.Omitted > 0 {
+		waiting = "the pods of this node name more images than can be told: nothing is removed"
+	}
+	for i := range made.images {
+		st := &made.images[i]
+		if kept, ok := held[st.Image]; ok {
+			st.Reason, st.Message = string(kept.Reason), cut(kept.Message)
+		} else if !fresh && st.Reason == "" && slices.ContainsFunc(made.release, func(c candidate) bool { return c.image == st.Image }) {
+			st.Reason, st.Message = string(plan.ReasonStaleNeeds), waiting
+		}
+	}
+	switch {
+	case fresh && len(planned.Remove) < len(made.release):
+		next.or(needs.AsOf.Add(plan.NeedsMaxAge)) // What pods hold now is asked for again.
+	case len(planned.Remove) == 0:
+		return
+	}
+	switch {
+	case len(planned.Remove) == 0 || a.removal || a.report.away:
+	case !fresh:
+		a.ask(now, next)
+	default:
+		a.startRemoving(ctx, now, planned, made.release)
+	}
+}
+
+// ask asks what pods need, not too often.
+func (a *Agent) ask(now time.Time, next *earliest) {
+	if due := a.asking.at.Add(a.asking.pause); a.asking.nonce != "" && now.Before(due) {
+		next.or(due)
+		return
+	}
+	a.asking = asking{nonce: rand.Text(), at: now, pause: min(max(2*a.asking.pause, askPause), maxAskPause)}
+	next.or(now.Add(a.asking.pause))
+}
+
+func (a *Agent) startRemoving(ctx context.Context, now time.Time, planned plan.Plan, candidates []candidate) {
+	a.removal = true
+	a.removing = map[oci.Ref]bool{}
+	for _, c := range candidates {
+		for _, name := range slices.Concat(namesOf(c.want), c.img.Tags, c.img.Digests) {
+			a.removing[name] = true
+		}
+	}
+	n := node.Node{Runtime: a.rt.current, Needs: a.currentNeeds, Disk: a.cfg.Disk}
+	a.jobs.Go(func() {
+		result, err := n.Act(ctx, planned, nil)
+		a.post(func() { a.removed(candidates, result, err) })
+	})
+}
+
+// removed takes in what became of a removal. What is gone the next look shows.
+func (a *Agent) removed(candidates []candidate, result session.Result, err error) {
+	now := time.Now()
+	a.removal, a.removing = false, nil
+	a.view.epoch++
+	a.view.fresh = a.view.fresh && err == nil
+	a.view.want(now)
+	for _, step := range result.Steps {
+		for _, c := range candidates {
+			if c.img.ID == step.ID {
+				a.removedOne(c, step, now)
+			}
+		}
+	}
+	if err != nil {
+		a.cfg.Log.Warn("removing", "node", a.cfg.Node, "error", err)
+		for _, c := range candidates {
+			if _, told := a.tries[removeKey(c.image)]; !told {
+				a.tries[removeKey(c.image)] = try{}.failed("", err, now)
+			}
+		}
+	}
+}
+
+func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
+	key := removeKey(c.image)
+	log := a.cfg.Log.With("node", a.cfg.Node, "reference", c.want.String(), "actor", a.actor(c.image))
+	switch step.State {
+	case session.StateRemoved, session.StateAbsent:
+		delete(a.tries, key)
+		a.view.drop(c, step)
+		a.cfg.Metrics.removed("ok", step.Bytes)
+		log.Info("removed", "digest", c.want.Digest(), "bytes", step.Bytes, "names", step.Names, "reason", "released")
+		return
+	case session.StateKept:
+		t := a.tries[key]
+		t.attempts++
+		t.last, t.next, t.reason, t.message = now, now.Add(removeRetry), step.Reason, cut(step.Message)
+		a.tries[key] = t
+		log.Info("kept", "reason", step.Reason, "message", step.Message)
+	default:
+		a.tries[key] = a.tries[key].failed("", engine.Because(engine.Reason(step.Reason), errText(step.Message)), now)
+		a.cfg.Metrics.removed(step.Reason, 0)
+		log.Warn("could not remove", "reason", step.Reason, "error", step.Message)
+	}
+}
+
+type errText string
+
+func (e errText) Error() string { return string(e) }
+
+func (a *Agent) actor(image string) []string {
+	if a.store == nil {
+		return nil
+	}
+	at := slices.IndexFunc(a.store.Spec.Images, func(e v1alpha1.StoreImage) bool { return e.Image == image })
+	if at < 0 {
+		return nil
+	}
+	return a.store.Spec.Images[at].Caches
+}
+
+// letGo unpins everything of ours, and forgets it. Images stay.
+func (a *Agent) letGo() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	a.cancelPulls(func(string) bool { return true })
+	rt := a.rt.current
+	if rt == nil {
+		rt = a.rt.last
+	}
+	for name, rec := range a.records {
+		d := decider{sight: sight{view: &a.view}}
+		img, want, here := d.recorded(name, rec)
+		if rec.Pinned && here && rt != nil {
+			if err := setPin(ctx, rt, byDigest(img, want, rec.Digest), false); err != nil {
+				a.cfg.Log.Warn("unpinning", "node", a.cfg.Node, "reference", name, "error", err)
+			}
+		}
+	}
+	a.records, a.recorded = nil, nil
+	a.view.want(time.Now())
+}
+
+// leave ends the agent. If the store is gone, or the right to read it, Orlop is being taken out of the cluster, and nothing
+// will lift its pins later; else all stays as it is, for the next agent.
+func (a *Agent) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+	defer cancel()
+	if a.report.known && isGone(a.cfg.API.MayRead(ctx, a.cfg.Node)) {
+		a.letGo()
+		return
+	}
+	a.lastStock(ctx)
+}

@@ -1,0 +1,258 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
+)
+
+const (
+	// firstGap is the least time between two writes while work is under way, and gap after the second: who waits for the
+	// first images sees them soon, and one write more for a long row of pulls is worth little.
+	firstGap = 2500 * time.Millisecond
+	laterGap = 5 * time.Second
+	// restGap is the least time between two writes that tell of the end of work.
+	restGap = 250 * time.Millisecond
+	// startPatience is how long the first write waits for the runtime's answer, so that it can tell of it.
+	startPatience = 2 * time.Second
+	// writeTimeout bounds one write, firstWriteRetry and maxWriteRetry are the pauses after one that failed.
+	writeTimeout    = 10 * time.Second
+	firstWriteRetry = time.Second
+	maxWriteRetry   = 30 * time.Second
+	// maxStatus keeps the object well below 400 KB with its spec beside.
+	maxStatus = 200 << 10
+)
+
+// ErrGone is MayRead's answer when the store is not there, or may not be read any more.
+var ErrGone = errors.New("the ImageStore is gone")
+
+func isGone(err error) bool { return errors.Is(err, ErrGone) }
+
+// reporter knows what the API has of our status.
+type reporter struct {
+	known    bool // a store was seen
+	wrote    bool // by this process
+	since    time.Time
+	written  []byte
+	failed   int32 // as written
+	version  uint64
+	inFlight bool
+	last     time.Time
+	gap      time.Duration
+	failures int
+	retry    time.Time
+	away     bool // the last write did not get through
+	// conditions keep the times of their transitions.
+	conditions []metav1.Condition
+}
+
+func newReporter(s *v1alpha1.ImageStore) reporter {
+	r := reporter{known: true, since: time.Now(), gap: firstGap, conditions: s.Status.Conditions}
+	r.adopt(s)
+	return r
+}
+
+func (r *reporter) adopt(s *v1alpha1.ImageStore) {
+	if written, err := json.Marshal(s.Status); err == nil {
+		r.written, r.failed = written, s.Status.Failed
+	}
+	r.version = max(r.version, versionOf(s.ResourceVersion))
+}
+
+// heard looks whether somebody else has changed our status since we wrote it.
+func (r *reporter) heard(s *v1alpha1.ImageStore) {
+	if !r.inFlight && versionOf(s.ResourceVersion) > r.version {
+		r.adopt(s)
+	}
+	r.retry = time.Time{} // The API is there.
+}
+
+// versionOf orders the states of one object, as resource versions may since Kubernetes 1.35.
+func versionOf(resourceVersion string) uint64 {
+	n, err := strconv.ParseUint(resourceVersion, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// busy reports whether there is something left to do that will change what there is to say.
+func (a *Agent) busy(made *decision) bool {
+	return len(a.pulls)+len(made.pull)+len(made.queued)+len(made.pins) > 0 || a.pinning || a.removal
+}
+
+// tell writes the status if it differs from what the API has, as soon as it is time for it.
+func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *earliest) {
+	r := &a.report
+	status := a.status(&made)
+	payload, err := json.Marshal(status)
+	if err != nil || r.inFlight || bytes.Equal(payload, r.written) {
+		return
+	}
+	due := a.due(now, status, &made)
+	if now.Before(due) {
+		next.or(due)
+		return
+	}
+	if due.Equal(now) || !a.busy(&made) {
+		r.gap = firstGap
+	} else {
+		r.gap = laterGap
+	}
+	r.inFlight = true
+	store := &v1alpha1.ImageStore{Status: status}
+	store.Name, store.UID = a.cfg.Node, a.uid()
+	a.jobs.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+		defer cancel()
+		version, err := a.cfg.API.ApplyStore(ctx, store)
+		a.post(func() { a.told(store, payload, version, err) })
+	})
+}
+
+// due is when the status is to be written: now where an act waits for its record.
+func (a *Agent) due(now time.Time, status v1alpha1.ImageStoreStatus, made *decision) time.Time {
+	r := &a.report
+	due := r.last.Add(r.gap)
+	switch {
+	case !r.wrote && !a.view.fresh && a.view.err == nil:
+		due = r.since.Add(startPatience)
+	case !r.wrote || a.unrecorded(made) || status.NeedsAsked != "" && !bytes.Contains(r.written, []byte(status.NeedsAsked)):
+		due = now
+	case !a.busy(made):
+		due = r.last.Add(restGap)
+	case status.Failed > r.failed:
+		due = r.last.Add(firstGap)
+	}
+	if due.Before(r.retry) {
+		return r.retry
+	}
+	return due
+}
+
+// unrecorded reports whether an act waits for its record.
+func (a *Agent) unrecorded(made *decision) bool {
+	for i := range made.images {
+		st := &made.images[i]
+		has := a.recorded[st.Image]
+		if st.Pulled && (!has.Pulled || has.Digest != st.Digest && st.State != v1alpha1.ImagePresent) || st.Pinned && !has.Pinned {
+			return true
+		}
+	}
+	return false
+}
+
+// told takes in how a write ended.
+func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, version string, err error) {
+	if store.UID != a.uid() {
+		return // The reporter is another's by now.
+	}
+	r, now := &a.report, time.Now()
+	r.inFlight = false
+	if err != nil {
+		r.away = true
+		wait := min(firstWriteRetry<<min(r.failures, 10), maxWriteRetry)
+		r.failures++
+		r.retry = now.Add(wait)
+		a.cfg.Log.Warn("writing the ImageStore's status", "node", a.cfg.Node, "error", err)
+		return
+	}
+	r.written, r.failed, r.last, r.wrote = payload, store.Status.Failed, now, true
+	r.version = max(r.version, versionOf(version))
+	r.away, r.failures, r.retry = false, 0, time.Time{}
+	a.recorded = byName(store.Status.Images)
+}
+
+// status is all that there is to say now.
+func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
+	_, canPin := engine.As[engine.Pinner](a.rt.last)
+	status := v1alpha1.ImageStoreStatus{
+		ObservedGeneration: a.store.Generation,
+		NodeUID:            a.cfg.NodeUID,
+		AgentVersion:       a.cfg.Version,
+		Runtime:            a.runtimeName(),
+		CanPin:             canPin,
+		Key:                &v1alpha1.SealingKey{ID: a.key.ID(), Public: a.key.Public()},
+		NeedsAsked:         a.asking.nonce,
+		Images:             made.images,
+	}
+	released := map[string]bool{}
+	for i := range a.store.Spec.Images {
+		released[a.store.Spec.Images[i].Image] = a.store.Spec.Images[i].Released
+	}
+	wanted, present := 0, 0
+	for i := range status.Images {
+		if gone, listed := released[status.Images[i].Image]; gone || !listed {
+			continue
+		}
+		wanted++
+		switch status.Images[i].State {
+		case v1alpha1.ImagePresent:
+			present++
+		case v1alpha1.ImageFailed:
+			status.Failed++
+		}
+	}
+	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
+	a.setConditions(made)
+	status.Conditions = a.report.conditions
+	bound(&status)
+	return status
+}
+
+func (a *Agent) setConditions(made *decision) {
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, ObservedGeneration: a.store.Generation}
+	if !a.view.fresh {
+		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, string(engine.RuntimeUnavailable), "The container runtime has not answered yet"
+		if a.view.err != nil {
+			ready.Message = cut(a.view.err.Error())
+		}
+	}
+	retired := metav1.Condition{Type: v1alpha1.ConditionRetired, Status: metav1.ConditionTrue, Reason: "LetGo", ObservedGeneration: a.store.Generation}
+	conditions := append([]metav1.Condition(nil), a.report.conditions...)
+	meta.SetStatusCondition(&conditions, ready)
+	if a.store.Spec.Retire && made.retired {
+		meta.SetStatusCondition(&conditions, retired)
+	} else if !a.store.Spec.Retire {
+		meta.RemoveStatusCondition(&conditions, v1alpha1.ConditionRetired)
+	}
+	for i := range conditions {
+		conditions[i].LastTransitionTime = metav1.NewTime(conditions[i].LastTransitionTime.Truncate(time.Second))
+	}
+	a.report.conditions = conditions
+}
+
+// bound cuts messages where everything together would be too large for an object.
+func bound(status *v1alpha1.ImageStoreStatus) {
+	for _, length := range []int{128, 64, 32, 0} {
+		size := 0
+		for i := range status.Images {
+			st := &status.Images[i]
+			size += len(st.Image) + len(st.Digest) + len(st.Message) + perImage
+		}
+		if size <= maxStatus {
+			return
+		}
+		for i := range status.Images {
+			if runes := []rune(status.Images[i].Message); len(runes) > length {
+				status.Images[i].Message = string(runes[:length])
+			}
+		}
+	}
+}
+
+// perImage is what the names of the fields and the times of one image take in JSON.
+const perImage = 190
