@@ -1,0 +1,222 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+//go:build linux
+
+package chart
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"orlop.dev/orlop/hack/manifests/chart"
+	"orlop.dev/orlop/test/lab"
+)
+
+// patience is how long the cluster may take for what it always does in the end.
+const patience = time.Minute
+
+const namespace = chart.Namespace
+
+var (
+	start   sync.Once
+	cluster *lab.Cluster
+	startup error
+	// tools is where Helm's command lines are.
+	tools string
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if cluster != nil {
+		if err := cluster.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, "taking the cluster apart:", err)
+			code = 1
+		}
+	}
+	os.RemoveAll(tools)
+	os.Exit(code)
+}
+
+// theCluster is a cluster of two nodes that the tests of this package share; each puts back what it changes.
+func theCluster(t *testing.T) *lab.Cluster {
+	t.Helper()
+	lab.Need(t)
+	start.Do(func() { startup = setUp() })
+	if startup != nil {
+		t.Fatal(startup)
+	}
+	return cluster
+}
+
+func setUp() (err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	if tools, err = os.MkdirTemp("", "orlop-chart-"); err != nil {
+		return err
+	}
+	for _, generation := range generations {
+		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(tools, generation), "helm.sh/helm/"+generation+"/cmd/helm")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return fmt.Errorf("building Helm %s: %w\n%s", generation, err, out)
+		}
+	}
+	if cluster, err = lab.Start(ctx, lab.Options{Name: "chart-test", Nodes: 2}); err != nil {
+		return err
+	}
+	return standIns(ctx)
+}
+
+// standIns are images that do nothing in the place of Orlop's: here the chart is under test, and not what it starts.
+func standIns(ctx context.Context) error {
+	for image, entrypoint := range map[string][]string{
+		"ghcr.io/orlop-dev/orlop-node:0.0.0-dev":       {"/guest", "say-and-wait"},
+		"ghcr.io/orlop-dev/orlop-controller:0.0.0-dev": {"/guest", "print"},
+		"ghcr.io/orlop-dev/orlop-controller:broken":    {"/guest", "no-such-word"},
+	} {
+		if _, err := cluster.PushImage(ctx, image, lab.ImageSpec{Entrypoint: entrypoint}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// generations of Helm, both of which are in use.
+var generations = []string{"v3", "v4"}
+
+// helm runs Helm of a generation.
+func helm(t *testing.T, generation string, args ...string) (string, error) {
+	t.Helper()
+	c := theCluster(t)
+	cmd := exec.CommandContext(t.Context(), filepath.Join(tools, generation), append(args, "--kubeconfig", c.Kubeconfig(), "--namespace", namespace)...)
+	home := t.TempDir()
+	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		err = fmt.Errorf("helm %s: %w: %s", strings.Join(args, " "), err, out)
+	}
+	return string(out), err
+}
+
+// helmDoes runs Helm, and must succeed.
+func helmDoes(t *testing.T, generation string, args ...string) {
+	t.Helper()
+	if _, err := helm(t, generation, args...); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// kubectl must succeed.
+func kubectl(t *testing.T, args ...string) string {
+	t.Helper()
+	out, err := theCluster(t).Kubectl(t.Context(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// apply gives a manifest to kubectl, and returns what it says.
+func apply(t *testing.T, manifest string, args ...string) (string, error) {
+	t.Helper()
+	c := theCluster(t)
+	cmd := exec.CommandContext(t.Context(), c.Program("kubectl"), append([]string{"--kubeconfig", c.Kubeconfig(), "apply", "-f", "-"}, args...)...)
+	cmd.Stdin = strings.NewReader(manifest)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// await looks until it holds.
+func await(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); !holds(); time.Sleep(100 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain: %s", what)
+		}
+	}
+}
+
+// kinds are all that the chart makes in any of its uses here.
+const kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,daemonset,deployment,job,pod,service,configmap,resourcequota," +
+	"validatingadmissionpolicy,validatingadmissionpolicybinding,controllerrevision,replicaset"
+
+// ours are the objects of the chart that are in the cluster, as kind/name.
+func ours(t *testing.T) []string {
+	t.Helper()
+	var all struct {
+		Items []struct {
+			Kind     string
+			Metadata struct{ Name string }
+		}
+	}
+	if err := json.Unmarshal([]byte(kubectl(t, "get", kinds, "-A", "-l", "app.kubernetes.io/part-of=orlop", "-o", "json")), &all); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, item := range all.Items {
+		names = append(names, item.Kind+"/"+item.Metadata.Name)
+	}
+	slices.Sort(names)
+	return names
+}
+
+// onlyKindsAreLeft waits until nothing of the chart is in the cluster but these kinds.
+func onlyKindsAreLeft(t *testing.T, want ...string) {
+	t.Helper()
+	var got []string
+	defer func() {
+		if t.Failed() {
+			t.Logf("left: %v", got)
+		}
+	}()
+	await(t, "nothing is left but "+strings.Join(want, " "), func() bool {
+		got = ours(t)
+		return slices.Equal(got, want)
+	})
+}
+
+var ourKinds = []string{
+	"CustomResourceDefinition/imagecaches.orlop.dev", "CustomResourceDefinition/imageinventories.orlop.dev", "CustomResourceDefinition/imagestores.orlop.dev",
+}
+
+// clean takes away what a test left.
+func clean(t *testing.T) {
+	t.Helper()
+	theCluster(t)
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		for _, args := range [][]string{
+			{"delete", "namespace", namespace, "--ignore-not-found"},
+			{"delete", "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding", "-l", "app.kubernetes.io/part-of=orlop"},
+		} {
+			if _, err := cluster.Kubectl(ctx, args...); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
+// installYAML is what make manifests writes.
+func installYAML(t *testing.T, version string) string {
+	t.Helper()
+	c, err := chart.Load(folder, version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := chart.InstallYAML(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(bytes.TrimSpace(out))
+}
