@@ -169,7 +169,7 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 			items = append(items, pulledImage{outcome.Node.Name, step})
 			took := ""
 			if step.State == session.StatePulled {
-				took = tell.Took(step.Took)
+				took = tell.Took(step.Took())
 			}
 			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), o.message(step))
 			if digested := byDigest(step); step.State != session.StateFailed && !slices.Contains(ans.names, digested) {
