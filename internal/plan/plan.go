@@ -57,6 +57,8 @@ type Need struct {
 	By string `json:"by"`
 	// Cache: an ImageCache wants it, which --force passes over; else it is a pod, which nothing passes over.
 	Cache bool `json:"cache,omitempty"`
+	// Pinned: that the image is pinned here is this cache's doing, and no reason of its own.
+	Pinned bool `json:"pinned,omitempty"`
 }
 
 // NeedsMaxAge is how old an answer about pods may be when something is removed on its word.
