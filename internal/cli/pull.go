@@ -19,6 +19,7 @@ import (
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/tell"
+	"orlop.dev/orlop/internal/term"
 )
 
 // pullTimeout is for one node: large images over slow lines take long, and are seen to move.
@@ -139,8 +140,12 @@ func (o *pullOptions) run(ctx context.Context) error {
 }
 
 func (o *pullOptions) boardMode() string {
-	if o.output.quiet {
+	plain := o.progress == "plain" || o.progress == "auto" && !term.IsTerminal(o.Err)
+	switch {
+	case o.output.quiet:
 		return "none"
+	case plain && !o.output.structured(): // The table that follows names every image.
+		return "brief"
 	}
 	return o.progress
 }

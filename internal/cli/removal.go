@@ -161,6 +161,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 	})
 	for _, g := range absent {
 		fmt.Fprintf(r.Err, "- %s is not on %s\n", g.text, some(g.nodes))
+		r.near(g.text, outcomes)
 	}
 	atMost := grouped(outcomes, func(o fleet.Outcome, add func(string)) {
 		if o.Plan != nil && !o.Plan.Shared && len(o.Plan.Remove) > 0 {

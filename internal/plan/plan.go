@@ -74,6 +74,8 @@ type Plan struct {
 	Keep   []Kept    `json:"keep"`
 	// Absent are the things asked for by name that are not here: nothing to do.
 	Absent []string `json:"absent,omitempty"`
+	// Near are, for what is absent, the tags that are here of the same repository.
+	Near map[string][]string `json:"near,omitempty"`
 	// FreesBytes is what the removals together give back. Shared: layers that stay for others are counted out;
 	// where the runtime tells no layers, it is the sum of sizes, and more than will be freed.
 	FreesBytes int64 `json:"freesBytes"`
