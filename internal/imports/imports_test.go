@@ -30,7 +30,8 @@ var mustNotReach = map[string][]string{
 	"internal/survey":            {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},
 	"internal/tell":              {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},
 	"internal/fleet":             {"google.golang.org/grpc", "github.com/spf13/cobra", module + "internal/node", module + "internal/engine/"},
-	"internal/cli":               {"google.golang.org/grpc", module + "internal/node", module + "internal/engine/"},
+	"internal/operator":          {"google.golang.org/grpc", "github.com/spf13/cobra", "sigs.k8s.io/controller-runtime", module + "internal/node", module + "internal/engine/", module + "internal/fleet"},
+	"internal/cli":               {"google.golang.org/grpc", "sigs.k8s.io/controller-runtime", module + "internal/node", module + "internal/engine/"},
 	"cmd/orlop-node":             {"github.com/spf13/cobra", "k8s.io/cli-runtime", "k8s.io/kubectl", "k8s.io/client-go", module + "internal/cli", module + "internal/fleet"},
 	"cmd/kubectl-orlop":          {"google.golang.org/grpc", "k8s.io/cri-client", module + "internal/node", module + "internal/engine/"},
 }
