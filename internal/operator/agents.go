@@ -69,7 +69,7 @@ func agentOf(pod *corev1.Pod, now time.Time) Agent {
 		case c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue && pod.DeletionTimestamp == nil:
 			agent.Ready = true
 			return agent
-		case c.Type == corev1.PodReady:
+		case c.Type == corev1.PodReady && !c.LastTransitionTime.IsZero():
 			since = c.LastTransitionTime.Time
 		}
 	}
