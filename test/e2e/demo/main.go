@@ -18,6 +18,7 @@ import (
 	"syscall"
 	"time"
 
+	"orlop.dev/orlop/internal/term"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -182,7 +183,7 @@ func (s *show) perform(ctx context.Context, st step) error {
 			return err
 		}
 	}
-	fmt.Printf("$ %s %s\n", st.shown, strings.Join(st.args, " "))
+	fmt.Printf("$ %s %s\n", st.shown, term.CommandLine(st.args...))
 	cmd := exec.CommandContext(ctx, st.program, st.args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(st.stdin), os.Stdout, os.Stdout
