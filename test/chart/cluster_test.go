@@ -214,7 +214,7 @@ func installYAML(t *testing.T, version string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := chart.InstallYAML(c)
+	out, err := chart.InstallYAML(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -265,7 +265,7 @@ func TestInstallYAML(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := chart.InstallYAML(c)
+	out, err := chart.InstallYAML(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

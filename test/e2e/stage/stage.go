@@ -20,10 +20,11 @@ import (
 
 // Orlop's own images, as the cluster has them.
 const (
-	Tag        = "e2e"
-	Registry   = "ghcr.io/orlop-dev"
-	NodeImage  = Registry + "/orlop-node:" + Tag
-	ToolsImage = Registry + "/orlop-tools:" + Tag
+	Tag             = "e2e"
+	Registry        = "ghcr.io/orlop-dev"
+	NodeImage       = Registry + "/orlop-node:" + Tag
+	ControllerImage = Registry + "/orlop-controller:" + Tag
+	ToolsImage      = Registry + "/orlop-tools:" + Tag
 )
 
 // Patience is how long the cluster may take for what it always does in the end.
@@ -117,11 +118,16 @@ func Root() (string, error) {
 func PushOwn(ctx context.Context, cluster *lab.Cluster, root, tag string) error {
 	node := filepath.Join(root, "bin", "orlop-node")
 	for image, binaries := range map[string][]string{
-		"orlop-node":  {node},
-		"orlop-tools": {node, cluster.Program("crictl")},
+		"orlop-node":       {node},
+		"orlop-tools":      {node, cluster.Program("crictl")},
+		"orlop-controller": {filepath.Join(root, "bin", "orlop-controller")},
 	} {
 		where := cluster.Registry() + "/" + Registry + "/" + image + ":" + tag
-		cmd := exec.CommandContext(ctx, "go", append([]string{"run", "./hack/image", "--insecure", "--push", where}, binaries...)...)
+		args := []string{"run", "./hack/image", "--insecure", "--push", where}
+		if image == "orlop-controller" {
+			args = append(args, "--roots") // It asks registries, whose certificates it must be able to check.
+		}
+		cmd := exec.CommandContext(ctx, "go", append(args, binaries...)...)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("pushing %s: %w\n%s", image, err, out)
