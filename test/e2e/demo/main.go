@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"orlop.dev/orlop/internal/term"
+	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -87,22 +88,13 @@ type show struct {
 	version string
 }
 
-// prepare pushes Orlop's own two images, and images to show it with. There is no Internet in a lab: behind each name
+// prepare pushes Orlop's own images, and images to show it with. There is no Internet in a lab: behind each name
 // is a program that waits, and layers of random bytes.
 func (s *show) prepare(ctx context.Context) error {
-	for image, binaries := range map[string][]string{
-		"ghcr.io/orlop-dev/orlop-node:" + s.version:  {filepath.Join(s.bin, "orlop-node")},
-		"ghcr.io/orlop-dev/orlop-tools:" + s.version: {filepath.Join(s.bin, "orlop-node"), s.cluster.Program("crictl")},
-	} {
-		args := append([]string{"run", "./hack/image", "--insecure", "--push", s.cluster.Registry() + "/" + image}, binaries...)
-		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Dir, cmd.Stderr = "../..", os.Stderr
-		out, err := cmd.Output()
-		if err != nil {
-			return fmt.Errorf("pushing %s: %w", image, err)
-		}
-		fmt.Fprint(os.Stderr, "✓ pushed ", string(out))
+	if err := stage.PushOwn(ctx, s.cluster, filepath.Dir(s.bin), s.version); err != nil {
+		return err
 	}
+	fmt.Fprintln(os.Stderr, "✓ pushed Orlop's own images")
 	base := lab.Layer{Size: 4 << 20, Shared: "debian"}
 	for image, mebibytes := range map[string]int64{
 		"docker.io/library/nginx:1.29": 12, "docker.io/library/redis:8": 9, "docker.io/library/postgres:18.1": 30,
@@ -127,13 +119,25 @@ const nginxPod = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop
   "spec": {"nodeName": "node1", "terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "nginx:1.29"}]}}`
 
 func (s *show) play(ctx context.Context) error {
-	orlop := func(args ...string) step {
-		return step{program: filepath.Join(s.bin, "kubectl-orlop"), args: args, shown: "kubectl orlop"}
+	for _, st := range append(s.withNothingInstalled(), s.withTheOperator()...) {
+		if err := s.perform(ctx, st); err != nil {
+			return err
+		}
 	}
-	kubectl := func(args ...string) step {
-		return step{program: s.cluster.Program("kubectl"), args: args, shown: "kubectl"}
-	}
-	for _, st := range []step{
+	return nil
+}
+
+func (s *show) orlop(args ...string) step {
+	return step{program: filepath.Join(s.bin, "kubectl-orlop"), args: args, shown: "kubectl orlop"}
+}
+
+func (s *show) kubectl(args ...string) step {
+	return step{program: s.cluster.Program("kubectl"), args: args, shown: "kubectl"}
+}
+
+func (s *show) withNothingInstalled() []step {
+	orlop, kubectl := s.orlop, s.kubectl
+	return []step{
 		kubectl("get", "nodes"),
 		orlop("list").because("What is on which node? Nothing is installed in this cluster: a pod per node answers, and is gone."),
 		orlop("pull", "nginx:1.29", "redis:8", "ghcr.io/acme/web:latest", "ghcr.io/acme/web:2026.10.9", "minchou/cleaner:1", "minchou/report:7").because("Fetch images on every node in advance."),
@@ -149,12 +153,24 @@ func (s *show) play(ctx context.Context) error {
 		orlop("prune", "--match", "docker.io/minchou/*", "--force", "--dry-run").because("Clean up: first the plan …"),
 		orlop("prune", "--match", "docker.io/minchou/*", "--force", "--yes").because("… then the act."),
 		orlop("shell", "node1", "--", "images").because("And crictl on a node, without a way in."),
-	} {
-		if err := s.perform(ctx, st); err != nil {
-			return err
-		}
 	}
-	return nil
+}
+
+// withTheOperator is what an install adds. manifests is what `make manifests` has written.
+func (s *show) withTheOperator() []step {
+	orlop, kubectl := s.orlop, s.kubectl
+	manifests := filepath.Join(filepath.Dir(s.bin), "dist", "install.yaml")
+	return []step{
+		kubectl("apply", "--server-side", "--force-conflicts", "-f", manifests).quietly().because("Install the operator: images are declared now, and an agent on each node keeps them."),
+		kubectl("rollout", "status", "deployment/orlop-controller", "-n", stage.Namespace, "--timeout=120s"),
+		kubectl("rollout", "status", "daemonset/orlop-agent", "-n", stage.Namespace, "--timeout=120s"),
+		orlop("cache", "create", "web", "--image", "ghcr.io/acme/web:latest", "--image", "postgres:18.1", "--wait").because("Keep two images on every node. One tag is two images by now; it will be one."),
+		kubectl("get", "imagecaches"),
+		orlop("status", "imagecache/web"),
+		orlop("list").because("The same list, from what the agents have told: no pod is started for it."),
+		orlop("rm", "postgres:18.1", "--yes").because("What a cache keeps is not removed."),
+		orlop("status"),
+	}
 }
 
 // step is one command of the show.
@@ -166,8 +182,10 @@ type step struct {
 	args    []string
 	stdin   string
 	code    int
+	quiet   bool
 }
 
+func (st step) quietly() step           { st.quiet = true; return st }
 func (st step) because(why string) step { st.why = why; return st }
 func (st step) reads(text string) step  { st.stdin = text; return st }
 func (st step) fails(code int) step     { st.code = code; return st }
@@ -187,6 +205,9 @@ func (s *show) perform(ctx context.Context, st step) error {
 	cmd := exec.CommandContext(ctx, st.program, st.args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(st.stdin), os.Stdout, os.Stdout
+	if st.quiet {
+		cmd.Stdout = nil
+	}
 	begun := time.Now()
 	err := cmd.Run()
 	if code := cmd.ProcessState.ExitCode(); code != st.code {
