@@ -32,8 +32,10 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
+	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
 	"orlop.dev/orlop/internal/pullsecret"
+	"orlop.dev/orlop/internal/registry"
 	"orlop.dev/orlop/internal/retire"
 )
 
@@ -43,6 +45,21 @@ type Config struct {
 	Namespace, MetricsAddress, HealthAddress string
 	LeaderElect                              bool
 	RetireTimeout                            time.Duration
+	// Mirrors are asked instead of registries, host by host; "*" stands for every other.
+	Mirrors map[string]string
+}
+
+// AddMirror reads HOST=MIRROR[/PATH].
+func (c *Config) AddMirror(text string) error {
+	host, mirror, ok := strings.Cut(text, "=")
+	if !ok || host == "" || mirror == "" {
+		return fmt.Errorf("%q is not HOST=MIRROR[/PATH]", text)
+	}
+	if c.Mirrors == nil {
+		c.Mirrors = map[string]string{}
+	}
+	c.Mirrors[host] = mirror
+	return nil
 }
 
 // A lease is renewed no oftener than it must be, since each renewal is a write. One that ends as it should gives it back.
@@ -175,7 +192,11 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	stores := imagestore.New(imagestore.Config{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents, Catalog: known, Secrets: secrets, Changed: changed, Recorder: recorder,
 	})
-	if err := stores.SetupWithManager(mgr); err != nil {
+	caches := imagecache.New(imagecache.Config{
+		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder,
+		AgentReady: func(node string) bool { return agents.Ready(ctx, node) },
+	})
+	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr)); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))

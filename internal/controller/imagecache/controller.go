@@ -132,8 +132,10 @@ type pass struct {
 	before  v1alpha1.ImageCacheStatus
 	left    request
 	dropped bool
-	now     time.Time
-	again   time.Time // when to look again; zero: when something happens
+	// unanswered: this process has yet to hear of a tag that another one asked for.
+	unanswered bool
+	now        time.Time
+	again      time.Time // when to look again; zero: when something happens
 }
 
 // read makes of the object what is to be done for it.
@@ -191,7 +193,7 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 		p.summed = time.Time{}
 		p.total(known, nodes)
 	}
-	status := compose(picture{cache: p.cache, demand: p.demand, invalid: p.invalid, problems: problems, facts: known, sum: p.sum}, p.now)
+	status := compose(picture{cache: p.cache, demand: p.demand, invalid: p.invalid, problems: problems, facts: known, sum: p.sum, unanswered: p.unanswered}, p.now)
 	if err := p.report(ctx, status); err != nil {
 		return reconcile.Result{}, err
 	}
@@ -241,6 +243,7 @@ func (p *pass) ask(ctx context.Context, known []fact, nodes []view) (unknown, un
 		if busy && f.want() == "" && f.entry.Refusal == nil {
 			unknown++
 		}
+		p.unanswered = p.unanswered || busy && f.Always && f.want() != "" && f.entry.Asked.IsZero()
 		if !p.forced.IsZero() && f.Ref.Digest() == "" && f.entry.Asked.Before(p.forced) {
 			unasked++
 		}

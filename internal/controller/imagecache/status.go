@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -27,6 +28,8 @@ type picture struct {
 	problems []pullsecret.Problem
 	facts    []fact
 	sum      sum
+	// unanswered: what the registries say of tags that are known is not all there yet.
+	unanswered bool
 }
 
 // issue is what keeps one image from its nodes.
@@ -79,6 +82,9 @@ func compose(p picture, now time.Time) v1alpha1.ImageCacheStatus {
 	s.Failures, s.OmittedFailures = append(s.Failures, p.sum.failures...), int32(p.sum.omitted) //nolint:gosec // As above.
 	steady(s.Failures, old.Failures)
 	v := p.judge(issues)
+	if was := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionDegraded); p.unanswered && was != nil && was.ObservedGeneration == p.cache.Generation {
+		v.degraded = word{was.Status == metav1.ConditionTrue, was.Reason, was.Message}
+	}
 	s.Conditions = condition.Keep(old.Conditions, v.conditions(p.cache.Generation), now)
 	return fit(s, p.cache)
 }

@@ -96,6 +96,10 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if in.caches, err = c.demands.on(ctx, c.Client, node); err != nil {
 		return reconcile.Result{}, err
 	}
+	in.settling = map[types.NamespacedName]bool{}
+	for i := range in.caches {
+		in.settling[in.caches[i].Key] = time.Now().Before(c.demands.settling(in.caches[i].Key))
+	}
 	v := look(in)
 	granted, wake := c.turns.Update(node.Name, v.asks(), time.Now())
 	c.enqueue(wake...)
@@ -111,6 +115,9 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	}
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("writing what node %s should hold: %w", node.Name, err)
+	}
+	if v.waits {
+		return reconcile.Result{RequeueAfter: settle}, nil
 	}
 	if until.IsZero() {
 		return reconcile.Result{}, nil

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -29,6 +30,19 @@ type demandAt struct {
 	uid                types.UID
 	generation, purged int64
 	cache              demand.Cache
+	// since is when this state of it was first seen.
+	since time.Time
+}
+
+// settle is how long the new images of a cache wait for each other, once the cache is seen: a little longer than its own
+// reconciler gives registries to answer, so that a node is told once for a usual cache.
+const settle = 400 * time.Millisecond
+
+// settling is until when the images of a cache may wait for each other.
+func (d *demands) settling(key types.NamespacedName) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.read[key].since.Add(settle)
 }
 
 func newDemands() *demands { return &demands{read: map[types.NamespacedName]demandAt{}} }
@@ -42,7 +56,7 @@ func (d *demands) of(c *v1alpha1.ImageCache) demand.Cache {
 	if ok && at.uid == c.UID && at.generation == c.Generation && at.purged == c.Status.PurgedGeneration && c.Generation != 0 {
 		return at.cache
 	}
-	at = demandAt{uid: c.UID, generation: c.Generation, purged: c.Status.PurgedGeneration}
+	at = demandAt{uid: c.UID, generation: c.Generation, purged: c.Status.PurgedGeneration, since: time.Now()}
 	at.cache, _ = demand.Of(c)
 	if at.cache.Key != key {
 		// Its interval cannot be read, which is no reason to let its images go.

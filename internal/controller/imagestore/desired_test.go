@@ -14,6 +14,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
@@ -88,12 +89,13 @@ type row struct {
 	// behind: the agent has not seen the spec that stands.
 	behind bool
 	full   bool // there are no turns left
+	fresh  bool // the caches were made just now
 	want   []string
 }
 
 func (r row) view(t testing.TB) *view {
 	t.Helper()
-	in := input{node: r.node, ready: !r.away, facts: known(t, r.facts), store: &v1alpha1.ImageStore{}}
+	in := input{node: r.node, ready: !r.away, facts: known(t, r.facts), store: &v1alpha1.ImageStore{}, settling: map[types.NamespacedName]bool{}}
 	if in.node == nil {
 		in.node = nodeOf("n1")
 	}
@@ -103,6 +105,7 @@ func (r row) view(t testing.TB) *view {
 			t.Fatal(err)
 		}
 		in.caches = append(in.caches, read)
+		in.settling[read.Key] = r.fresh
 	}
 	in.store.Generation, in.store.Status.ObservedGeneration = 3, 3
 	if r.behind {
@@ -165,20 +168,25 @@ func TestEntries(t *testing.T) {
 	gpu := nodeOf("n1", corev1.Taint{Key: "gpu", Effect: corev1.TaintEffectNoSchedule})
 	unreachable := nodeOf("n1", corev1.Taint{Key: corev1.TaintNodeUnreachable, Effect: corev1.TaintEffectNoExecute})
 	for name, r := range map[string]row{
-		"new":                           {caches: x, facts: resolved, want: []string{"web:1 =ONE pin a/x"}},
-		"not asked yet":                 {caches: x, want: nil},
-		"not asked yet, and there":      {caches: x, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE pin a/x"}},
-		"not asked yet, turn kept":      {caches: x, full: true, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, "", pulling)}, want: []string{"web:1 =ONE pin a/x"}},
-		"not asked yet, a record alone": {caches: x, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: nil},
-		"refused, this is the scout":    {caches: x, facts: map[string]string{web: ""}, want: []string{"web:1 = pin a/x"}},
-		"refused, another is":           {caches: x, facts: map[string]string{web: ""}, full: true, want: []string{"web:1 = hold:Scout pin a/x"}},
-		"refused, known before":         {caches: x, facts: map[string]string{web: ""}, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE pin a/x"}},
-		"the scout has it":              {caches: x, facts: map[string]string{web: ""}, full: true, spec: []v1alpha1.StoreImage{entry(web, "")}, status: []v1alpha1.StoreImageStatus{record(web, two, present)}, want: []string{"web:1 = pin a/x"}},
-		"the scout's answer is known":   {caches: x, facts: map[string]string{web: two}, full: true, spec: []v1alpha1.StoreImage{entry(web, "")}, status: []v1alpha1.StoreImageStatus{record(web, two, present)}, want: []string{"web:1 =TWO pin a/x"}},
-		"no turn":                       {caches: x, facts: resolved, full: true, want: []string{"web:1 =ONE hold:Turn pin a/x"}},
-		"no turn, but there":            {caches: x, facts: resolved, full: true, spec: []v1alpha1.StoreImage{entry(web, one, held(v1alpha1.HoldTurn))}, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: []string{"web:1 =ONE pin a/x"}},
-		"no turn, but at it":            {caches: x, facts: resolved, full: true, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, "", pulling)}, want: []string{"web:1 =ONE pin a/x"}},
-		"moved, and no turn":            {caches: x, facts: map[string]string{web: two}, full: true, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: []string{"web:1 =TWO hold:Turn pin a/x", "web@ONE =ONE released"}},
+		"new":                               {caches: x, facts: resolved, want: []string{"web:1 =ONE pin a/x"}},
+		"not asked yet":                     {caches: x, want: nil},
+		"not asked yet, and there":          {caches: x, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE pin a/x"}},
+		"not asked yet, turn kept":          {caches: x, full: true, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, "", pulling)}, want: []string{"web:1 =ONE pin a/x"}},
+		"not asked yet, a record alone":     {caches: x, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: nil},
+		"fresh, and another is not known":   {caches: []*v1alpha1.ImageCache{cacheOf("x", web, other)}, fresh: true, facts: resolved, want: nil},
+		"fresh, and all are known":          {caches: []*v1alpha1.ImageCache{cacheOf("x", web, other)}, fresh: true, facts: map[string]string{web: one, other: ""}, want: []string{"other:1 = pin a/x", "web:1 =ONE pin a/x"}},
+		"fresh, and there already":          {caches: []*v1alpha1.ImageCache{cacheOf("x", web, other)}, fresh: true, facts: resolved, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE pin a/x"}},
+		"fresh, and wanted by an older one": {caches: []*v1alpha1.ImageCache{cacheOf("x", web, other), cacheOf("y", web)}, fresh: true, facts: resolved, want: []string{"web:1 =ONE pin a/x,a/y"}},
+		"no longer fresh":                   {caches: []*v1alpha1.ImageCache{cacheOf("x", web, other)}, facts: resolved, want: []string{"web:1 =ONE pin a/x"}},
+		"refused, this is the scout":        {caches: x, facts: map[string]string{web: ""}, want: []string{"web:1 = pin a/x"}},
+		"refused, another is":               {caches: x, facts: map[string]string{web: ""}, full: true, want: []string{"web:1 = hold:Scout pin a/x"}},
+		"refused, known before":             {caches: x, facts: map[string]string{web: ""}, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE pin a/x"}},
+		"the scout has it":                  {caches: x, facts: map[string]string{web: ""}, full: true, spec: []v1alpha1.StoreImage{entry(web, "")}, status: []v1alpha1.StoreImageStatus{record(web, two, present)}, want: []string{"web:1 = pin a/x"}},
+		"the scout's answer is known":       {caches: x, facts: map[string]string{web: two}, full: true, spec: []v1alpha1.StoreImage{entry(web, "")}, status: []v1alpha1.StoreImageStatus{record(web, two, present)}, want: []string{"web:1 =TWO pin a/x"}},
+		"no turn":                           {caches: x, facts: resolved, full: true, want: []string{"web:1 =ONE hold:Turn pin a/x"}},
+		"no turn, but there":                {caches: x, facts: resolved, full: true, spec: []v1alpha1.StoreImage{entry(web, one, held(v1alpha1.HoldTurn))}, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: []string{"web:1 =ONE pin a/x"}},
+		"no turn, but at it":                {caches: x, facts: resolved, full: true, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, "", pulling)}, want: []string{"web:1 =ONE pin a/x"}},
+		"moved, and no turn":                {caches: x, facts: map[string]string{web: two}, full: true, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: []string{"web:1 =TWO hold:Turn pin a/x", "web@ONE =ONE released"}},
 
 		"cordoned":                 {caches: x, node: cordoned, facts: resolved, want: []string{"web:1 =ONE hold:Node pin a/x"}},
 		"cordoned, and there":      {caches: x, node: cordoned, facts: resolved, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: []string{"web:1 =ONE hold:Node pin a/x"}},

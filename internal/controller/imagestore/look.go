@@ -24,9 +24,10 @@ type input struct {
 	node *corev1.Node
 	// ready: the Node is, and its agent is there or about to be.
 	ready bool
-	// caches are those that select the node, by key.
-	caches []demand.Cache
-	facts  func(oci.Ref) (catalog.Entry, bool)
+	// caches are those that select the node, by key; settling are those of whose images more will be known in a moment.
+	caches   []demand.Cache
+	settling map[types.NamespacedName]bool
+	facts    func(oci.Ref) (catalog.Entry, bool)
 	// store is what stands, empty where there is none yet.
 	store *v1alpha1.ImageStore
 }
@@ -52,8 +53,10 @@ type want struct {
 type view struct {
 	input
 	wants []*want
-	// undecided are names that are wanted, of which nothing is known yet.
+	// undecided are names that are wanted, of which nothing is known yet, or not yet of those that come with them.
 	undecided map[string]bool
+	// waits: some images wait for others of their cache.
+	waits bool
 	// now is what the node is to a cache; settled what it would be if it were ready.
 	now, settled map[types.NamespacedName]demand.Place
 	had          map[string]*v1alpha1.StoreImage
@@ -100,11 +103,21 @@ func (v *view) collect() {
 			w.add(c, image.Ref)
 		}
 	}
+	incomplete := map[types.NamespacedName]bool{}
+	for name, w := range found {
+		if v.undecided[name] = !v.decide(w); v.undecided[name] {
+			for _, c := range w.caches {
+				incomplete[c.Key] = v.settling[c.Key]
+			}
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(found)) {
-		if w := found[name]; v.decide(w) {
+		w := found[name]
+		if !v.undecided[name] && w.had == nil && !slices.ContainsFunc(w.caches, func(c *demand.Cache) bool { return !incomplete[c.Key] }) {
+			v.undecided[name], v.waits = true, true
+		}
+		if !v.undecided[name] {
 			v.wants = append(v.wants, w)
-		} else {
-			v.undecided[name] = true
 		}
 	}
 }
