@@ -185,7 +185,7 @@ type ImageCacheStatus struct {
 	// +optional
 	UnavailableNodes int32 `json:"unavailableNodes"`
 
-	// images tells of each image, as many as fit; omittedImages counts the rest, all of which are ready.
+	// images tells of each image, as many as fit; omittedImages counts the rest. What is ready is left out first.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500

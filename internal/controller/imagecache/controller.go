@@ -223,6 +223,7 @@ func (p *pass) ask(ctx context.Context, known []fact, nodes []view) (unknown, un
 		o := occasion{now: p.now, refresh: jittered(p.demand.Refresh, p.cache.UID), forced: p.forced, next: next, missing: i < len(p.sum.images) && p.sum.images[i].gone}
 		if next.After(p.now) && f.entry.Refusal != nil && refusedLogin(issue{told: told{reason: f.entry.Refusal.Reason}}) {
 			p.at(p.now.Add(lookBad))
+			p.cfg.Secrets.Doubt(p.demand)
 			if !busy && p.asker.otherCredentials(ctx, f.Ref) {
 				o.next = time.Time{}
 			}

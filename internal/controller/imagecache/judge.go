@@ -139,7 +139,7 @@ func (p *picture) degraded() word {
 		all = append(all, word{true, v1alpha1.ReasonNotPinnable, fmt.Sprintf("On %s the runtime does not let images be pinned: what the kubelet takes is pulled again", count(p.sum.cannotPin, "node"))})
 	}
 	if why := p.sum.unpinnedWhy; p.sum.unpinned > 0 {
-		all = append(all, word{true, cmp.Or(string(why.reason), v1alpha1.ReasonNotPinnable), fmt.Sprintf("On %s images are not pinned: %s (%s)", count(p.sum.unpinned, "node"), why.message, why.node)})
+		all = append(all, word{true, cmp.Or(string(why.reason), v1alpha1.ReasonNotPinnable), fmt.Sprintf("On %s images are not pinned: %s (%s)", count(p.sum.unpinned, "node"), condition.Cut(why.message, maxWords), why.node)})
 	}
 	if len(p.demand.Merged) > 0 {
 		all = append(all, word{true, v1alpha1.ReasonDuplicates, "Named more than once: " + condition.Cut(strings.Join(p.demand.Merged, ", "), maxWords)})

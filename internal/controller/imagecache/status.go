@@ -46,6 +46,7 @@ func (p *picture) issues() (all []issue) {
 		t := p.sum.images[i]
 		switch r := f.refused(); {
 		case t.failed > 0:
+			t.why.message = condition.Cut(t.why.message, maxWords)
 			all = append(all, issue{told: t.why, fact: f, count: t.failed, sure: true})
 		case r != nil:
 			all = append(all, issue{told: told{reason: r.Reason, message: condition.Cut(r.Message, maxWords)}, fact: f, sure: p.sum.usable == 0})
@@ -120,7 +121,8 @@ func same(old, now *v1alpha1.ImageCacheStatus) bool { return equality.Semantic.D
 
 // say lists issues, the first few.
 func say(issues []issue) string {
-	const most = 3
+	// Conditions say it in short; images and failures have all the words.
+	const most, maxSaid = 3, 160
 	var parts []string
 	for i, is := range issues {
 		if i == most {
@@ -134,7 +136,7 @@ func say(issues []issue) string {
 		case is.node != "":
 			where = " (" + is.node + ")"
 		}
-		parts = append(parts, fmt.Sprintf("%s: %s%s", is.Written, is.message, where))
+		parts = append(parts, fmt.Sprintf("%s: %s%s", is.Written, condition.Cut(is.message, maxSaid), where))
 	}
 	return strings.Join(parts, "; ")
 }

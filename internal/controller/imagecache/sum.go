@@ -164,14 +164,14 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 					present++
 					t.ready++
 					if !status.Pinned && status.Reason != "" {
-						bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: condition.Cut(status.Message, maxWords)}
+						bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
 					}
 				case usable && fails.is(status):
 					failing[at] = true
 					failed++
 					t.failed++
 					t.gone = t.gone || status.Reason == string(engine.NotFound)
-					t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: condition.Cut(status.Message, maxWords)})
+					t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
 					fails.add(at, v.node.Name, images[at].Written, status)
 				}
 			}
