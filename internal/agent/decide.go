@@ -90,8 +90,16 @@ type decider struct {
 
 // protection is which names the entries that are not released stand for, and which of them want a pin.
 type protection struct {
-	by  map[oci.Ref]string // the cache
-	pin map[oci.Ref]bool
+	by   map[oci.Ref]string  // the cache
+	pin  map[oci.Ref]bool    //
+	want map[oci.Ref]oci.Ref // by tag, with the digest that it must stand for
+}
+
+// wanter is what caches want of one image.
+type wanter struct {
+	by      string // the first of the caches; empty: none wants it
+	pin     bool
+	passing bool // it is wanted only until the tag that it bears has moved on
 }
 
 // wantOf is the name that an entry stands for, fixed to its digest where it has one.
@@ -158,19 +166,22 @@ func (d *decider) prepare() {
 	for _, p := range d.pulls {
 		switch {
 		case p.arrived:
-		case d.now.Sub(p.began) > slowAfter && slow < d.limits.pulls:
+		case d.now.Sub(p.began) >= slowAfter && slow < d.limits.pulls:
 			slow++
 			d.held += need(p.size)
 		default:
 			d.room--
 			d.held += need(p.size)
+			if due := p.began.Add(slowAfter); due.After(d.now) {
+				d.later(due)
+			}
 		}
 	}
 	d.room += d.limits.pulls
 }
 
 // slowAfter is when a pull no longer takes the place of another: one registry that hangs must not hold up the rest.
-const slowAfter = 2 * time.Minute
+const slowAfter = time.Minute
 
 // need is what a pull takes on disk: the compressed layers stay beside what they are unpacked to, which is about twice as
 // much.
@@ -209,7 +220,7 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 
 // protected are the names that caches want here.
 func protected(spec v1alpha1.ImageStoreSpec) protection {
-	p := protection{by: map[oci.Ref]string{}, pin: map[oci.Ref]bool{}}
+	p := protection{by: map[oci.Ref]string{}, pin: map[oci.Ref]bool{}, want: map[oci.Ref]oci.Ref{}}
 	for _, e := range spec.Images {
 		want, err := wantOf(e)
 		if err != nil || e.Released {
@@ -222,6 +233,7 @@ func protected(spec v1alpha1.ImageStoreSpec) protection {
 		for _, name := range namesOf(want) {
 			p.by[name] = by
 			p.pin[name] = p.pin[name] || e.Pin
+			p.want[name] = want
 		}
 	}
 	return p
@@ -239,15 +251,20 @@ func namesOf(want oci.Ref) []oci.Ref {
 	return names
 }
 
-// wanter is the cache that wants the image under any of its names; pin is whether one wants it pinned.
-func (p protection) wanter(img engine.Image) (by string, pin, wanted bool) {
+// wanter is what caches want of the image, under any of its names.
+func (p protection) wanter(img engine.Image) wanter {
+	w := wanter{passing: true}
 	for _, name := range slices.Concat(img.Tags, img.Digests) {
-		if cache, ok := p.by[name]; ok {
-			by, wanted = cache, true
-			pin = pin || p.pin[name]
+		cache, ok := p.by[name]
+		if !ok {
+			continue
 		}
+		digest := p.want[name].WithoutTag()
+		w.by = cache
+		w.pin = w.pin || p.pin[name]
+		w.passing = w.passing && digest.Digest() != "" && !slices.Contains(img.Digests, digest)
 	}
-	return by, pin, wanted
+	return w
 }
 
 // wanted is what there is to say and to do about an image that should be here.
@@ -322,7 +339,7 @@ func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, w
 		}
 		d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest, pinned: true})
 	case st.Pinned:
-		if _, pin, _ := d.needs.wanter(img); pin || !img.Pinned {
+		if d.needs.wanter(img).pin || !img.Pinned {
 			st.Pinned = false
 			return st
 		}

@@ -50,8 +50,8 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 	if !present || !rec.Pulled && !rec.Pinned || d.intended[e.Image] && !rec.Pinned {
 		return st, false
 	}
-	by, pin, wanted := d.needs.wanter(img)
-	if rec.Pinned && !pin && img.Pinned {
+	w := d.needs.wanter(img)
+	if rec.Pinned && !w.pin && img.Pinned {
 		if t, failed := d.tries[pinKey(e.Image)]; failed && d.waits(t) {
 			st.Reason, st.Message = t.reason, "unpinning it did not work: "+t.message
 			return st, true
@@ -59,19 +59,21 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest(img, want, rec.Digest)})
 		return st, true
 	}
-	if !pin {
-		st.Pinned = false
-	}
+	st.Pinned = st.Pinned && w.pin
+	kept := "kept by ImageCache " + w.by
 	switch {
+	case w.by != "" && w.passing:
+		st.Reason, st.Message = string(plan.ReasonCached), kept
+		return st, true
 	case !rec.Pulled:
 		return st, false
 	case e.RemovalPolicy == v1alpha1.RemovalPolicyKeep:
-		if !wanted {
+		if w.by == "" {
 			d.unmark = append(d.unmark, byDigest(img, want, rec.Digest))
 		}
 		return st, false
-	case wanted:
-		st.Reason, st.Message = string(plan.ReasonCached), "kept by ImageCache "+by
+	case w.by != "":
+		st.Reason, st.Message = string(plan.ReasonCached), kept
 		return st, true
 	case d.othersName(img, want):
 		return st, false

@@ -49,6 +49,9 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 			st.Reason, st.Message = string(kept.Reason), cut(kept.Message)
 		} else if !fresh && st.Reason == "" && slices.ContainsFunc(made.release, func(c candidate) bool { return c.image == st.Image }) {
 			st.Reason, st.Message = string(plan.ReasonStaleNeeds), waiting
+			if before := a.records[st.Image]; before.State == st.State && before.Reason == string(plan.ReasonNeeded) {
+				st.Reason, st.Message = before.Reason, before.Message // Until the answer comes, that is what is known.
+			}
 		}
 	}
 	switch {

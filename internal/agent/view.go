@@ -35,7 +35,7 @@ type view struct {
 	images   []engine.Image
 	uses     []engine.Use
 	marked   map[oci.Ref]bool // repository@digest of what Orlop has marked
-	at       time.Time
+	at       time.Time        // when the last look began
 	byTag    map[oci.Ref]int
 	byDigest map[oci.Ref]int
 
@@ -51,8 +51,8 @@ type found struct {
 	marked []oci.Ref
 }
 
-func (v *view) take(f found, now time.Time) {
-	v.fresh, v.err, v.at = true, nil, now
+func (v *view) take(f found) {
+	v.fresh, v.err = true, nil
 	v.images, v.uses = f.images, f.uses
 	v.marked = make(map[oci.Ref]bool, len(f.marked))
 	for _, ref := range f.marked {
@@ -150,7 +150,7 @@ func (a *Agent) look(ctx context.Context, now time.Time, next *earliest) {
 		next.or(v.wanted)
 		return
 	}
-	v.looking, v.wanted = true, time.Time{}
+	v.looking, v.wanted, v.at = true, time.Time{}, now
 	epoch := v.epoch
 	a.jobs.Go(func() {
 		seen, err := see(ctx, rt)
@@ -190,7 +190,7 @@ func (a *Agent) looked(ctx context.Context, rt engine.Interface, epoch int, seen
 	case epoch != v.epoch:
 		v.want(now)
 	default:
-		v.take(seen, now)
+		v.take(seen)
 		a.stock.look(v, now)
 	}
 }

@@ -1,0 +1,363 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/agent"
+	"orlop.dev/orlop/internal/engine/enginetest"
+)
+
+// release marks entries as released, with what pods need as of now.
+func (w *world) release(pods []v1alpha1.NeededImage, entries ...v1alpha1.StoreImage) {
+	for i := range entries {
+		entries[i].Released = true
+	}
+	w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+		s.Images, s.Needs = entries, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro(), Images: pods}
+	})
+	w.pass(time.Second)
+}
+
+// answer answers the question that the agent has asked, if it has asked one.
+func (w *world) answer(pods ...v1alpha1.NeededImage) bool {
+	asked := w.api.Store().Status.NeedsAsked
+	needs := w.api.Store().Spec.Needs
+	if asked == "" || needs != nil && needs.Answers == asked {
+		return false
+	}
+	w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+		s.Needs = &v1alpha1.PodNeeds{AsOf: metav1.NewMicroTime(time.Now().Add(time.Hour)), Answers: asked, Images: pods} // Its clock is wrong.
+	})
+	w.pass(time.Second)
+	return true
+}
+
+func (w *world) wantForgotten(name string) {
+	w.Helper()
+	if st := w.state(ref(name).String()); st.Image != "" {
+		w.Errorf("there is still a record: %+v", st)
+	}
+}
+
+func TestReleaseRemovesWhatOrlopPulled(t *testing.T) {
+	inWorld(t, func(w *world) {
+		ours, found := w.push("ours:1", "ours", 1000), w.push("found:1", "found", 1000)
+		kept := w.push("kept:1", "kept", 1000)
+		kept.RemovalPolicy = v1alpha1.RemovalPolicyKeep
+		w.rt.Load(content("found", 1000), "found:1")
+		w.start()
+		w.want(ours, found, kept)
+		w.pass(time.Second)
+		before := len(w.api.Writes())
+		w.release(nil, ours, found, kept)
+		w.wantHere("ours:1", false)
+		for _, name := range []string{"found:1", "kept:1"} {
+			if img, here := w.here(name); !here || img.Pinned {
+				t.Errorf("%s: here %t, pinned %t", name, here, img.Pinned)
+			}
+		}
+		for _, name := range []string{"ours:1", "found:1", "kept:1"} {
+			w.wantForgotten(name)
+		}
+		if n := len(w.api.Writes()) - before; n > 2 {
+			t.Errorf("it took %d writes", n)
+		}
+	})
+}
+
+func TestReleaseAsksWhatPodsNeed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		e.Released = true
+		w.want(e)
+		w.pass(time.Minute)
+		w.wantHere("a:1", true)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "StaleNeeds")
+		if !w.answer(v1alpha1.NeededImage{Image: "a:1", Pod: "shop/web"}) {
+			t.Fatal("the agent did not ask")
+		}
+		w.wantHere("a:1", true)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "Needed")
+		writes := len(w.api.Writes())
+		for range 60 {
+			w.pass(time.Minute)
+			w.answer(v1alpha1.NeededImage{Image: "a:1", Pod: "shop/web"})
+		}
+		if n := len(w.api.Writes()) - writes; n > 40 {
+			t.Errorf("an hour of asking took %d writes", n)
+		}
+		for range 20 {
+			w.pass(time.Minute)
+			w.answer()
+		}
+		w.wantHere("a:1", false)
+		w.wantForgotten("a:1")
+		if asked := w.api.Store().Status.NeedsAsked; asked != "" {
+			t.Errorf("it still asks %s", asked)
+		}
+	})
+}
+
+func TestReleaseWaitsForContainers(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"})
+		w.release(nil, e)
+		w.pass(10 * time.Minute)
+		w.wantHere("a:1", true)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "InUse")
+		if asked := w.api.Store().Status.NeedsAsked; asked != "" {
+			t.Error("it asks the cluster, though the node itself sees that the image is in use")
+		}
+		w.rt.Forget("web")
+		w.pass(3 * time.Second)
+		w.answer()
+		w.wantHere("a:1", false)
+		w.wantForgotten("a:1")
+	})
+}
+
+func TestReleaseHeedsOmittedNeedsAndTheFuture(t *testing.T) {
+	for name, needs := range map[string]v1alpha1.PodNeeds{
+		"omitted": {AsOf: metav1.NewMicroTime(time.Date(2000, 1, 1, 0, 0, 1, 0, time.UTC)), Omitted: 1},
+		"future":  {AsOf: metav1.NewMicroTime(time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC))},
+		"past":    {AsOf: metav1.NewMicroTime(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC))},
+		"another": {AsOf: metav1.NewMicroTime(time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)), Answers: "another's question"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) { // Whose clock begins with 2000.
+				e := w.push("a:1", "a", 1000)
+				w.start()
+				w.want(e)
+				w.pass(time.Second)
+				e.Released = true
+				w.api.Change(func(s *v1alpha1.ImageStoreSpec) { s.Images, s.Needs = []v1alpha1.StoreImage{e}, &needs })
+				w.pass(time.Second)
+				w.wantHere("a:1", true)
+			})
+		})
+	}
+}
+
+func TestNothingIsRemovedWhileTheAPIIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.api.OnWrite = func(v1alpha1.ImageStoreStatus) error { return errors.New("connection refused") }
+		e.Released = true
+		w.want(e)
+		w.pass(10 * time.Minute)
+		w.wantHere("a:1", true)
+	})
+}
+
+func TestSharedImageStaysUntilTheLastLetsGo(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.push("a:1", "same", 1000), w.push("b:1", "same", 1000)
+		w.start()
+		w.want(a, b)
+		w.pass(time.Second)
+		a.Released = true
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+			s.Images, s.Needs = []v1alpha1.StoreImage{a, b}, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro()}
+		})
+		w.pass(time.Second)
+		img, here := w.here("b:1")
+		if !here || !img.Pinned {
+			t.Errorf("b:1 here %t, pinned %t", here, img.Pinned)
+		}
+		w.wantState("a:1", v1alpha1.ImageReleasing, "Cached")
+		w.release(nil, a, b)
+		w.wantHere("a:1", false)
+		w.wantHere("b:1", false)
+		w.wantForgotten("a:1")
+		w.wantForgotten("b:1")
+	})
+}
+
+func TestMovedTag(t *testing.T) {
+	inWorld(t, func(w *world) {
+		old := w.push("a:1", "old", 1000)
+		w.start()
+		w.want(old)
+		w.pass(time.Second)
+		newer := w.push("a:1", "new", 5000)
+		left := old
+		left.Image, left.Released = ref("a:1").Repository()+"@"+old.Digest, true
+		w.rt.BytesPerSecond = 1000
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+			s.Images, s.Needs = []v1alpha1.StoreImage{newer, left}, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro()}
+		})
+		w.pass(time.Second)
+		oldName := "a@" + old.Digest
+		if img, here := w.here(oldName); !here || !img.Pinned {
+			t.Errorf("before the new image is here, the old: here %t, pinned %t", here, img.Pinned)
+		}
+		if st := w.state(left.Image); !st.Pulled {
+			t.Errorf("the record was not carried over: %+v", st)
+		}
+		w.pass(6 * time.Second)
+		st := w.wantState("a:1", v1alpha1.ImagePresent, "")
+		if st.Digest != newer.Digest || !st.Pulled || !st.Pinned {
+			t.Errorf("the tag's record: %+v", st)
+		}
+		w.wantHere(oldName, false)
+		if st := w.state(left.Image); st.Image != "" {
+			t.Errorf("there is still a record of the old image: %+v", st)
+		}
+		if img, here := w.here("a:1"); !here || !img.Pinned || img.ID != content("new", 5000).Config().String() {
+			t.Errorf("the tag: here %t, pinned %t, %s", here, img.Pinned, img.ID)
+		}
+	})
+}
+
+func TestMovedTagOfAFoundImageLeavesTheOldOne(t *testing.T) {
+	inWorld(t, func(w *world) {
+		old := w.push("a:1", "old", 1000)
+		w.rt.Load(content("old", 1000), "a:1")
+		w.start()
+		w.want(old)
+		w.pass(time.Second)
+		newer := w.push("a:1", "new", 1000)
+		left := old
+		left.Image, left.Released = ref("a:1").Repository()+"@"+old.Digest, true
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+			s.Images, s.Needs = []v1alpha1.StoreImage{newer, left}, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro()}
+		})
+		w.pass(2 * time.Second)
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
+		if img, here := w.here("a@" + old.Digest); !here || img.Pinned {
+			t.Errorf("what was found: here %t, pinned %t", here, img.Pinned)
+		}
+		w.wantForgotten("a@" + old.Digest)
+	})
+}
+
+func TestSomebodyElsesNameKeepsAReleasedImage(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.rt.Load(content("a", 1000), "a:1", "other:9")
+		w.release(nil, e)
+		w.wantHere("a:1", false)
+		w.wantHere("other:9", true)
+		w.wantForgotten("a:1")
+	})
+}
+
+func TestRestartLosesNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.push("a:1", "a", 10_000), w.push("b:1", "b", 10_000)
+		w.rt.BytesPerSecond = 1000
+		w.start()
+		w.want(a, b)
+		w.pass(5 * time.Second)
+		w.start() // In the middle of both.
+		w.pass(15 * time.Second)
+		for _, name := range []string{"a:1", "b:1"} {
+			if st := w.wantState(name, v1alpha1.ImagePresent, ""); !st.Pulled {
+				t.Errorf("%s counts as found", name)
+			}
+		}
+		w.start()
+		quiet := len(w.api.Writes())
+		w.pass(time.Hour)
+		if n := len(w.api.Writes()) - quiet; n != 0 {
+			t.Errorf("%d writes in the hour after a restart", n)
+		}
+		w.release(nil, a, b)
+		w.wantHere("a:1", false)
+		w.wantHere("b:1", false)
+	})
+}
+
+func TestRetire(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) { s.Retire = true })
+		w.pass(time.Second)
+		status := w.api.Store().Status
+		retired := false
+		for _, c := range status.Conditions {
+			retired = retired || c.Type == v1alpha1.ConditionRetired && c.Status == "True"
+		}
+		if !retired || len(status.Images) != 0 {
+			t.Errorf("after retiring, the status is %+v", status)
+		}
+		if img, here := w.here("a:1"); !here || img.Pinned {
+			t.Errorf("the image: here %t, pinned %t", here, img.Pinned)
+		}
+		w.rt.Wipe()
+		w.pass(time.Minute)
+		w.wantHere("a:1", false)
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) { s.Retire = false })
+		w.pass(time.Second)
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
+	})
+}
+
+func TestDeletedStore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.api.Delete()
+		w.pass(time.Second)
+		if img, here := w.here("a:1"); !here || img.Pinned {
+			t.Errorf("the image: here %t, pinned %t", here, img.Pinned)
+		}
+		w.api.Create(v1alpha1.ImageStoreSpec{Images: []v1alpha1.StoreImage{e}})
+		w.pass(time.Second)
+		if img, here := w.here("a:1"); !here || !img.Pinned {
+			t.Errorf("in a new store, the image: here %t, pinned %t", here, img.Pinned)
+		}
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
+	})
+}
+
+func TestEndOfTheAgent(t *testing.T) {
+	for name, c := range map[string]struct {
+		refused error
+		pinned  bool
+	}{
+		"an upgrade":              {nil, true},
+		"the API does not answer": {errors.New("connection refused"), true},
+		"the store is gone":       {agent.ErrGone, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				e := w.push("a:1", "a", 1000)
+				w.start()
+				w.want(e)
+				w.pass(time.Second)
+				w.api.Refuse(c.refused)
+				w.stop()
+				if img, here := w.here("a:1"); !here || img.Pinned != c.pinned {
+					t.Errorf("the image: here %t, pinned %t", here, img.Pinned)
+				}
+			})
+		})
+	}
+}
