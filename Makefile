@@ -36,13 +36,16 @@ setup: ## install what tests and the lab need (Debian, as root)
 	@hack/setup
 
 test: ## build and pass every test, those on the real cluster too
-	@for part in test-unit test-lab test-e2e; do \
+	@for part in test-unit test-lab test-chart test-e2e; do \
 		echo "== make $$part ($$(date +%T))"; $(MAKE) --no-print-directory $$part || exit 1; \
 	done; echo "== every test passed ($$(date +%T))"
 
 test-unit: setup ## the tests that need no cluster
 	go vet -race ./...
 	go test -race $(TEST_FLAGS) ./...
+
+test-chart: setup ## the chart: what it renders, and what Helm and a real API server make of it
+	cd test/chart && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
 
 test-lab: setup ## the lab's own tests: a real cluster is started and taken apart
 	cd test/lab && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
@@ -53,11 +56,15 @@ test-e2e: setup build ## Orlop on real runtimes and on a real cluster
 lint: ## golangci-lint with .golangci.yaml
 	go tool -modfile=hack/tools/go.mod golangci-lint run ./...
 
-verify: ## formatting, tidy modules, lint: fails on a difference
+verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
+	@$(MAKE) --no-print-directory generate
+	git diff --exit-code -- api charts
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	cd test/lab && go mod tidy -diff
 	cd test/e2e && go mod tidy -diff
+	cd hack/manifests && go mod tidy -diff
+	cd test/chart && go mod tidy -diff
 	$(MAKE) lint
 
 bench: setup build ## measure Orlop against crictl and raw CRI, in the lab

@@ -147,7 +147,7 @@ func await(t *testing.T, what string, holds func() bool) {
 }
 
 // kinds are all that the chart makes in any of its uses here.
-const kinds = "crd,clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,daemonset,deployment,job,pod,service,configmap,resourcequota," +
+const kinds = "clusterrole,clusterrolebinding,role,rolebinding,serviceaccount,daemonset,deployment,job,pod,service,configmap,resourcequota," +
 	"validatingadmissionpolicy,validatingadmissionpolicybinding,controllerrevision,replicaset"
 
 // ours are the objects of the chart that are in the cluster, as kind/name.
@@ -159,7 +159,7 @@ func ours(t *testing.T) []string {
 			Metadata struct{ Name string }
 		}
 	}
-	if err := json.Unmarshal([]byte(kubectl(t, "get", kinds, "-A", "-l", "app.kubernetes.io/part-of=orlop", "-o", "json")), &all); err != nil {
+	if err := json.Unmarshal([]byte(kubectl(t, "get", kinds+",crd", "-A", "-l", "app.kubernetes.io/part-of=orlop", "-o", "json")), &all); err != nil {
 		t.Fatal(err)
 	}
 	var names []string
@@ -189,22 +189,13 @@ var ourKinds = []string{
 	"CustomResourceDefinition/imagecaches.orlop.dev", "CustomResourceDefinition/imageinventories.orlop.dev", "CustomResourceDefinition/imagestores.orlop.dev",
 }
 
-// clean takes away what a test left.
+// clean makes sure that nothing is left of an earlier test. The namespace stays: to delete one takes seconds.
 func clean(t *testing.T) {
 	t.Helper()
-	theCluster(t)
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
-		defer cancel()
-		for _, args := range [][]string{
-			{"delete", "namespace", namespace, "--ignore-not-found"},
-			{"delete", "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding", "-l", "app.kubernetes.io/part-of=orlop"},
-		} {
-			if _, err := cluster.Kubectl(ctx, args...); err != nil {
-				t.Error(err)
-			}
-		}
-	})
+	kubectl(t, "delete", kinds, "-n", namespace, "-l", "app.kubernetes.io/part-of=orlop", "--wait=false")
+	kubectl(t, "delete", "--ignore-not-found", "crd", "imagecaches.orlop.dev", "imagestores.orlop.dev", "imageinventories.orlop.dev")
+	kubectl(t, "delete", "secret", "-n", namespace, "-l", "owner=helm")
+	onlyKindsAreLeft(t)
 }
 
 // installYAML is what make manifests writes.
@@ -219,4 +210,11 @@ func installYAML(t *testing.T, version string) string {
 		t.Fatal(err)
 	}
 	return string(bytes.TrimSpace(out))
+}
+
+func writeFile(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
 }

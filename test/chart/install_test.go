@@ -6,8 +6,14 @@
 package chart
 
 import (
+	"cmp"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+
+	gocmp "github.com/google/go-cmp/cmp"
+	"sigs.k8s.io/yaml"
 )
 
 const example = `
@@ -35,7 +41,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 				t.Errorf("after the upgrade the agent has %s", args)
 			}
 			kubectl(t, "get", "configmap", "orlop-registry-ca", "-n", namespace)
-			helmDoes(t, generation, "upgrade", "orlop", folder)
+			helmDoes(t, generation, "upgrade", "orlop", folder, "--reset-values")
 			if _, err := cluster.Kubectl(t.Context(), "get", "configmap", "orlop-registry-ca", "-n", namespace); err == nil {
 				t.Error("what an upgrade no longer has is still there")
 			}
@@ -64,6 +70,9 @@ func TestHelmAndManifestOverEachOther(t *testing.T) {
 	}
 	for _, generation := range generations {
 		for label, how := range map[string][]string{"server-side": {"--server-side", "--force-conflicts"}, "client-side": nil} {
+			if generation == "v3" && how == nil {
+				continue // Neither knows of server-side apply, which is where they could meet.
+			}
 			t.Run(generation+" "+label, func(t *testing.T) {
 				clean(t)
 				manifest := func(version string) {
@@ -114,18 +123,6 @@ func workloads(names []string) (kept []string) {
 	return kept
 }
 
-// The manifest takes away all that it made, the namespace too.
-func TestManifestIsDeleted(t *testing.T) {
-	clean(t)
-	text := installYAML(t, "0.0.0-dev")
-	if out, err := apply(t, text, "--server-side"); err != nil {
-		t.Fatal(out)
-	}
-	kubectl(t, "delete", "namespace", namespace)
-	kubectl(t, "delete", "crd,clusterrole,clusterrolebinding,validatingadmissionpolicy,validatingadmissionpolicybinding", "-l", "app.kubernetes.io/part-of=orlop")
-	onlyKindsAreLeft(t)
-}
-
 // An uninstall whose first step fails says so, leaves the release as it was, and goes on when told.
 func TestUninstallWhoseHookFails(t *testing.T) {
 	for _, generation := range generations {
@@ -137,8 +134,6 @@ func TestUninstallWhoseHookFails(t *testing.T) {
 			}
 			kubectl(t, "get", "deployment", "orlop-controller", "-n", namespace)
 			helmDoes(t, generation, "uninstall", "orlop", "--no-hooks")
-			kubectl(t, "delete", "clusterrole,clusterrolebinding", "orlop-retire", "--ignore-not-found")
-			kubectl(t, "delete", "serviceaccount", "orlop-retire", "-n", namespace, "--ignore-not-found")
 			onlyKindsAreLeft(t, ourKinds...)
 		})
 	}
@@ -147,8 +142,10 @@ func TestUninstallWhoseHookFails(t *testing.T) {
 // Where pods with a folder of the host would be refused, the installation says so and how to help it, and not the pods later.
 func TestRestrictedNamespaceIsRefused(t *testing.T) {
 	clean(t)
-	kubectl(t, "create", "namespace", namespace)
-	kubectl(t, "label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
+	if out, err := apply(t, "{apiVersion: v1, kind: Namespace, metadata: {name: "+namespace+"}}"); err != nil {
+		t.Fatal(out)
+	}
+	kubectl(t, "label", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
 	for _, generation := range generations {
 		_, err := helm(t, generation, "install", "orlop", folder)
 		if err == nil || !strings.Contains(err.Error(), "kubectl label --overwrite namespace orlop-system pod-security.kubernetes.io/enforce=privileged") {
@@ -164,8 +161,7 @@ func TestRestrictedNamespaceIsRefused(t *testing.T) {
 	})
 }
 
-// Both generations of Helm render what the engine of this test renders, from every scenario.
-func TestHelmLintsAndTemplates(t *testing.T) {
+func TestHelmLints(t *testing.T) {
 	for _, generation := range generations {
 		if out, err := helm(t, generation, "lint", "--strict", folder); err != nil {
 			t.Errorf("%s: %v", generation, err)
@@ -173,4 +169,50 @@ func TestHelmLintsAndTemplates(t *testing.T) {
 			t.Errorf("%s: %s", generation, out)
 		}
 	}
+}
+
+// Helm's command lines make of every scenario what the engine in these tests makes of it.
+func TestHelmTemplates(t *testing.T) {
+	for label, s := range scenarios {
+		t.Run(label, func(t *testing.T) {
+			values := filepath.Join(t.TempDir(), "values.yaml")
+			writeFile(t, values, s.values)
+			args := []string{"template", "orlop", folder, "--values", values}
+			// Helm 3 built without its release's flags takes its cluster for an ancient one.
+			args = append(args, "--kube-version", cmp.Or(s.kubeVersion, "v1.36.3"))
+			for _, v := range s.apiVersions {
+				args = append(args, "--api-versions", v)
+			}
+			rendered := s.render(t)
+			want := names(append(rendered.Objects, rendered.Hooks...))
+			for _, generation := range generations {
+				out, err := helm(t, generation, args...)
+				if err != nil {
+					t.Error(err)
+					continue
+				}
+				var objects []object
+				for part := range strings.SplitSeq("\n"+out, "\n---\n") {
+					var o object
+					if err := yaml.Unmarshal([]byte(part), &o); err != nil {
+						t.Fatal(err)
+					}
+					if o != nil {
+						objects = append(objects, o)
+					}
+				}
+				if diff := gocmp.Diff(want, names(objects)); diff != "" {
+					t.Errorf("%s: %s", generation, diff)
+				}
+			}
+		})
+	}
+}
+
+func names(objects []object) (all []string) {
+	for _, o := range objects {
+		all = append(all, name(o))
+	}
+	slices.Sort(all)
+	return all
 }
