@@ -114,8 +114,12 @@ func (s *cacheStatus) nodesLine(ctx context.Context, cache *v1alpha1.ImageCache)
 			line += " (" + some(nodes) + ")"
 		}
 	}
+	told := ""
+	if ready := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady); ready != nil {
+		told = ready.Message
+	}
 	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionDegraded} {
-		if c := meta.FindStatusCondition(st.Conditions, kind); c != nil && c.Status == metav1.ConditionTrue {
+		if c := meta.FindStatusCondition(st.Conditions, kind); c != nil && c.Status == metav1.ConditionTrue && c.Message != told {
 			line += fmt.Sprintf("\n%s: %s: %s", kind, c.Reason, c.Message)
 		}
 	}

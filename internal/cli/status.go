@@ -207,7 +207,7 @@ func (o *statusOptions) gather(ctx context.Context, op *operator.Client) (instal
 	}
 	for _, store := range stores {
 		if name, version, ok := strings.Cut(store.Status.Runtime, "://"); ok {
-			now.Runtimes[name+" "+version]++
+			now.Runtimes[name+" "+strings.TrimPrefix(version, "v")]++
 		}
 	}
 	all, err := op.Caches(ctx, "")

@@ -81,8 +81,12 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if err := o.gather(ctx); err != nil {
 		return err
 	}
-	if len(o.parts.All())+len(o.parts.CRDs)+len(o.parts.Namespaces)+len(o.nodes) == 0 && o.release == "" {
+	if o.nothingToDo() {
 		fmt.Fprintln(o.Err, "Orlop is not installed in this cluster: there is nothing to remove.")
+		if len(o.parts.CRDs) > 0 {
+			fmt.Fprintf(o.Err, "- the definitions of its kinds are left, and %s; --crds takes them too\n", count(o.caches, "ImageCache"))
+		}
+		o.tellNamespaces()
 		return nil
 	}
 	if err := o.show(); err != nil {
@@ -106,6 +110,17 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 		return exitWith(partialIf(len(silent) > 0))
 	}
 	return o.remove(ctx, len(silent) > 0)
+}
+
+func (o *uninstallOptions) nothingToDo() bool {
+	return len(o.parts.All())+len(o.nodes) == 0 && o.release == "" && (len(o.parts.CRDs) == 0 || !o.crds)
+}
+
+// tellNamespaces names those that are left: to delete one deletes what others have in it.
+func (o *uninstallOptions) tellNamespaces() {
+	for _, namespace := range o.parts.Namespaces {
+		fmt.Fprintf(o.Err, "- namespace %s stays, since others may use it: kubectl delete namespace %s\n", namespace.Name, namespace.Name)
+	}
 }
 
 func partialIf(partial bool) int {
@@ -269,8 +284,6 @@ func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 		fmt.Fprintf(o.Err, "%s %s: %v\n", o.paint.bad("✗"), what, failed[what])
 	}
 	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good("✔"), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
-	for _, namespace := range o.parts.Namespaces {
-		fmt.Fprintf(o.Err, "- namespace %s stays, since others may use it: kubectl delete namespace %s\n", namespace.Name, namespace.Name)
-	}
+	o.tellNamespaces()
 	return exitWith(partialIf(partial || len(failed) > 0))
 }
