@@ -93,6 +93,8 @@ type Agent struct {
 	ready atomic.Bool
 
 	store *v1alpha1.ImageStore
+	// specSince is when the spec became what it is: what was there by then is found, and none of ours.
+	specSince time.Time
 	// gone: there was a store, and now there is none.
 	gone bool
 	view view
@@ -174,6 +176,10 @@ func (a *Agent) seen(s *v1alpha1.ImageStore) {
 	}
 	if a.store == nil || a.store.UID != s.UID {
 		a.begin(s)
+	}
+	if a.store == nil || a.store.Generation != s.Generation {
+		a.specSince = time.Now()
+		a.view.want(a.specSince)
 	}
 	a.report.heard(s)
 	a.store = s
