@@ -107,14 +107,15 @@ func TestRefreshFollowsATag(t *testing.T) {
 		t.Errorf("the digest in status is %s, want %s", got, first)
 	}
 
-	if err := here.Lab(t).CutNetwork(t.Context(), "node3"); err != nil {
+	cut := spare(t)
+	if err := here.Lab(t).CutNetwork(t.Context(), cut); err != nil {
 		t.Fatal(err)
 	}
 	restored := false
 	restore := func() {
 		if !restored {
 			restored = true
-			if err := here.Lab(t).RestoreNetwork(t.Context(), "node3"); err != nil {
+			if err := here.Lab(t).RestoreNetwork(t.Context(), cut); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -122,17 +123,19 @@ func TestRefreshFollowsATag(t *testing.T) {
 	defer restore()
 	second := here.PushSpec(t, name, lab.ImageSpec{Layers: []lab.Layer{{Size: 100 << 10}}, Seed: "moved"})
 	kubectl(t, "annotate", "imagecache", "moving", "orlop.dev/refresh=now", "--overwrite")
-	for _, node := range nodes[:2] {
-		digestOn(t, node, name, second)
+	for _, node := range nodes {
+		if node != cut {
+			digestOn(t, node, name, second)
+		}
 	}
 	settled(t, "moving", "refreshed", func(c v1alpha1.ImageCache) bool {
 		return c.Status.Refresh == "now" && c.Status.Images[0].Digest == second
 	})
-	if !here.HasTag(t, "node3", name) {
+	if !here.HasTag(t, cut, name) {
 		t.Error("the node that is cut off has lost its image")
 	}
 	restore()
-	digestOn(t, "node3", name, second)
+	digestOn(t, cut, name, second)
 	ready(t, "moving")
 	for _, node := range nodes {
 		stage.Eventually(t, "the old digest has gone from "+node, func() (bool, string) {

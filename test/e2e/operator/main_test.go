@@ -190,6 +190,13 @@ func controllerPods(t *testing.T) []string {
 	return strings.Fields(kubectl(t, "get", "pods", "-n", system, "-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[*].metadata.name}"))
 }
 
+// spare is a node that the controller is not on: what is done to it is done to its agent alone.
+func spare(t *testing.T) string {
+	t.Helper()
+	busy := strings.Fields(kubectl(t, "get", "pods", "-n", system, "-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[*].spec.nodeName}"))
+	return nodes[slices.IndexFunc(nodes, func(n string) bool { return !slices.Contains(busy, n) })]
+}
+
 // command is a program that is killed with the test.
 func command(t *testing.T, program string, args ...string) *exec.Cmd {
 	t.Helper()

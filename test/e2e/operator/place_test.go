@@ -95,7 +95,8 @@ func TestANodeThatIsAway(t *testing.T) {
 	kept(t, "away", map[string]any{"images": images(first)})
 	ready(t, "away")
 	pulls := pullsOf(t, first)
-	if err := here.Lab(t).StopNode(t.Context(), "node3"); err != nil {
+	away := spare(t)
+	if err := here.Lab(t).StopNode(t.Context(), away); err != nil {
 		t.Fatal(err)
 	}
 	started := false
@@ -104,10 +105,10 @@ func TestANodeThatIsAway(t *testing.T) {
 			return
 		}
 		started = true
-		if err := here.Lab(t).StartNode(t.Context(), "node3"); err != nil {
+		if err := here.Lab(t).StartNode(t.Context(), away); err != nil {
 			t.Fatal(err)
 		}
-		if err := here.Lab(t).AwaitReady(t.Context(), "node3"); err != nil {
+		if err := here.Lab(t).AwaitReady(t.Context(), away); err != nil {
 			t.Fatal(err)
 		}
 	}
