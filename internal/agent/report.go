@@ -97,12 +97,19 @@ func (a *Agent) busy(made *decision) bool {
 // tell writes the status if it differs from what the API has, as soon as it is time for it.
 func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *earliest) {
 	r := &a.report
-	status := a.status(&made)
-	payload, err := json.Marshal(status)
-	if err != nil || r.inFlight || bytes.Equal(payload, r.written) {
+	if r.inFlight {
 		return
 	}
+	status := a.status(&made)
 	due := a.due(now, status, &made)
+	if now.Before(due) && a.busy(&made) {
+		next.or(due) // Whether there is something to write is found out then: with 500 images that is work.
+		return
+	}
+	payload, err := json.Marshal(status)
+	if err != nil || bytes.Equal(payload, r.written) {
+		return
+	}
 	if now.Before(due) {
 		next.or(due)
 		return
