@@ -8,6 +8,7 @@ package imagecache
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -158,10 +159,6 @@ func (p *pass) read() {
 }
 
 func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
-	nodes, err := p.views(ctx)
-	if err != nil {
-		return reconcile.Result{}, err
-	}
 	secrets, problems := p.cfg.Secrets.For(ctx, p.demand)
 	switch {
 	case len(problems) > 0:
@@ -171,7 +168,10 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	}
 
 	known := facts(p.demand.Images, p.cfg.Catalog)
-	unknown, unasked := p.ask(ctx, known, nodes)
+	unknown, unasked, err := p.ask(ctx, known)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
 	if unknown > 0 && p.now.Sub(p.began) < grace {
 		p.at(p.began.Add(grace))
 		return p.result(), nil
@@ -184,13 +184,17 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	}
 	known = facts(p.demand.Images, p.cfg.Catalog)
 	p.signal(ctx, known)
-	if !p.total(known, nodes) {
+	if p.summedJustNow(known) {
 		return p.result(), nil
 	}
+	nodes, err := p.views(ctx)
+	if err != nil {
+		return reconcile.Result{}, err
+	}
+	p.total(known, nodes)
 	if p.adopt(known) {
 		known = facts(p.demand.Images, p.cfg.Catalog)
 		p.signal(ctx, known)
-		p.summed = time.Time{}
 		p.total(known, nodes)
 	}
 	status := compose(picture{cache: p.cache, demand: p.demand, invalid: p.invalid, problems: problems, facts: known, sum: p.sum, unanswered: p.unanswered}, p.now)
@@ -216,7 +220,7 @@ func (p *pass) result() reconcile.Result {
 
 // ask has registries asked for what is due. unknown are the images of which nothing is known and that are being asked for,
 // unasked those that are yet to be answered since a refresh was asked for.
-func (p *pass) ask(ctx context.Context, known []fact, nodes []view) (unknown, unasked int) {
+func (p *pass) ask(ctx context.Context, known []fact) (unknown, unasked int, err error) {
 	var platforms []string
 	for i, f := range known {
 		busy, next := p.asker.state(f.Ref)
@@ -234,7 +238,9 @@ func (p *pass) ask(ctx context.Context, known []fact, nodes []view) (unknown, un
 		}
 		if !at.IsZero() && !at.After(p.now) {
 			if platforms == nil {
-				platforms = p.platforms(nodes)
+				if platforms, err = p.platforms(ctx); err != nil {
+					return 0, 0, err
+				}
 			}
 			p.asker.ask(f.Ref, platforms, p.demand.Key)
 			busy = true
@@ -255,34 +261,41 @@ func (p *pass) ask(ctx context.Context, known []fact, nodes []view) (unknown, un
 	case p.began.IsZero():
 		p.began = p.now
 	}
-	return unknown, unasked
+	return unknown, unasked, nil
 }
 
 // platforms are those of the nodes that are selected.
-func (p *pass) platforms(nodes []view) []string {
+func (p *pass) platforms(ctx context.Context) ([]string, error) {
+	nodes, err := p.views(ctx)
 	found := []string{}
 	for _, v := range nodes {
-		info := v.node.Status.NodeInfo
-		platform := info.OperatingSystem + "/" + info.Architecture
-		if info.Architecture != "" && !strings.Contains(strings.Join(found, " ")+" ", platform+" ") && p.demand.Selects(v.node) {
+		platform := platformOf(v.node)
+		if platform != "/" && !slices.Contains(found, platform) && p.demand.Selects(v.node) {
 			found = append(found, platform)
 		}
 	}
-	return found
+	return found, err
 }
 
-// total sums up, unless that was done just now.
-func (p *pass) total(known []fact, nodes []view) bool {
+func platformOf(node *corev1.Node) string {
+	return node.Status.NodeInfo.OperatingSystem + "/" + node.Status.NodeInfo.Architecture
+}
+
+// summedJustNow: the last sum will do for a moment. Many nodes may answer in that time.
+func (p *pass) summedJustNow(known []fact) bool {
 	pause := min(mostPause, max(leastPause, sumShare*p.summing))
 	if ready := p.summed.Add(pause); ready.After(p.now) && p.before.ObservedGeneration == p.cache.Generation && len(p.sum.images) == len(known) {
 		p.at(ready)
-		return false
+		return true
 	}
+	return false
+}
+
+func (p *pass) total(known []fact, nodes []view) {
 	began := time.Now()
 	p.sum = total(p.demand, known, nodes)
 	p.summed, p.summing = p.now, time.Since(began)
 	p.sum.measure(p.demand.Key)
-	return true
 }
 
 // adopt takes the digests that nodes got by themselves where registries refused us.

@@ -522,7 +522,7 @@ func TestSecrets(t *testing.T) {
 		b.node("n1", failed(one, engine.Unauthorized, "pull access denied"))
 		b.run(time.Second, web)
 		b.expect(web, "0/1 Ready=False/SecretNotFound Stalled=True/SecretNotFound Degraded=True/SecretNotFound")
-		if got := b.message(web, v1alpha1.ConditionStalled); !strings.Contains(got, "the Secret shop/reg does not exist") || !strings.Contains(got, "denied") {
+		if got := b.message(web, v1alpha1.ConditionStalled); !strings.Contains(got, "the Secret shop/reg does not exist") || !strings.Contains(got, "authentication required") {
 			t.Errorf("%q", got)
 		}
 		if err := b.api.Create(t.Context(), secret("reg", "1", "bob")); err != nil {

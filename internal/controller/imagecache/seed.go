@@ -39,8 +39,7 @@ func (c *Controller) Seed(ctx context.Context) error {
 	byName := c.memory.names()
 	for _, v := range nodes {
 		if v.store != nil {
-			platform := v.node.Status.NodeInfo.OperatingSystem + "/" + v.node.Status.NodeInfo.Architecture
-			c.seedSizes(v.store, platform, byName)
+			c.seedSizes(v.store, platformOf(v.node), byName)
 		}
 	}
 	c.seeded = true

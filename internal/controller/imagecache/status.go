@@ -46,6 +46,9 @@ func (p *picture) issues() (all []issue) {
 		t := p.sum.images[i]
 		switch r := f.refused(); {
 		case t.failed > 0:
+			if was := f.entry.Refusal; was != nil && was.Reason == t.why.reason {
+				t.why.message = was.Message // The registry's own words say more than what a runtime makes of them.
+			}
 			t.why.message = condition.Cut(t.why.message, maxWords)
 			all = append(all, issue{told: t.why, fact: f, count: t.failed, sure: true})
 		case r != nil:

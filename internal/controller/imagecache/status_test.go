@@ -251,3 +251,30 @@ func TestPauses(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkTotal(b *testing.B) {
+	var images []string
+	for i := range 50 {
+		images = append(images, fmt.Sprintf("reg.example/app%d:1", i))
+	}
+	d, err := demand.Of(cacheOf(images...))
+	if err != nil {
+		b.Fatal(err)
+	}
+	known := catalog.New()
+	var status []v1alpha1.StoreImageStatus
+	for _, img := range d.Images {
+		adopt(known, img.Ref, digest.FromString(img.Written))
+		status = append(status, present(img.Written, digest.FromString(img.Written).String()))
+	}
+	var views []view
+	for i := range 5000 {
+		views = append(views, viewOf(fmt.Sprintf("n%04d", i), status...))
+	}
+	all := facts(d.Images, known)
+	for b.Loop() {
+		if s := total(d, all, views); s.ready != 5000 {
+			b.Fatal(s.ready)
+		}
+	}
+}
