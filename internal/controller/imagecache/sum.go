@@ -148,37 +148,17 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 		s.unavailable++
 		return
 	}
-	here := make([]bool, len(images))
-	failing := make([]bool, len(images))
-	present, failed, bare := 0, 0, told{}
+	h := here{images: make([]held, len(images))}
 	if v.store != nil {
 		for i := range v.store.Status.Images {
-			status := &v.store.Status.Images[i]
-			for _, at := range at[status.Image] {
-				t := &s.images[at]
-				switch want := images[at].want(); {
-				case status.State == v1alpha1.ImagePresent && want == "":
-					t.find(digest.Digest(status.Digest))
-				case status.State == v1alpha1.ImagePresent && status.Digest == want.String():
-					here[at] = true
-					present++
-					t.ready++
-					if !status.Pinned && status.Reason != "" {
-						bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
-					}
-				case usable && fails.is(status):
-					failing[at] = true
-					failed++
-					t.failed++
-					t.gone = t.gone || status.Reason == string(engine.NotFound)
-					t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
-					fails.add(at, v.node.Name, images[at].Written, status)
-				}
+			for _, at := range at[v.store.Status.Images[i].Image] {
+				s.hear(&h, at, images[at], v, &v.store.Status.Images[i], usable, fails)
 			}
 		}
 	}
+	present, failed, bare := h.present, h.failed, h.bare
 	for i := range images {
-		if usable && !here[i] && !failing[i] {
+		if usable && h.images[i] == heldNot {
 			s.images[i].left++
 		}
 	}
@@ -197,6 +177,44 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 	case bare.node != "":
 		s.unpinned++
 		s.unpinnedWhy.hear(bare)
+	}
+}
+
+// here is one node while it is counted.
+type here struct {
+	images          []held
+	present, failed int
+	bare            told // why something is not pinned
+}
+
+type held int
+
+const (
+	heldNot held = iota
+	heldWell
+	heldFailed
+)
+
+// hear adds what one node says of one image.
+func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageStatus, usable bool, fails *failures) {
+	t := &s.images[at]
+	switch want := f.want(); {
+	case status.State == v1alpha1.ImagePresent && want == "":
+		t.find(digest.Digest(status.Digest))
+	case status.State == v1alpha1.ImagePresent && status.Digest == want.String():
+		h.images[at] = heldWell
+		h.present++
+		t.ready++
+		if !status.Pinned && status.Reason != "" {
+			h.bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
+		}
+	case usable && fails.is(status):
+		h.images[at] = heldFailed
+		h.failed++
+		t.failed++
+		t.gone = t.gone || status.Reason == string(engine.NotFound)
+		t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
+		fails.add(at, v.node.Name, f.Written, status)
 	}
 }
 
