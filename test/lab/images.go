@@ -33,6 +33,10 @@ const (
 	PrivatePassword = supervisor.PrivatePassword
 )
 
+// PlainHost is a registry host without TLS that nodes and pods alike reach under this name: what asks a registry from
+// within a pod finds the images there that nodes pull.
+const PlainHost = supervisor.PlainHost
+
 // NoProgram as an ImageSpec's Program makes an image that cannot run.
 const NoProgram = "none"
 
@@ -61,6 +65,9 @@ func (c *Cluster) DeleteImage(ctx context.Context, image string) error {
 	}
 	return images.Delete(ctx, target, image)
 }
+
+// PrivateCA is the file with the certificate of the authority that PrivateHost's certificate is from.
+func (c *Cluster) PrivateCA() string { return c.status.PrivateCA }
 
 func (c *Cluster) target(image string) (images.Target, error) {
 	host, err := images.Host(image)

@@ -86,6 +86,9 @@ func (i Instance) Path(parts ...string) string {
 // Kubeconfig is the administrator's kubeconfig for this machine.
 func (i Instance) Kubeconfig() string { return i.Path("kubeconfig") }
 
+// AuditLog is where the API server tells of the changes that it was asked for.
+func (i Instance) AuditLog() string { return i.Path("logs", "audit.log") }
+
 // Lock takes the instance for as long as the file, or a copy of it in a child process, is open. A supervisor holds it
 // until it dies, so a lock that can be had means a dead instance; process ids, which come back, are not asked.
 func (i Instance) Lock() (file *os.File, ok bool, err error) {

@@ -147,8 +147,17 @@ func (s *Supervisor) startEtcd(ctx context.Context) error {
 	return etcd.await(ctx, "etcd", func() bool { return answers("tcp", "127.0.0.1:2379") })
 }
 
+// auditPolicy has every request told that asks for a change, once it is answered.
+const auditPolicy = `{"apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"], "omitManagedFields": true,
+  "rules": [{"level": "None", "verbs": ["get", "list", "watch"]}, {"level": "Metadata"}]}
+`
+
 func (s *Supervisor) startAPIServer(ctx context.Context) error {
 	cert := s.certs.path
+	policy := s.instance.Path("control", "audit-policy.json")
+	if err := os.WriteFile(policy, []byte(auditPolicy), 0o600); err != nil {
+		return err
+	}
 	d, err := s.run("kube-apiserver", "--etcd-servers="+etcdURL, "--bind-address=0.0.0.0", "--secure-port="+apiPort,
 		"--advertise-address="+gateway, "--service-cluster-ip-range="+serviceRange,
 		"--tls-cert-file="+cert("apiserver.crt"), "--tls-private-key-file="+cert("apiserver.key"), "--client-ca-file="+cert("ca.crt"),
@@ -156,6 +165,7 @@ func (s *Supervisor) startAPIServer(ctx context.Context) error {
 		"--service-account-issuer=https://kubernetes.default.svc", "--service-account-signing-key-file="+cert("accounts.key"),
 		"--service-account-key-file="+cert("accounts.pub"), "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true", "--cert-dir="+s.instance.Path("control", "apiserver"),
+		"--audit-policy-file="+policy, "--audit-log-path="+s.instance.AuditLog(), "--audit-log-mode=blocking",
 		// Otherwise logs and exec look up the names of nodes in DNS.
 		"--kubelet-preferred-address-types=InternalIP")
 	if err != nil {

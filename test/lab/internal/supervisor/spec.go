@@ -141,6 +141,10 @@ const (
 	PrivateUser     = "lab"
 	PrivatePassword = "swordfish"
 
+	// PlainHost is a registry host that the nodes, their pods and this machine's side of the bridge reach by the same name,
+	// without TLS.
+	PlainHost = gateway + ":" + mirrorPort
+
 	gateway       = "172.30.0.1"
 	serviceRange  = "10.96.0.0/16"
 	serviceIP     = "10.96.0.1"
