@@ -27,6 +27,12 @@ func (o *checkOptions) checkInstall(ctx context.Context, op *operator.Client, no
 		o.fail("install", err.Error(), o.rightFor(err))
 		return
 	}
+	if len(install.Hidden) > 0 {
+		for _, words := range install.Hidden {
+			o.warn("install", words, "")
+		}
+		return
+	}
 	o.checkController(install)
 	stores, err := op.Stores(ctx, nil)
 	if err != nil {

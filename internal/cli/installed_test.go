@@ -280,6 +280,19 @@ caches       1 ready, 1 stalled   shop/web
 		"✗ the admission policy or its binding is missing", "! stalled: shop/web", "status imagecache/web -n shop")
 }
 
+// TestStatusWithFewRights: who may only see Orlop's own objects is told of these, and what could not be seen.
+func TestStatusWithFewRights(t *testing.T) {
+	s := shop(t)
+	s.denied["deployments"] = `User "ann" cannot list resource "deployments" in API group "apps" in the namespace "orlop-system"`
+	s.denied["/pods"] = `User "ann" cannot list resource "pods" in API group "" in the namespace "orlop-system"`
+	code, out, errs := s.run("status")
+	if code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	expect(t, out, "controller   not seen", "agents       not seen", "containerd 2.4.2 ×4")
+	expect(t, errs, `cannot list resource "deployments"`, `cannot list resource "pods"`)
+}
+
 func TestNotInstalled(t *testing.T) {
 	s := newAPIServer(t, aNode("node-1", corev1.ConditionTrue))
 	for name, line := range map[string]string{"status": "status", "of a cache": "status ic/web", "create": "cache create web --image nginx", "refresh": "cache refresh web"} {

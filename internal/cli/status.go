@@ -100,6 +100,8 @@ type installStatus struct {
 	NotReady   []agentTrouble `json:"agentsNotReady,omitempty"`
 	Runtimes   map[string]int `json:"runtimes"`
 	Caches     cacheCounts    `json:"caches"`
+	// Hidden is what could not be looked at, for want of a right.
+	Hidden []string `json:"hidden,omitempty"`
 }
 
 type partStatus struct {
@@ -189,7 +191,7 @@ func (o *statusOptions) gather(ctx context.Context, op *operator.Client) (instal
 		APIVersion: apiVersion, Kind: "InstallStatus", Version: found.Version, Namespace: found.Namespace,
 		Controller: partStatus{Desired: int(found.Replicas), Ready: int(found.Ready), Leader: found.Leader, Message: found.Why},
 		Agents:     partStatus{Desired: max(int(found.Desired), len(found.Agents))},
-		Runtimes:   map[string]int{},
+		Runtimes:   map[string]int{}, Hidden: found.Hidden,
 	}
 	for _, node := range slices.Sorted(maps.Keys(found.Agents)) {
 		if agent := found.Agents[node]; agent.Ready {
@@ -245,7 +247,7 @@ func (o *statusOptions) print(now installStatus) error {
 	if now.Controller.Leader != "" {
 		message = strings.TrimSuffix("leader "+now.Controller.Leader+"; "+message, "; ")
 	}
-	if now.Controller.Desired == 0 {
+	if now.Controller.Desired == 0 && len(now.Hidden) == 0 {
 		message = "no Deployment of it is found, or it is scaled to 0"
 	}
 	t.Add("controller", fmt.Sprintf("%d/%d ready", now.Controller.Ready, now.Controller.Desired), message)
@@ -269,7 +271,13 @@ func (o *statusOptions) print(now installStatus) error {
 			fmt.Fprintf(o.Out, "%-10s   %s\n", row[0], row[1])
 			continue
 		}
+		if len(now.Hidden) > 0 && row[1] == "0/0 ready" {
+			row[1] = "not seen"
+		}
 		fmt.Fprintln(o.Out, strings.TrimRight(fmt.Sprintf("%-10s   %-12s   %s", row[0], row[1], row[2]), " "))
+	}
+	for _, words := range now.Hidden {
+		fmt.Fprintf(o.Err, "%s %s\n", o.paint.warn(), words)
 	}
 	if o.output.format == "wide" {
 		for _, trouble := range now.NotReady {

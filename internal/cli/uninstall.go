@@ -153,6 +153,9 @@ func (o *uninstallOptions) gather(ctx context.Context) error {
 	if o.install, err = o.op.Install(ctx, o.namespace); err != nil {
 		return err
 	}
+	if len(o.install.Hidden) > 0 {
+		return errors.New(o.install.Hidden[0])
+	}
 	if o.parts, err = o.op.Parts(ctx); err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ type Install struct {
 	Why             string
 	Leader          string
 	Agents          map[string]Agent
+	// Hidden are the API server's words where the caller may not see a part of it.
+	Hidden []string
 	// Desired is on how many nodes an agent should be, by the DaemonSets; -1: not known.
 	Desired int32
 }
@@ -35,14 +37,15 @@ type Install struct {
 func (c *Client) Install(ctx context.Context, namespace string) (Install, error) {
 	found := Install{Namespace: namespace, Desired: -1}
 	deployments, err := c.deployments(ctx, namespace)
-	if err != nil {
+	if err = found.hide(err); err != nil {
 		return found, err
 	}
 	if len(deployments) > 0 {
 		found.take(&deployments[0])
 		found.Leader, found.Why = c.leader(ctx, &deployments[0])
 	}
-	if found.Agents, err = c.Agents(ctx, namespace); err != nil {
+	found.Agents, err = c.Agents(ctx, namespace)
+	if err = found.hide(err); err != nil {
 		return found, err
 	}
 	if found.Namespace == "" {
@@ -59,6 +62,15 @@ func (c *Client) Install(ctx context.Context, namespace string) (Install, error)
 		}
 	}
 	return found, nil
+}
+
+// hide notes what may not be seen, and passes every other error on.
+func (i *Install) hide(err error) error {
+	if apierrors.IsForbidden(err) {
+		i.Hidden = append(i.Hidden, err.Error())
+		return nil
+	}
+	return err
 }
 
 const controllerPods = LabelName + "=" + Product + "," + LabelComponent + "=controller"
