@@ -151,7 +151,7 @@ func TestANewNodeIsServed(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := cluster.RemoveNode(t.Context(), "late"); err != nil {
+		if err := cluster.RemoveNode(detached(t), "late"); err != nil {
 			t.Error(err)
 		}
 		here.KubectlReads(t, "", "delete", "node", "late", "--ignore-not-found")
@@ -207,7 +207,7 @@ func TestAFullDiskTakesTheOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := cluster.FreeDisk(t.Context(), "node1"); err != nil {
+		if err := cluster.FreeDisk(detached(t), "node1"); err != nil {
 			t.Error(err)
 		}
 		stage.Within(t, 3*time.Minute, "node1 recovers from its pressure", func() (bool, string) {
