@@ -18,6 +18,7 @@ import (
 	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
@@ -189,12 +190,14 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	secrets := pullsecret.New(mgr.GetAPIReader())
 	changed := make(chan event.GenericEvent, facts)
 	recorder := mgr.GetEventRecorder(imagestore.Owner)
+	var caches *imagecache.Controller
 	stores := imagestore.New(imagestore.Config{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents, Catalog: known, Secrets: secrets, Changed: changed, Recorder: recorder,
+		Wake: func(ctx context.Context, cache types.NamespacedName) { caches.Wake(ctx, cache) },
 	})
-	caches := imagecache.New(imagecache.Config{
+	caches = imagecache.New(imagecache.Config{
 		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder,
-		AgentReady: func(node string) bool { return agents.Ready(ctx, node) },
+		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
 	})
 	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr)); err != nil {
 		return err

@@ -105,7 +105,8 @@ type bench struct {
 	c       *Controller
 	changed chan event.GenericEvent
 	events  *events.FakeRecorder
-	away    map[string]bool // nodes without an agent
+	away    map[string]bool   // nodes without an agent
+	refused map[string]string // what the API server said of nodes' stores
 	writes  int
 	told    int
 	due     map[types.NamespacedName]time.Time
@@ -138,7 +139,7 @@ func (b *bench) restart() {
 	}
 	b.changed, b.events, b.due = make(chan event.GenericEvent, 1000), events.NewFakeRecorder(1000), map[types.NamespacedName]time.Time{}
 	b.c = New(Config{
-		Client: b.api, Secrets: pullsecret.New(b.api), Registry: b.shelf, Catalog: catalog.New(), AgentReady: func(node string) bool { return !b.away[node] },
+		Client: b.api, Secrets: pullsecret.New(b.api), Registry: b.shelf, Catalog: catalog.New(), AgentReady: func(node string) bool { return !b.away[node] }, Refusal: func(node string) string { return b.refused[node] },
 		Changed: b.changed, Recorder: b.events,
 	})
 	c := b.c

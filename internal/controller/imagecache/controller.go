@@ -58,6 +58,8 @@ type Config struct {
 	Catalog  *catalog.Catalog
 	// AgentReady reports whether the agent of the node with this name is.
 	AgentReady func(node string) bool
+	// Refusal is why the node's store could not be written; empty: it could. Who learns of one calls Wake.
+	Refusal func(node string) string
 	// Changed is sent each cache about whose images something new is known.
 	Changed  chan<- event.GenericEvent
 	Recorder events.EventRecorder
@@ -84,6 +86,9 @@ func New(cfg Config) *Controller {
 	}
 	return c
 }
+
+// Wake has a cache summed up again.
+func (c *Controller) Wake(ctx context.Context, key types.NamespacedName) { c.wake(ctx, key) }
 
 func (c *Controller) wake(ctx context.Context, key types.NamespacedName) { send(ctx, c.wakes, key) }
 

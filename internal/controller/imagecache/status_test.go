@@ -278,3 +278,24 @@ func BenchmarkTotal(b *testing.B) {
 		}
 	}
 }
+
+// TestARefusedStoreIsAFailure: what the API server says of a node's store is told for each image that the node lacks.
+func TestARefusedStoreIsAFailure(t *testing.T) {
+	c := cacheOf("ghcr.io/acme/a:1", "ghcr.io/acme/b:1")
+	d := read(t, c)
+	known := catalog.New()
+	for _, img := range d.Images {
+		adopt(known, img.Ref, digest.FromString(img.Written))
+	}
+	there := v1alpha1.StoreImageStatus{Image: "ghcr.io/acme/a:1", Digest: digest.FromString("ghcr.io/acme/a:1").String(), State: v1alpha1.ImagePresent}
+	refused := viewOf("n1", there)
+	refused.refusal = "hands off n1"
+	s := total(d, facts(d.Images, known), []view{refused, viewOf("n2", there)})
+	if s.failed != 1 || len(s.failures) != 1 {
+		t.Fatalf("%d nodes failed, with %+v", s.failed, s.failures)
+	}
+	want := v1alpha1.CacheFailure{Node: "n1", Image: "ghcr.io/acme/b:1", Reason: v1alpha1.ReasonRefused, Message: "hands off n1"}
+	if diff := cmp.Diff(want, s.failures[0]); diff != "" {
+		t.Error(diff)
+	}
+}

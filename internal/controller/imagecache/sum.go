@@ -62,6 +62,8 @@ type view struct {
 	node  *corev1.Node
 	store *v1alpha1.ImageStore
 	ready bool
+	// refusal is why the API server did not let the store be written.
+	refusal string
 }
 
 // sum is what all the nodes of a cache say together.
@@ -156,6 +158,9 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 			}
 		}
 	}
+	if v.refusal != "" && usable {
+		s.refused(&h, images, v, fails)
+	}
 	present, failed, bare := h.present, h.failed, h.bare
 	for i := range images {
 		if usable && h.images[i] == heldNot {
@@ -177,6 +182,20 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 	case bare.node != "":
 		s.unpinned++
 		s.unpinnedWhy.hear(bare)
+	}
+}
+
+// refused adds a node whose store could not be written: what it does not have, it will not get.
+func (s *sum) refused(h *here, images []fact, v view, fails *failures) {
+	for i := range images {
+		if h.images[i] != heldNot {
+			continue
+		}
+		h.images[i] = heldFailed
+		h.failed++
+		s.images[i].failed++
+		s.images[i].why.hear(told{node: v.node.Name, reason: v1alpha1.ReasonRefused, message: v.refusal})
+		fails.add(i, v.node.Name, images[i].Written, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonRefused, Message: v.refusal})
 	}
 }
 

@@ -42,6 +42,8 @@ type Config struct {
 	// Changed gives the ImageCaches of whose images something new is known.
 	Changed  <-chan event.GenericEvent
 	Recorder events.EventRecorder
+	// Wake tells who sums a cache up that a node was refused its store, or no longer is; nil: nobody.
+	Wake func(ctx context.Context, cache types.NamespacedName)
 }
 
 // Controller reconciles nodes. All that it remembers may be lost.
@@ -64,6 +66,9 @@ func New(cfg Config) *Controller {
 		Config: cfg, turns: newTurns(), demands: newDemands(), retired: newRetired(), told: newTold(),
 	}
 }
+
+// Refusal is why the API server did not let the node's store be written; empty: it did.
+func (c *Controller) Refusal(node string) string { return c.told.refusal(node) }
 
 // Reconcile makes one node's store say what the node should do now.
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
@@ -108,7 +113,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 		return reconcile.Result{}, err
 	}
 	err = c.write(ctx, node, store, spec)
-	c.tell(node, store, left, err)
+	c.tell(ctx, node, store, in.caches, left, err)
 	if apierrors.IsConflict(err) {
 		// It was deleted, or made anew: what is seen of it is old.
 		return reconcile.Result{RequeueAfter: soon}, nil

@@ -4,6 +4,7 @@
 package imagestore
 
 import (
+	"context"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
+	"orlop.dev/orlop/internal/demand"
 )
 
 // maxNote is what the API server takes for an event's note, less our own words.
@@ -42,15 +44,27 @@ func (t *told) news(node string, now saying) (before saying) {
 	return before
 }
 
+// refusal is what the API server said when the node's store was last written; empty: it was taken.
+func (t *told) refusal(node string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last[node].refusal
+}
+
 func (t *told) forget(node string) { t.news(node, saying{}) }
 
 // tell makes events of what changed: images that found no room in the store, and writes that the API server refused, in its words.
-func (c *Controller) tell(node *corev1.Node, store *v1alpha1.ImageStore, left int, err error) {
+func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha1.ImageStore, caches []demand.Cache, left int, err error) {
 	now := saying{left: left}
 	if refused(err) {
 		now.refusal = err.Error()
 	}
 	before := c.told.news(node.Name, now)
+	if now.refusal != before.refusal && c.Wake != nil {
+		for _, cache := range caches {
+			c.Wake(ctx, cache.Key)
+		}
+	}
 	if c.Recorder == nil {
 		return
 	}
