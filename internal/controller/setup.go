@@ -16,6 +16,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -35,9 +36,9 @@ import (
 	"orlop.dev/orlop/internal/catalog"
 	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
+	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/pullsecret"
 	"orlop.dev/orlop/internal/registry"
-	"orlop.dev/orlop/internal/retire"
 )
 
 // Config is what the program was asked for.
@@ -205,20 +206,22 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
 }
 
-// Retire makes every node let go, and says which did not.
+// Retire makes every node let go, says which did not, and takes the nodes' objects away. A node that does not answer is no error.
 func Retire(ctx context.Context, cfg *rest.Config, c Config) error {
-	s, err := scheme()
+	installed, err := operator.New(cfg)
 	if err != nil {
 		return err
 	}
-	direct, err := client.New(cfg, client.Options{Scheme: s})
-	if err != nil {
-		return fmt.Errorf("building the client: %w", err)
+	waiting, cancel := context.WithTimeout(ctx, c.RetireTimeout)
+	defer cancel()
+	answered, silent, err := installed.Retire(waiting, func(string) bool { return true })
+	if apierrors.IsNotFound(err) {
+		slog.Info("nothing to retire: the kinds are not there")
+		return nil
 	}
-	result, err := retire.Run(ctx, direct, c.RetireTimeout)
 	if err != nil {
 		return err
 	}
-	slog.Info("retired", "answered", len(result.Answered), "silent", len(result.Silent), "silentNodes", strings.Join(result.Silent, ","))
-	return nil
+	slog.Info("retired", "answered", len(answered), "silent", len(silent), "silentNodes", strings.Join(silent, ","))
+	return installed.DeleteNodeObjects(ctx)
 }
