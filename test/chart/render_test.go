@@ -6,13 +6,13 @@ package chart
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"helm.sh/helm/v4/pkg/chart/common"
-	"sigs.k8s.io/yaml"
-
 	"orlop.dev/orlop/hack/manifests/chart"
+	"sigs.k8s.io/yaml"
 )
 
 const folder = "../../charts/orlop"
@@ -276,7 +276,7 @@ func TestSwitches(t *testing.T) {
 				t.Fatal("there is no such scenario")
 			}
 			rendered := s.render(t)
-			all := append(rendered.Objects, rendered.Hooks...)
+			all := slices.Concat(rendered.Objects, rendered.Hooks)
 			for place, value := range want {
 				kindName, path, _ := strings.Cut(place, " ")
 				if got := text(t, one(t, all, kindName), path); got != value {
