@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -45,7 +46,7 @@ func (a *Agent) decide(now time.Time) decision {
 	}
 	_, canPin := engine.As[engine.Pinner](a.rt.current)
 	return decide(sight{
-		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin,
+		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, needs: a.wanted,
 		pulls: a.pulls, tries: a.tries, intended: a.intended, sealed: a.sealed,
 		disk:   a.cfg.Disk(a.rt.described.ImageFS),
 		limits: limits{disk: a.cfg.DiskLimit, pin: a.cfg.PinLimit, pulls: a.cfg.MaxParallelPulls},
@@ -56,10 +57,7 @@ func (a *Agent) decide(now time.Time) decision {
 // undecided says again what was said as last, while nothing can be seen.
 func (a *Agent) undecided() decision {
 	var made decision
-	records := byName(nil)
-	for name, rec := range a.records {
-		records[name] = rec
-	}
+	records := maps.Clone(a.records)
 	for _, e := range a.store.Spec.Images {
 		rec, known := records[e.Image]
 		switch {
@@ -70,8 +68,8 @@ func (a *Agent) undecided() decision {
 			made.images = append(made.images, v1alpha1.StoreImageStatus{Image: e.Image, State: v1alpha1.ImageWaiting, Reason: string(engine.RuntimeUnavailable)})
 		}
 	}
-	for _, rec := range records {
-		made.images = append(made.images, rec)
+	for _, name := range slices.Sorted(maps.Keys(records)) {
+		made.images = append(made.images, records[name])
 	}
 	return made
 }

@@ -95,6 +95,7 @@ type Agent struct {
 	store *v1alpha1.ImageStore
 	// specSince is when the spec became what it is: what was there by then is found, and none of ours.
 	specSince time.Time
+	wanted    *protection // of the store's spec
 	// gone: there was a store, and now there is none.
 	gone bool
 	view view
@@ -139,7 +140,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	a.jobs.Go(func() {
-		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(s) }) })
+		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(working, s) }) })
 	})
 	a.jobs.Go(func() { a.rt.keep(working, a) })
 	timer := time.NewTimer(0)
@@ -148,7 +149,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			stop()
-			a.leave()
+			a.leave(ctx)
 			a.jobs.Wait()
 			return nil
 		case <-a.inbox.wake:
@@ -165,7 +166,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) post(f func()) { a.inbox.put(f) }
 
 // seen takes a new state of the store in.
-func (a *Agent) seen(s *v1alpha1.ImageStore) {
+func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	if s == nil {
 		if a.store != nil {
 			a.cfg.Log.Info("the ImageStore is gone: letting go of everything", "node", a.cfg.Node)
@@ -175,7 +176,7 @@ func (a *Agent) seen(s *v1alpha1.ImageStore) {
 		return
 	}
 	if a.store == nil || a.store.UID != s.UID {
-		a.begin(s)
+		a.begin(ctx, s)
 	}
 	if a.store == nil || a.store.Generation != s.Generation {
 		a.specSince = time.Now()
@@ -183,15 +184,16 @@ func (a *Agent) seen(s *v1alpha1.ImageStore) {
 	}
 	a.report.heard(s)
 	a.store = s
+	a.wanted = protected(s.Spec)
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
 	a.noteNeeds()
 }
 
 // begin starts with a store that this process has not seen: what it says of records is all that is known.
-func (a *Agent) begin(s *v1alpha1.ImageStore) {
+func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 	if a.store != nil || a.gone {
-		a.letGo() // Of what the store before this one had.
+		a.letGo(ctx) // Of what the store before this one had.
 	}
 	a.gone = false
 	a.records = byName(s.Status.Images)
@@ -217,7 +219,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	a.look(ctx, now, next)
 	switch {
 	case a.gone:
-		a.letGo()
+		a.letGo(ctx)
 		a.gone = false
 	case a.store == nil:
 		a.cancelPulls(func(string) bool { return true })

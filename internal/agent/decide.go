@@ -22,6 +22,7 @@ type sight struct {
 	records map[string]v1alpha1.StoreImageStatus
 	view    *view
 	canPin  bool
+	needs   *protection // of the spec
 	// pulls are under way; tries failed; intended are recorded as pulled, and no pull of them has begun.
 	pulls    map[string]*pull
 	tries    map[string]try
@@ -80,7 +81,6 @@ type candidate struct {
 type decider struct {
 	sight
 	decision
-	needs   protection
 	ourPins map[string]bool // ids of images that a record of ours pins
 	budget  int64           // what may still be pinned, where the disk is known
 	pinned  map[string]bool // ids that are counted already
@@ -102,26 +102,9 @@ type wanter struct {
 	passing bool // it is wanted only until the tag that it bears has moved on
 }
 
-// wantOf is the name that an entry stands for, fixed to its digest where it has one.
-func wantOf(e v1alpha1.StoreImage) (oci.Ref, error) {
-	ref, err := oci.ParseFound(e.Image)
-	if err != nil || e.Digest == "" {
-		return ref, err
-	}
-	return oci.ParseFound(ref.WithoutDigest().String() + digestSuffix(ref, e.Digest))
-}
-
-// digestSuffix is empty for a name by digest, which has its own.
-func digestSuffix(ref oci.Ref, digest string) string {
-	if ref.Tag() == "" {
-		return ""
-	}
-	return "@" + digest
-}
-
 // decide is a function of what is seen.
 func decide(s sight) decision {
-	d := &decider{sight: s, needs: protected(s.spec), ourPins: map[string]bool{}, pinned: map[string]bool{}}
+	d := &decider{sight: s, ourPins: map[string]bool{}, pinned: map[string]bool{}}
 	d.records = maps.Clone(s.records)
 	d.budget = s.disk.Capacity / 100 * int64(s.limits.pin)
 	if d.spec.Retire {
@@ -207,7 +190,7 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 	if !ok || e.Digest == "" || rec.Digest == "" || rec.Digest == e.Digest || !rec.Pulled && !rec.Pinned {
 		return
 	}
-	ref, err := oci.ParseFound(e.Image)
+	ref, err := wantNamed(e.Image, "")
 	if err != nil || ref.Tag() == "" {
 		return
 	}
@@ -219,8 +202,8 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 }
 
 // protected are the names that caches want here.
-func protected(spec v1alpha1.ImageStoreSpec) protection {
-	p := protection{by: map[oci.Ref]string{}, pin: map[oci.Ref]bool{}, want: map[oci.Ref]oci.Ref{}}
+func protected(spec v1alpha1.ImageStoreSpec) *protection {
+	p := &protection{by: map[oci.Ref]string{}, pin: map[oci.Ref]bool{}, want: map[oci.Ref]oci.Ref{}}
 	for _, e := range spec.Images {
 		want, err := wantOf(e)
 		if err != nil || e.Released {
@@ -252,7 +235,7 @@ func namesOf(want oci.Ref) []oci.Ref {
 }
 
 // wanter is what caches want of the image, under any of its names.
-func (p protection) wanter(img engine.Image) wanter {
+func (p *protection) wanter(img engine.Image) wanter {
 	w := wanter{passing: true}
 	for _, name := range slices.Concat(img.Tags, img.Digests) {
 		cache, ok := p.by[name]

@@ -92,13 +92,13 @@ func retryAfter(text string) time.Duration {
 func (d *decider) about(e v1alpha1.StoreImage) string { return aboutOf(e, d.spec.Credentials) }
 
 func aboutOf(e v1alpha1.StoreImage, credentials []v1alpha1.SealedCredentials) string {
-	about := e.Image + "@" + e.Digest
+	about := []string{e.Image + "@" + e.Digest}
 	for _, c := range credentials {
 		if slices.Contains(e.Credentials, c.Name) {
-			about += " " + c.Name + "/" + c.SecretUID + "/" + c.SecretResourceVersion
+			about = append(about, c.Name, c.SecretUID, c.SecretResourceVersion)
 		}
 	}
-	return about
+	return strings.Join(about, " ")
 }
 
 // try is the failure that counts for an entry now.

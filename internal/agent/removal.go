@@ -65,7 +65,7 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 	case !fresh:
 		a.ask(now, next)
 	default:
-		a.startRemoving(ctx, now, planned, made.release)
+		a.startRemoving(ctx, planned, made.release)
 	}
 }
 
@@ -79,7 +79,7 @@ func (a *Agent) ask(now time.Time, next *earliest) {
 	next.or(now.Add(a.asking.pause))
 }
 
-func (a *Agent) startRemoving(ctx context.Context, now time.Time, planned plan.Plan, candidates []candidate) {
+func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates []candidate) {
 	a.removal = true
 	a.removing = map[oci.Ref]bool{}
 	for _, c := range candidates {
@@ -157,8 +157,8 @@ func (a *Agent) actor(image string) []string {
 }
 
 // letGo unpins everything of ours, and forgets it. Images stay.
-func (a *Agent) letGo() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+func (a *Agent) letGo(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	a.cancelPulls(func(string) bool { return true })
 	rt := a.rt.current
@@ -180,11 +180,11 @@ func (a *Agent) letGo() {
 
 // leave ends the agent. If the store is gone, or the right to read it, Orlop is being taken out of the cluster, and nothing
 // will lift its pins later; else all stays as it is, for the next agent.
-func (a *Agent) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+func (a *Agent) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	if a.report.known && isGone(a.cfg.API.MayRead(ctx, a.cfg.Node)) {
-		a.letGo()
+		a.letGo(ctx)
 		return
 	}
 	a.lastStock(ctx)

@@ -9,7 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -47,7 +49,8 @@ type reporter struct {
 	wrote    bool // by this process
 	since    time.Time
 	written  []byte
-	failed   int32 // as written
+	failed   int32  // as written
+	asked    string // as written
 	version  uint64
 	inFlight bool
 	last     time.Time
@@ -67,7 +70,7 @@ func newReporter(s *v1alpha1.ImageStore) reporter {
 
 func (r *reporter) adopt(s *v1alpha1.ImageStore) {
 	if written, err := json.Marshal(s.Status); err == nil {
-		r.written, r.failed = written, s.Status.Failed
+		r.written, r.failed, r.asked = written, s.Status.Failed, s.Status.NeedsAsked
 	}
 	r.version = max(r.version, versionOf(s.ResourceVersion))
 }
@@ -100,12 +103,12 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 	if r.inFlight {
 		return
 	}
-	status := a.status(&made)
-	due := a.due(now, status, &made)
+	due := a.due(now, &made)
 	if now.Before(due) && a.busy(&made) {
 		next.or(due) // Whether there is something to write is found out then: with 500 images that is work.
 		return
 	}
+	status := a.status(&made)
 	payload, err := json.Marshal(status)
 	if err != nil || bytes.Equal(payload, r.written) {
 		return
@@ -131,23 +134,32 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 }
 
 // due is when the status is to be written: now where an act waits for its record.
-func (a *Agent) due(now time.Time, status v1alpha1.ImageStoreStatus, made *decision) time.Time {
+func (a *Agent) due(now time.Time, made *decision) time.Time {
 	r := &a.report
 	due := r.last.Add(r.gap)
 	switch {
 	case !r.wrote && !a.view.fresh && a.view.err == nil:
 		due = r.since.Add(startPatience)
-	case !r.wrote || a.unrecorded(made) || status.NeedsAsked != "" && !bytes.Contains(r.written, []byte(status.NeedsAsked)):
+	case !r.wrote || a.unrecorded(made) || a.asking.nonce != r.asked:
 		due = now
 	case !a.busy(made):
 		due = r.last.Add(restGap)
-	case status.Failed > r.failed:
+	case failed(made.images) > r.failed:
 		due = r.last.Add(firstGap)
 	}
 	if due.Before(r.retry) {
 		return r.retry
 	}
 	return due
+}
+
+func failed(images []v1alpha1.StoreImageStatus) (n int32) {
+	for i := range images {
+		if images[i].State == v1alpha1.ImageFailed {
+			n++
+		}
+	}
+	return n
 }
 
 // unrecorded reports whether an act waits for its record.
@@ -177,7 +189,7 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, version string,
 		a.cfg.Log.Warn("writing the ImageStore's status", "node", a.cfg.Node, "error", err)
 		return
 	}
-	r.written, r.failed, r.last, r.wrote = payload, store.Status.Failed, now, true
+	r.written, r.failed, r.asked, r.last, r.wrote = payload, store.Status.Failed, store.Status.NeedsAsked, now, true
 	r.version = max(r.version, versionOf(version))
 	r.away, r.failures, r.retry = false, 0, time.Time{}
 	a.recorded = byName(store.Status.Images)
@@ -194,7 +206,7 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 		CanPin:             canPin,
 		Key:                &v1alpha1.SealingKey{ID: a.key.ID(), Public: a.key.Public()},
 		NeedsAsked:         a.asking.nonce,
-		Images:             made.images,
+		Images:             slices.Clone(made.images),
 	}
 	released := map[string]bool{}
 	for i := range a.store.Spec.Images {
@@ -206,13 +218,11 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 			continue
 		}
 		wanted++
-		switch status.Images[i].State {
-		case v1alpha1.ImagePresent:
+		if status.Images[i].State == v1alpha1.ImagePresent {
 			present++
-		case v1alpha1.ImageFailed:
-			status.Failed++
 		}
 	}
+	status.Failed = failed(status.Images)
 	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
 	a.setConditions(made)
 	status.Conditions = a.report.conditions
@@ -254,8 +264,8 @@ func bound(status *v1alpha1.ImageStoreStatus) {
 			return
 		}
 		for i := range status.Images {
-			if runes := []rune(status.Images[i].Message); len(runes) > length {
-				status.Images[i].Message = string(runes[:length])
+			if message := status.Images[i].Message; len(message) > length {
+				status.Images[i].Message = strings.ToValidUTF8(message[:length], "")
 			}
 		}
 	}

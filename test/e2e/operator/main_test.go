@@ -40,7 +40,7 @@ func install(ctx context.Context, s *stage.Stage, cluster *lab.Cluster) error {
 		return err
 	}
 	values, err := json.Marshal(map[string]any{
-		"registry": stage.Registry, "image": map[string]any{"tag": stage.Tag}, "registryCA": string(ca),
+		"registry": stage.Registry, "image": map[string]any{"tag": stage.Tag, "pullPolicy": "Always"}, "registryCA": string(ca),
 	})
 	if err != nil {
 		return err
