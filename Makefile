@@ -70,7 +70,7 @@ verify: ## what is generated, formatting, tidy modules, lint: fails on a differe
 bench: setup build ## measure Orlop against crictl and raw CRI, in the lab
 	cd test/e2e && go run ./bench
 
-demo: setup build manifests ## start a real cluster on this machine, and show Orlop on it
+demo: setup build ## start a real cluster on this machine, and show Orlop on it
 	cd test/e2e && go run ./demo -nodes $(NODES) -name $(LAB) -version $(VERSION)
 
 cluster-up: setup ## start the lab: a real cluster of NODES=3 on this machine

@@ -60,7 +60,8 @@ type Config struct {
 	// DiskLimit and PinLimit are percent of the images' file system that pulls do not fill beyond, and that pinned images
 	// do not take: 80 and 60 unless set.
 	DiskLimit, PinLimit int
-	// InventoryDelay is how long after a change of images the inventory is written: 8 s unless set.
+	// InventoryDelay is how long after a change of images the inventory is written at the latest, 8 s unless set; sooner once
+	// there is nothing left to do.
 	InventoryDelay time.Duration
 	// Disk measures the file system that holds a folder of the host; nil is node.MeasureDisk.
 	Disk func(imageFS string) plan.Disk

@@ -79,6 +79,7 @@ controller:
   extraVolumes: [{name: more, configMap: {name: more}}]
   extraVolumeMounts: [{name: more, mountPath: /more}]
   hostAliases: [{ip: 10.0.0.9, hostnames: [registry.example]}]
+  registryMirrors: {docker.io: mirror.example/hub}
   podAnnotations: {a.example/b: "true"}`},
 }
 
@@ -264,6 +265,7 @@ func TestSwitches(t *testing.T) {
 			"Deployment/orlop-controller " + podPath + ".tolerations.0.tolerationSeconds": "60",
 			"Deployment/orlop-controller " + podPath + ".affinity.podAntiAffinity":        "",
 			"Deployment/orlop-controller " + podPath + ".hostAliases.0.ip":                "10.0.0.9",
+			"Deployment/orlop-controller " + podPath + ".containers.0.args.3":             "--registry-mirror=docker.io=mirror.example/hub",
 			"Deployment/orlop-controller " + containerPath + ".env.2.name":                "HTTPS_PROXY",
 			"Deployment/orlop-controller " + containerPath + ".volumeMounts.0.name":       "more",
 			"Deployment/orlop-controller " + podPath + ".volumes.0.name":                  "more",

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -106,8 +107,37 @@ func (s *show) prepare(ctx context.Context) error {
 		}
 	}
 	fmt.Fprintln(os.Stderr, "✓ pushed seven images to show it with")
+	return s.render(ctx)
+}
+
+// render writes the operator's manifests. The lab's nodes find the images of every registry by a mirror; the controller asks the same.
+func (s *show) render(ctx context.Context) error {
+	mirrors := map[string]string{}
+	for _, host := range []string{"docker.io", "ghcr.io"} {
+		mirrors[host] = lab.MirrorHost + "/" + host
+	}
+	values, err := json.Marshal(map[string]any{"controller": map[string]any{"registryMirrors": mirrors}})
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(s.cluster.Dir(), "values.json")
+	if err := os.WriteFile(file, values, 0o600); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "run", ".", "--version", s.version, "--values", file, "--out", s.manifests())
+	cmd.Dir, cmd.Stderr = "../../hack/manifests", os.Stderr
+	if err := os.MkdirAll(filepath.Dir(s.manifests()), 0o755); err != nil {
+		return err
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("rendering the manifests: %w", err)
+	}
+	fmt.Fprintln(os.Stderr, "✓ rendered the operator's manifests from the chart")
 	return nil
 }
+
+// manifests is the file that render writes.
+func (s *show) manifests() string { return filepath.Join(filepath.Dir(s.bin), "dist", "install.yaml") }
 
 // moved is ghcr.io/acme/web:latest after its tag has moved.
 func (s *show) moved(ctx context.Context) error {
@@ -156,12 +186,11 @@ func (s *show) withNothingInstalled() []step {
 	}
 }
 
-// withTheOperator is what an install adds. manifests is what `make manifests` has written.
+// withTheOperator is what an install adds.
 func (s *show) withTheOperator() []step {
 	orlop, kubectl := s.orlop, s.kubectl
-	manifests := filepath.Join(filepath.Dir(s.bin), "dist", "install.yaml")
 	return []step{
-		kubectl("apply", "--server-side", "--force-conflicts", "-f", manifests).quietly().because("Install the operator: images are declared now, and an agent on each node keeps them."),
+		kubectl("apply", "--server-side", "--force-conflicts", "-f", s.manifests()).quietly().because("Install the operator: images are declared now, and an agent on each node keeps them."),
 		kubectl("rollout", "status", "deployment/orlop-controller", "-n", stage.Namespace, "--timeout=120s"),
 		kubectl("rollout", "status", "daemonset/orlop-agent", "-n", stage.Namespace, "--timeout=120s"),
 		orlop("cache", "create", "web", "--image", "ghcr.io/acme/web:latest", "--image", "postgres:18.1", "--wait").because("Keep two images on every node. One tag is two images by now; it will be one."),
