@@ -196,9 +196,9 @@ func (s *show) withTheOperator() []step {
 		orlop("cache", "create", "web", "--image", "ghcr.io/acme/web:latest", "--image", "postgres:18.1", "--wait").because("Keep two images on every node. One tag is two images by now; it will be one."),
 		kubectl("get", "imagecaches"),
 		orlop("status", "imagecache/web"),
-		orlop("list").because("The same list, from what the agents have told: no pod is started for it."),
 		orlop("rm", "postgres:18.1", "--yes").because("What a cache keeps is not removed."),
 		orlop("status"),
+		orlop("list").because("The same list, from what the agents have told: no pod is started for it."),
 	}
 }
 
