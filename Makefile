@@ -5,9 +5,10 @@ NODES   ?= 3
 LAB     ?= orlop
 GOFLAGS_STATIC = -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TEST_FLAGS ?=
+CONTROLLER_GEN = go tool -modfile=hack/tools/codegen/go.mod controller-gen
 
 .DEFAULT_GOAL := help
-.PHONY: help build images setup test test-unit test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
+.PHONY: help build generate manifests images setup test test-unit test-chart test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,23 +17,35 @@ build: ## build the binaries into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o bin/ ./cmd/...
 
-images: build ## write the node image and the tools image as archives into dist/
+generate: ## deep copies and the kinds' schemas, from api/
+	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
+	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=charts/orlop/files/crds
+
+manifests: ## render the chart into dist/install.yaml
+	@mkdir -p dist
+	cd hack/manifests && go run . --version $(VERSION) --out ../../dist/install.yaml
+
+images: build ## write the images of the nodes, the controller and the tools as archives into dist/
 	@mkdir -p dist
 	cd test/lab/tools/crictl && CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o ../../../../bin/crictl sigs.k8s.io/cri-tools/cmd/crictl
 	go run ./hack/image --archive dist/orlop-node.tar --tag ghcr.io/orlop-dev/orlop-node:$(VERSION) bin/orlop-node
+	go run ./hack/image --roots --archive dist/orlop-controller.tar --tag ghcr.io/orlop-dev/orlop-controller:$(VERSION) bin/orlop-controller
 	go run ./hack/image --archive dist/orlop-tools.tar --tag ghcr.io/orlop-dev/orlop-tools:$(VERSION) bin/orlop-node bin/crictl
 
 setup: ## install what tests and the lab need (Debian, as root)
 	@hack/setup
 
 test: ## build and pass every test, those on the real cluster too
-	@for part in test-unit test-lab test-e2e; do \
+	@for part in test-unit test-lab test-chart test-e2e; do \
 		echo "== make $$part ($$(date +%T))"; $(MAKE) --no-print-directory $$part || exit 1; \
 	done; echo "== every test passed ($$(date +%T))"
 
 test-unit: setup ## the tests that need no cluster
 	go vet -race ./...
 	go test -race $(TEST_FLAGS) ./...
+
+test-chart: setup ## the chart: what it renders, and what Helm and a real API server make of it
+	cd test/chart && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
 
 test-lab: setup ## the lab's own tests: a real cluster is started and taken apart
 	cd test/lab && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
@@ -43,11 +56,15 @@ test-e2e: setup build ## Orlop on real runtimes and on a real cluster
 lint: ## golangci-lint with .golangci.yaml
 	go tool -modfile=hack/tools/go.mod golangci-lint run ./...
 
-verify: ## formatting, tidy modules, lint: fails on a difference
+verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
+	@$(MAKE) --no-print-directory generate
+	git diff --exit-code -- api charts
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	cd test/lab && go mod tidy -diff
 	cd test/e2e && go mod tidy -diff
+	cd hack/manifests && go mod tidy -diff
+	cd test/chart && go mod tidy -diff
 	$(MAKE) lint
 
 bench: setup build ## measure Orlop against crictl and raw CRI, in the lab

@@ -25,8 +25,10 @@ type ImageCache struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// +required
-	Spec ImageCacheSpec `json:"spec"`
+	// spec may be left out: server-side apply takes it away with the last image of a list that is emptied.
+	// +optional
+	// +kubebuilder:default={}
+	Spec ImageCacheSpec `json:"spec,omitzero"`
 	// +optional
 	Status ImageCacheStatus `json:"status,omitzero"`
 }
@@ -43,11 +45,11 @@ type ImageCacheList struct {
 // ImageCacheSpec says which images, on which nodes, and how.
 type ImageCacheSpec struct {
 	// images are those to keep. An empty list empties the cache.
-	// +required
+	// +optional
 	// +listType=map
 	// +listMapKey=image
 	// +kubebuilder:validation:MaxItems=500
-	Images []CachedImage `json:"images"`
+	Images []CachedImage `json:"images,omitempty"`
 
 	// nodeSelector chooses nodes by their labels, as in a Pod. Empty: every node.
 	// +optional
@@ -185,7 +187,7 @@ type ImageCacheStatus struct {
 	// +optional
 	UnavailableNodes int32 `json:"unavailableNodes"`
 
-	// images tells of each image, as many as fit; omittedImages counts the rest, all of which are ready.
+	// images tells of each image, as many as fit; omittedImages counts the rest. What is ready is left out first.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500

@@ -88,8 +88,10 @@ func (a *Agent) act(ctx context.Context, now time.Time, made *decision, next *ea
 		next.or(made.wake)
 	}
 	a.cancelPulls(func(name string) bool { return slices.Contains(made.cancel, name) })
+	// What somebody else brought before it was asked for must not be taken for ours.
+	current := !a.view.looking && !a.view.at.Before(a.specSince)
 	for _, o := range made.pull {
-		if a.recordedAs(made, o.entry.Image) && !a.isGoing(o.want) {
+		if current && a.recordedAs(made, o.entry.Image) && !a.isGoing(o.want) {
 			a.startPull(ctx, now, o)
 		}
 	}

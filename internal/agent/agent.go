@@ -60,7 +60,8 @@ type Config struct {
 	// DiskLimit and PinLimit are percent of the images' file system that pulls do not fill beyond, and that pinned images
 	// do not take: 80 and 60 unless set.
 	DiskLimit, PinLimit int
-	// InventoryDelay is how long after a change of images the inventory is written: 8 s unless set.
+	// InventoryDelay is how long after a change of images the inventory is written at the latest, 8 s unless set; sooner once
+	// there is nothing left to do.
 	InventoryDelay time.Duration
 	// Tidy is called when much memory was used for a moment, as to measure all images; nil: nothing is done.
 	Tidy func()
@@ -97,8 +98,10 @@ type Agent struct {
 	inbox inbox
 	ready atomic.Bool
 
-	store  *v1alpha1.ImageStore
-	wanted *protection // of the store's spec
+	store *v1alpha1.ImageStore
+	// specSince is when the spec became what it is: what was there by then is found, and none of ours.
+	specSince time.Time
+	wanted    *protection // of the store's spec
 	// gone: there was a store, and now there is none.
 	gone bool
 	view view
@@ -180,6 +183,10 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	}
 	if a.store == nil || a.store.UID != s.UID {
 		a.begin(ctx, s)
+	}
+	if a.store == nil || a.store.Generation != s.Generation {
+		a.specSince = time.Now()
+		a.view.want(a.specSince)
 	}
 	a.report.heard(s)
 	a.store = s

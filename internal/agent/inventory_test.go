@@ -42,10 +42,10 @@ func TestInventoryIsWrittenWhenImagesChange(t *testing.T) {
 		}
 		_, writes := w.api.Stock()
 		w.want(w.push("a:1", "a", 1000), w.push("b:1", "b", 1000))
-		w.pass(10 * time.Second)
+		w.pass(3 * time.Second)
 		image, ok := w.stocked("a:1")
 		if !ok || !image.Pinned || image.PullBytes != 1000 {
-			t.Errorf("10 s after its pull: %t, %+v", ok, image)
+			t.Errorf("3 s after the work: %t, %+v", ok, image)
 		}
 		w.pass(time.Hour)
 		status, after := w.api.Stock()

@@ -85,6 +85,24 @@ func TestFoundImageIsPinnedAndNotOurs(t *testing.T) {
 	})
 }
 
+// TestWhatCameAMomentBeforeIsFound: somebody else pulls an image, and it is asked for before any look has seen it.
+func TestWhatCameAMomentBeforeIsFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.pass(90 * time.Second)
+		w.rt.Load(content("a", 1000), "a:1")
+		w.want(e)
+		w.pass(time.Second)
+		if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); st.Pulled {
+			t.Errorf("it counts as pulled: %+v", st)
+		}
+		if n := w.registry.Requests(ref("a:1").Repository()); n != 0 {
+			t.Errorf("the registry was asked %d times for what was there", n)
+		}
+	})
+}
+
 func TestOneBadImageHoldsUpNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bad := w.push("bad:1", "bad", 1000)

@@ -9,14 +9,12 @@ import (
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	authsecrets "github.com/google/go-containerregistry/pkg/authn/kubernetes"
-	"github.com/google/go-containerregistry/pkg/name"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/pullsecret"
 )
 
 // secretName is a Secret that holds credentials for registries.
@@ -35,22 +33,19 @@ func keychain(ctx context.Context, client kubernetes.Interface, names []secretNa
 	if len(names) == 0 {
 		return authn.DefaultKeychain, nil
 	}
-	var secrets []corev1.Secret
+	var secrets []pullsecret.Secret
 	for _, n := range names {
 		secret, err := client.CoreV1().Secrets(n.namespace).Get(ctx, n.name, metav1.GetOptions{})
 		if err != nil {
 			return nil, fmt.Errorf("reading the Secret %s/%s: %w", n.namespace, n.name, err)
 		}
-		if secret.Type != corev1.SecretTypeDockerConfigJson && secret.Type != corev1.SecretTypeDockercfg {
-			return nil, fmt.Errorf("the Secret %s/%s is of type %s; one with registry credentials is of type %s", n.namespace, n.name, secret.Type, corev1.SecretTypeDockerConfigJson)
+		read, err := pullsecret.Read(secret) //nolint:contextcheck // It asks nobody.
+		if err != nil {
+			return nil, err
 		}
-		secrets = append(secrets, *secret)
+		secrets = append(secrets, read)
 	}
-	chain, err := authsecrets.NewFromPullSecrets(ctx, secrets)
-	if err != nil {
-		return nil, fmt.Errorf("reading the credentials: %w", err)
-	}
-	return chain, nil
+	return pullsecret.Keychain(secrets), nil
 }
 
 // credentials are those for just the repositories that are asked for: a node is told of no others. warnings are told
@@ -58,26 +53,12 @@ func keychain(ctx context.Context, client kubernetes.Interface, names []secretNa
 func credentials(chain authn.Keychain, refs []oci.Ref) (found map[string]engine.Credentials, warnings []string) {
 	found = map[string]engine.Credentials{}
 	for _, ref := range refs {
-		repository, err := name.NewRepository(ref.Repository())
-		if err != nil {
-			continue // It is none that credentials could be kept for.
-		}
-		auth, err := chain.Resolve(repository)
-		if err != nil {
-			warnings = append(warnings, fmt.Sprintf("no credentials for %s: %s", ref.Registry(), err))
-			continue
-		}
-		config, err := auth.Authorization()
-		if err != nil {
-			warnings = append(warnings, fmt.Sprintf("no credentials for %s: %s", ref.Registry(), err))
-			continue
-		}
-		c := engine.Credentials{Username: config.Username, Password: config.Password, IdentityToken: config.IdentityToken}
+		c, err := pullsecret.Lookup(chain, ref)
 		switch {
+		case err != nil:
+			warnings = append(warnings, fmt.Sprintf("no credentials for %s: %s", ref.Registry(), err))
 		case c != (engine.Credentials{}):
 			found[ref.Repository()] = c
-		case config.RegistryToken != "":
-			warnings = append(warnings, fmt.Sprintf("the credentials for %s are a bare registry token, which runtimes do not take", ref.Registry()))
 		}
 	}
 	return found, warnings

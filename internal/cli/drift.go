@@ -13,13 +13,11 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
-	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 	"github.com/spf13/cobra"
 
 	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/registry"
 	"orlop.dev/orlop/internal/survey"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/term"
@@ -37,7 +35,7 @@ type driftOptions struct {
 }
 
 func (a *app) driftCommand() *cobra.Command {
-	o := &driftOptions{app: a, head: registryDigest}
+	o := &driftOptions{app: a, head: registryDigest()}
 	cmd := &cobra.Command{
 		Use: "drift [IMAGE…]", GroupID: groupSee, Short: "Show where one tag is different images",
 		Long: `Show where one tag is different images: on the nodes, and in the registry. Images are compared by the digest that their
@@ -65,6 +63,7 @@ nodes agree and the registry did not tell.`,
 		},
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.nodes.addEphemeral(cmd.Flags())
 	o.output.add(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
 	cmd.Flags().BoolVar(&o.allTags, "all-tags", false, "every tag, also those that look fixed")
@@ -113,23 +112,11 @@ func (o *driftOptions) run(ctx context.Context) error {
 	return nil
 }
 
-const (
-	// headTimeout bounds one question to a registry.
-	headTimeout = 10 * time.Second
-	// headParallel is how many are asked at once: registries limit who asks much.
-	headParallel = 8
-)
-
 // askRegistries asks what each tag is now, once for each.
 func (o *driftOptions) askRegistries(ctx context.Context, tags []survey.Tag) {
 	var all sync.WaitGroup
-	slots := make(chan struct{}, headParallel)
 	for i := range tags {
 		all.Go(func() {
-			slots <- struct{}{}
-			defer func() { <-slots }()
-			ctx, cancel := context.WithTimeout(ctx, headTimeout)
-			defer cancel()
 			digest, err := o.head(ctx, tags[i].Ref)
 			tags[i].Registry = digest
 			if err != nil {
@@ -141,23 +128,19 @@ func (o *driftOptions) askRegistries(ctx context.Context, tags []survey.Tag) {
 	all.Wait()
 }
 
-// registryDigest is the digest that a registry serves under a name, by one HEAD.
-func registryDigest(ctx context.Context, ref oci.Ref) (string, error) {
-	where, err := name.ParseReference(ref.String())
-	if err != nil {
-		return "", err
+// registryDigest asks with the credentials that docker login has put on this machine.
+func registryDigest() func(context.Context, oci.Ref) (string, error) {
+	var resolver registry.Resolver
+	return func(ctx context.Context, ref oci.Ref) (string, error) {
+		found, err := resolver.Digest(ctx, ref, authn.DefaultKeychain)
+		return found.String(), err
 	}
-	found, err := remote.Head(where, remote.WithContext(ctx), remote.WithAuthFromKeychain(authn.DefaultKeychain))
-	if err != nil {
-		return "", err
-	}
-	return found.Digest.String(), nil
 }
 
 // registryWord is a registry's refusal in a word.
 func registryWord(err error) string {
-	if refusal, ok := errors.AsType[*transport.Error](err); ok {
-		return fmt.Sprint(refusal.StatusCode)
+	if refusal, ok := errors.AsType[*registry.Error](err); ok && refusal.Status != 0 {
+		return fmt.Sprint(refusal.Status)
 	}
 	return "unreachable"
 }

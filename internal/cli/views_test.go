@@ -203,6 +203,22 @@ func TestBoardPlain(t *testing.T) {
 	}
 }
 
+// TestBoardBrief: where a table of the images follows, they are only counted.
+func TestBoardBrief(t *testing.T) {
+	a, _, err := testApp("pull", "nginx", "redis")
+	if mode := (&pullOptions{app: a, progress: "auto", output: output{format: "table"}}).boardMode(); mode != "brief" {
+		t.Errorf("without a terminal: %s", mode)
+	}
+	node := fleet.Node{Name: "node-1"}
+	b := a.newBoard("brief", []fleet.Node{node})
+	b.heard(node, session.Message{Progress: &session.Progress{Phase: engine.PhaseResolving, Images: 2}})
+	b.heard(node, session.Message{Step: &session.Step{Asked: "nginx", State: session.StatePulled}})
+	b.close()
+	if diff := cmp.Diff("node-1 │ resolving\nnode-1 │ 1 of 2 images done\n", err.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestBoardFits: on a small screen those at work are shown, and the others counted.
 func TestBoardFits(t *testing.T) {
 	a, _, _ := testApp("pull", "nginx")
@@ -294,16 +310,16 @@ func TestRegistryDigest(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, err := registryDigest(t.Context(), ref(t, host+"/acme/web:latest")); err != nil || got != want.String() {
+	if got, err := registryDigest()(t.Context(), ref(t, host+"/acme/web:latest")); err != nil || got != want.String() {
 		t.Errorf("%s, %v; want %s", got, err, want)
 	}
-	_, err = registryDigest(t.Context(), ref(t, host+"/acme/none:latest"))
+	_, err = registryDigest()(t.Context(), ref(t, host+"/acme/none:latest"))
 	if err == nil || registryWord(err) != "404" {
 		t.Errorf("an unknown image: %v", err)
 	}
 	gone, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err = registryDigest(gone, ref(t, host+"/acme/web:latest")); err == nil || registryWord(err) != "unreachable" {
+	if _, err = registryDigest()(gone, ref(t, host+"/acme/web:latest")); err == nil || registryWord(err) != "unreachable" {
 		t.Errorf("unreachable: %v", err)
 	}
 }

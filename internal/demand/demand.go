@@ -7,6 +7,7 @@
 package demand
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,9 +60,6 @@ var defaultParallel = intstr.FromInt32(50)
 // Of reads a cache. What the API server's validation lets through and no runtime would take is left out, and told.
 func Of(c *v1alpha1.ImageCache) (Cache, error) {
 	refresh, err := interval(c.Spec.RefreshInterval)
-	if err != nil {
-		return Cache{}, err
-	}
 	read := Cache{
 		Key:            types.NamespacedName{Namespace: c.Namespace, Name: c.Name},
 		Purged:         c.Status.PurgedGeneration != 0 && c.Status.PurgedGeneration == c.Generation,
@@ -84,7 +82,7 @@ func Of(c *v1alpha1.ImageCache) (Cache, error) {
 		read.Secrets = append(read.Secrets, secret.Name)
 	}
 	if !read.Purged {
-		err = read.add(c.Spec.Images)
+		err = errors.Join(err, read.add(c.Spec.Images))
 	}
 	return read, err
 }

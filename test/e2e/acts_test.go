@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -37,21 +38,21 @@ func TestPullAndRemoveEverywhere(t *testing.T) {
 	spec := lab.ImageSpec{Layers: []lab.Layer{{Size: 100 << 10, Shared: "acts"}}}
 	pushSpec(t, "docker.io/acts/a:1", spec)
 	pushSpec(t, "docker.io/acts/a:2", spec)
-	got := orlop(t, "pull", "acts/a:1", "acts/a:2", "acts/none:1").want(t, 3)
+	got := orlop(t, "pull", "acts/a:1", "acts/a:2", "acts/none:1").Want(t, 3)
 	if diff := cmp.Diff(nodes, whereIs(t, "docker.io/acts/a:1")); diff != "" {
 		t.Fatalf("after the pull: %s\n%s", diff, got)
 	}
-	if !strings.Contains(got.out+got.err, "NotFound") {
+	if !strings.Contains(got.Out+got.Err, "NotFound") {
 		t.Errorf("the missing image: %s", got)
 	}
-	orlop(t, "rm", "acts/a:1", "--yes", "-l", "kubernetes.io/hostname!=node3").want(t, 0)
+	orlop(t, "rm", "acts/a:1", "--yes", "-l", "kubernetes.io/hostname!=node3").Want(t, 0)
 	if diff := cmp.Diff([]string{"node3"}, whereIs(t, "docker.io/acts/a:1")); diff != "" {
 		t.Errorf("a:1 after its removal from two nodes: %s", diff)
 	}
 	if diff := cmp.Diff(nodes, whereIs(t, "docker.io/acts/a:2")); diff != "" {
 		t.Errorf("a:2, which nobody named: %s", diff)
 	}
-	got = orlop(t, "rm", "acts/*", "--yes", "--force", "-o", "json").want(t, 0)
+	got = orlop(t, "rm", "acts/*", "--yes", "--force", "-o", "json").Want(t, 0)
 	if left := whereIs(t, "docker.io/acts/a:2"); len(left) > 0 {
 		t.Errorf("a:2 is left on %v\n%s", left, got)
 	}
@@ -63,9 +64,9 @@ func TestAnImageThatAPendingPodNamesIsSpared(t *testing.T) {
 	const image = "docker.io/pending/a:1"
 	emptied(t, "node2", "docker.io/pending/")
 	push(t, image)
-	orlopNode(t, "node2", "pull", image).want(t, 0)
+	orlopNode(t, "node2", "pull", image).Want(t, 0)
 	apply(t, pods("node2", map[string]string{"waiting": "containers: [{name: c, image: pending/a:1, imagePullPolicy: Never}], initContainers: [{name: i, image: pending/other:1}]"}))
-	eventually(t, "the pod to wait", func() (bool, string) {
+	stage.Eventually(t, "the pod to wait", func() (bool, string) {
 		got := kubectl(t, "get", "pod", "waiting", "-o", "jsonpath={.status.phase}{.status.initContainerStatuses[*].state.waiting.reason}")
 		return strings.HasPrefix(got, "Pending") && strings.Contains(got, "Pull"), got
 	})
@@ -74,7 +75,7 @@ func TestAnImageThatAPendingPodNamesIsSpared(t *testing.T) {
 		if !hasTag(t, "node2", image) {
 			t.Fatalf("%v took an image that a pod waits for: %s", args, got)
 		}
-		if args[0] == "rm" && !strings.Contains(got.out+got.err, "default/waiting") {
+		if args[0] == "rm" && !strings.Contains(got.Out+got.Err, "default/waiting") {
 			t.Errorf("%v does not say which pod: %s", args, got)
 		}
 	}
@@ -89,7 +90,7 @@ func TestPruneEverywhereDoesWhatItsDryRunSaid(t *testing.T) {
 	push(t, images...)
 	for i, node := range nodes {
 		emptied(t, node, "docker.io/pruneall/")
-		orlopNode(t, node, append([]string{"pull"}, images[i:]...)...).want(t, 0)
+		orlopNode(t, node, append([]string{"pull"}, images[i:]...)...).Want(t, 0)
 	}
 	apply(t, pods("node1", map[string]string{"prunes": "containers: [{name: c, image: pruneall/a2:1}]"}))
 	awaitPod(t, "prunes", "Running")
@@ -102,7 +103,7 @@ func TestPruneEverywhereDoesWhatItsDryRunSaid(t *testing.T) {
 		} `json:"items"`
 	}
 	var planned nodePlan
-	orlop(t, append(flags, "--dry-run", "-o", "json")...).want(t, 0).decode(t, &planned)
+	orlop(t, append(flags, "--dry-run", "-o", "json")...).Want(t, 0).Decode(t, &planned)
 	want := map[string][]string{}
 	for _, item := range planned.Items {
 		for _, r := range item.Plan.Remove {
@@ -114,7 +115,7 @@ func TestPruneEverywhereDoesWhatItsDryRunSaid(t *testing.T) {
 	for _, node := range nodes {
 		before[node] = tags(t, node)
 	}
-	orlop(t, append(flags, "--yes")...).want(t, 0)
+	orlop(t, append(flags, "--yes")...).Want(t, 0)
 	vanished := map[string][]string{}
 	for _, node := range nodes {
 		after := tags(t, node)
@@ -156,7 +157,7 @@ func TestAPrivateRegistry(t *testing.T) {
 			emptied(t, "node1", lab.PrivateHost)
 			cmd := orlopCommand(t, append([]string{"pull", image, "--node", "node1"}, tt.args...)...)
 			cmd.Env = append(cmd.Env, tt.env)
-			got := run(t, cmd).want(t, tt.code)
+			got := stage.Run(t, cmd).Want(t, tt.code)
 			if hasTag(t, "node1", image) != (tt.code == 0) {
 				t.Errorf("the image is there: %v\n%s", tt.code != 0, got)
 			}
@@ -173,7 +174,7 @@ func TestAPrivateRegistry(t *testing.T) {
 func TestAnUnknownImageIsReportedInSeconds(t *testing.T) {
 	leavesNothing(t)
 	begun := time.Now()
-	got := orlop(t, "pull", "nobody/nothing:1").want(t, 3)
+	got := orlop(t, "pull", "nobody/nothing:1").Want(t, 3)
 	if took := time.Since(begun); took > 15*time.Second {
 		t.Errorf("it took %s", took)
 	}
@@ -189,8 +190,8 @@ func TestAFullDisk(t *testing.T) {
 	const image = "docker.io/fulldisk/a:1"
 	emptied(t, "node3", "docker.io/fulldisk/")
 	pushSpec(t, image, lab.ImageSpec{Layers: []lab.Layer{{Size: 20 << 20}}})
-	orlopNode(t, "node3", "pull", image).want(t, 0)
-	orlop(t, "list", "--node", "node3").want(t, 0) // Brings the node image while there is room.
+	orlopNode(t, "node3", "pull", image).Want(t, 0)
+	orlop(t, "list", "--node", "node3").Want(t, 0) // Brings the node image while there is room.
 	if err := c.FillDisk(t.Context(), "node3", 97); err != nil {
 		t.Fatal(err)
 	}
@@ -201,14 +202,14 @@ func TestAFullDisk(t *testing.T) {
 		if err := c.FreeDisk(t.Context(), "node3"); err != nil {
 			t.Error(err)
 		}
-		eventually(t, "the pressure to end", func() (bool, string) { return pressure() == "False", pressure() })
+		stage.Eventually(t, "the pressure to end", func() (bool, string) { return pressure() == "False", pressure() })
 	}()
-	eventually(t, "the kubelet to report pressure", func() (bool, string) { return pressure() == "True", pressure() })
-	got := orlop(t, "list", "--node", "node3", "-o", "csv").want(t, 0)
-	if !strings.Contains(got.out, "pause") {
+	stage.Eventually(t, "the kubelet to report pressure", func() (bool, string) { return pressure() == "True", pressure() })
+	got := orlop(t, "list", "--node", "node3", "-o", "csv").Want(t, 0)
+	if !strings.Contains(got.Out, "pause") {
 		t.Errorf("list under pressure: %s", got)
 	}
-	orlop(t, "rm", image, "--node", "node3", "--yes").want(t, 0)
+	orlop(t, "rm", image, "--node", "node3", "--yes").Want(t, 0)
 	if hasTag(t, "node3", image) {
 		t.Error("the image is still there")
 	}
@@ -216,11 +217,11 @@ func TestAFullDisk(t *testing.T) {
 
 func TestShell(t *testing.T) {
 	leavesNothing(t)
-	got := orlop(t, "shell", "node1", "--", "images", "-q").want(t, 0)
-	if want, err := theCluster(t).Crictl(t.Context(), "node1", "images", "-q"); err != nil || !sameLines(got.out, want) {
-		t.Errorf("crictl by shell:\n%s\ncrictl on the node:\n%s%v", got.out, want, err)
+	got := orlop(t, "shell", "node1", "--", "images", "-q").Want(t, 0)
+	if want, err := theCluster(t).Crictl(t.Context(), "node1", "images", "-q"); err != nil || !sameLines(got.Out, want) {
+		t.Errorf("crictl by shell:\n%s\ncrictl on the node:\n%s%v", got.Out, want, err)
 	}
-	if got := orlop(t, "shell", "node1", "--", "inspecti", "no-such-image"); got.code == 0 {
+	if got := orlop(t, "shell", "node1", "--", "inspecti", "no-such-image"); got.Code == 0 {
 		t.Errorf("crictl's failure is lost: %s", got)
 	}
 }
@@ -239,13 +240,13 @@ func TestDrift(t *testing.T) {
 		emptied(t, node, "docker.io/drifting/")
 	}
 	pushSpec(t, image, lab.ImageSpec{Layers: []lab.Layer{{Size: 1 << 10}}, Seed: "old"})
-	orlop(t, "pull", image, "--node", "node1,node2").want(t, 0)
-	orlop(t, "drift", image, "--offline", "--exit-code").want(t, 0)
+	orlop(t, "pull", image, "--node", "node1,node2").Want(t, 0)
+	orlop(t, "drift", image, "--offline", "--exit-code").Want(t, 0)
 	pushSpec(t, image, lab.ImageSpec{Layers: []lab.Layer{{Size: 1 << 10}}, Seed: "new"})
-	orlop(t, "pull", image, "--node", "node3").want(t, 0)
-	got := orlop(t, "drift", "--offline", "--exit-code").want(t, 2)
-	if !strings.Contains(got.out, "docker.io/drifting/a:latest") || !strings.Contains(got.out, "DRIFT") {
+	orlop(t, "pull", image, "--node", "node3").Want(t, 0)
+	got := orlop(t, "drift", "--offline", "--exit-code").Want(t, 2)
+	if !strings.Contains(got.Out, "docker.io/drifting/a:latest") || !strings.Contains(got.Out, "DRIFT") {
 		t.Errorf("drift: %s", got)
 	}
-	orlop(t, "drift", "--offline").want(t, 0)
+	orlop(t, "drift", "--offline").Want(t, 0)
 }

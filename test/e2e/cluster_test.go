@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -30,7 +31,7 @@ func ourPods(t *testing.T) []string {
 // leavesNothing fails the test if a pod of ours is left when it ends.
 func leavesNothing(t *testing.T) {
 	t.Cleanup(func() {
-		out, err := cluster.Kubectl(context.WithoutCancel(t.Context()), "get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-orlop", "-o", "name")
+		out, err := theCluster(t).Kubectl(context.WithoutCancel(t.Context()), "get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-orlop", "-o", "name")
 		if err != nil || strings.TrimSpace(out) != "" {
 			t.Errorf("pods are left: %s (%v)", out, err)
 		}
@@ -60,11 +61,11 @@ func TestListIsWhatCrictlSaysOnEachNode(t *testing.T) {
 	push(t, "docker.io/everywhere/a:1", "docker.io/everywhere/b:1")
 	for i, node := range nodes {
 		emptied(t, node, "docker.io/everywhere/")
-		orlopNode(t, node, append([]string{"pull"}, []string{"everywhere/a:1", "everywhere/b:1"}[:1+i%2]...)...).want(t, 0)
+		orlopNode(t, node, append([]string{"pull"}, []string{"everywhere/a:1", "everywhere/b:1"}[:1+i%2]...)...).Want(t, 0)
 	}
-	orlop(t, "list").want(t, 0) // The first brings the node image.
+	orlop(t, "list").Want(t, 0) // The first brings the node image.
 	got := map[string][]string{}
-	for _, row := range records(t, orlop(t, "list", "--per-node", "-o", "csv", "--no-trunc").want(t, 0).out) {
+	for _, row := range records(t, orlop(t, "list", "--per-node", "-o", "csv", "--no-trunc").Want(t, 0).Out) {
 		if row["TAG"] != "<none>" {
 			got[row["NODE"]] = append(got[row["NODE"]], row["IMAGE"]+":"+row["TAG"]+" "+row["ID"])
 		}
@@ -92,7 +93,7 @@ func TestListReachesCordonedAndTaintedNodes(t *testing.T) {
 	defer kubectl(t, "uncordon", "node1")
 	defer kubectl(t, "taint", "node", "node2", "sick-")
 	seen := map[string]bool{}
-	for _, row := range records(t, orlop(t, "list", "--per-node", "-o", "csv").want(t, 0).out) {
+	for _, row := range records(t, orlop(t, "list", "--per-node", "-o", "csv").Want(t, 0).Out) {
 		seen[row["NODE"]] = true
 	}
 	if len(seen) != 3 {
@@ -118,7 +119,7 @@ func TestThePodHasNothingButTheSocket(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	eventually(t, "a pod of ours", func() (bool, string) { return len(ourPods(t)) == 1, fmt.Sprint(ourPods(t)) })
+	stage.Eventually(t, "a pod of ours", func() (bool, string) { return len(ourPods(t)) == 1, fmt.Sprint(ourPods(t)) })
 	const fields = `{.items[0].spec.hostNetwork}{.items[0].spec.hostPID}{.items[0].spec.hostIPC}|{.items[0].spec.automountServiceAccountToken}|` +
 		`{.items[0].spec.volumes[*].hostPath.path} {.items[0].spec.volumes[*].hostPath.type}|{.items[0].spec.containers[0].securityContext}|` +
 		`{.items[0].spec.securityContext}|{.items[0].spec.activeDeadlineSeconds}|{.items[0].spec.containers[0].args}|{.items[0].spec.containers[0].env}`
@@ -183,12 +184,12 @@ func TestAMissingRightIsNamed(t *testing.T) {
 			user := "lacks-" + strings.ReplaceAll(name, "no ", "")
 			cmd := orlopCommand(t, "list", "--kubeconfig", kubeconfigFor(t, user, tt.rules))
 			begun := time.Now()
-			got := run(t, cmd)
-			if got.code == 0 {
+			got := stage.Run(t, cmd)
+			if got.Code == 0 {
 				t.Errorf("it worked: %s", got)
 			}
 			for _, want := range tt.says {
-				if !strings.Contains(got.err+got.out, want) {
+				if !strings.Contains(got.Err+got.Out, want) {
 					t.Errorf("it does not name %q: %s", want, got)
 				}
 			}
@@ -199,7 +200,7 @@ func TestAMissingRightIsNamed(t *testing.T) {
 	}
 	t.Run("all that it needs", func(t *testing.T) {
 		leavesNothing(t)
-		run(t, orlopCommand(t, "list", "--kubeconfig", kubeconfigFor(t, "has-enough", `[`+nodesRule+`, `+podsRule+`, `+attach+`]`))).want(t, 0)
+		stage.Run(t, orlopCommand(t, "list", "--kubeconfig", kubeconfigFor(t, "has-enough", `[`+nodesRule+`, `+podsRule+`, `+attach+`]`))).Want(t, 0)
 	})
 }
 
@@ -224,7 +225,7 @@ func TestNonsenseIsRefusedBeforeAnythingHappens(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := orlop(t, tt.args...)
-			if got.code != 1 || !strings.Contains(got.err, tt.says) || got.out != "" {
+			if got.Code != 1 || !strings.Contains(got.Err, tt.says) || got.Out != "" {
 				t.Errorf("want exit code 1 and %q\n%s", tt.says, got)
 			}
 		})
@@ -234,7 +235,7 @@ func TestNonsenseIsRefusedBeforeAnythingHappens(t *testing.T) {
 func TestAnUnreachableClusterIsSaidSoon(t *testing.T) {
 	begun := time.Now()
 	got := orlop(t, "list", "--server", "https://127.0.0.1:9")
-	if got.code != 1 || !strings.Contains(got.err, "127.0.0.1:9") {
+	if got.Code != 1 || !strings.Contains(got.Err, "127.0.0.1:9") {
 		t.Errorf("%s", got)
 	}
 	if took := time.Since(begun); took > 15*time.Second {
@@ -260,7 +261,7 @@ func TestACtrlCLeavesNothing(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "three running pods of ours", func() (bool, string) {
+	stage.Eventually(t, "three running pods of ours", func() (bool, string) {
 		got := kubectl(t, "get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-orlop", "-o", "jsonpath={.items[*].status.phase}")
 		return got == "Running Running Running", got
 	})
@@ -289,7 +290,7 @@ func TestAKilledCommandLineIsCleanedUpAfter(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "three running pods of ours", func() (bool, string) {
+	stage.Eventually(t, "three running pods of ours", func() (bool, string) {
 		got := kubectl(t, "get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-orlop", "-o", "jsonpath={.items[*].status.phase}")
 		return got == "Running Running Running", got
 	})
@@ -297,11 +298,11 @@ func TestAKilledCommandLineIsCleanedUpAfter(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
-	eventually(t, "the pods to end by themselves", func() (bool, string) {
+	stage.Eventually(t, "the pods to end by themselves", func() (bool, string) {
 		got := kubectl(t, "get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-orlop", "-o", "jsonpath={.items[*].status.phase}")
 		return len(strings.Fields(got)) == 3 && !strings.Contains(got, "Running"), got
 	})
-	orlop(t, "cleanup", "--yes").want(t, 0)
+	orlop(t, "cleanup", "--yes").Want(t, 0)
 }
 
 func TestTwoUsersAtOnce(t *testing.T) {
@@ -338,17 +339,17 @@ func TestANodeThatIsAwayIsARow(t *testing.T) {
 	// Before the cluster has noticed, the node is merely silent; afterwards it is NotReady. Both are rows.
 	for _, state := range []string{"silent", "NotReady"} {
 		if state == "NotReady" {
-			eventually(t, "node3 to be NotReady", func() (bool, string) {
+			stage.Eventually(t, "node3 to be NotReady", func() (bool, string) {
 				got := kubectl(t, "get", "node", "node3", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
 				return got != "True", got
 			})
 		}
 		begun := time.Now()
-		got := orlop(t, "list", "--per-node", "-o", "csv").want(t, 3)
-		if !strings.Contains(got.err, "node3") {
+		got := orlop(t, "list", "--per-node", "-o", "csv").Want(t, 3)
+		if !strings.Contains(got.Err, "node3") {
 			t.Errorf("%s: it does not name node3: %s", state, got)
 		}
-		if !strings.Contains(got.out, "node1,") || !strings.Contains(got.out, "node2,") {
+		if !strings.Contains(got.Out, "node1,") || !strings.Contains(got.Out, "node2,") {
 			t.Errorf("%s: the others' answers are missing: %s", state, got)
 		}
 		if took := time.Since(begun); took > 40*time.Second {
@@ -381,7 +382,7 @@ func TestANodeThatStopsInTheMiddle(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "three running pods of ours", func() (bool, string) {
+	stage.Eventually(t, "three running pods of ours", func() (bool, string) {
 		got := kubectl(t, "get", "pods", "-A", "-l", "app.kubernetes.io/managed-by=kubectl-orlop", "-o", "jsonpath={.items[*].status.phase}")
 		return got == "Running Running Running", got
 	})

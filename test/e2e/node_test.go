@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -61,14 +62,14 @@ func TestNodeListIsWhatCrictlSays(t *testing.T) {
 	same := lab.ImageSpec{Layers: []lab.Layer{{Size: 100 << 10, Shared: "listed"}}}
 	pushSpec(t, "docker.io/listed/two:1", same)
 	pushSpec(t, "docker.io/listed/two:2", same)
-	orlopNode(t, node, "pull", "listed/a:1", "listed/a:2", "listed/b:1", "listed/two:1", "listed/two:2").want(t, 0)
-	orlopNode(t, node, "pin", "listed/b:1").want(t, 0)
+	orlopNode(t, node, "pull", "listed/a:1", "listed/a:2", "listed/b:1", "listed/two:1", "listed/two:2").Want(t, 0)
+	orlopNode(t, node, "pin", "listed/b:1").Want(t, 0)
 
 	var ours nodeImages
-	orlopNode(t, node, "list", "-o", "json").want(t, 0).decode(t, &ours)
-	got, want := []crictlImage{}, crictlImages(t, node)
+	orlopNode(t, node, "list", "-o", "json").Want(t, 0).Decode(t, &ours)
+	got, want := []stage.Image{}, crictlImages(t, node)
 	for _, img := range ours.Images {
-		got = append(got, crictlImage{img.ID, img.Tags, img.Digests, strconv.FormatInt(img.PullBytes, 10), img.Pinned})
+		got = append(got, stage.Image{ID: img.ID, RepoTags: img.Tags, RepoDigests: img.Digests, Size: strconv.FormatInt(img.PullBytes, 10), Pinned: img.Pinned})
 		if img.DiskBytes <= img.PullBytes {
 			t.Errorf("%s takes %d bytes on disk, and %d to pull", img.Tags, img.DiskBytes, img.PullBytes)
 		}
@@ -76,8 +77,8 @@ func TestNodeListIsWhatCrictlSays(t *testing.T) {
 			t.Errorf("%s came at %s", img.Tags, img.FirstSeen)
 		}
 	}
-	for _, list := range [][]crictlImage{got, want} {
-		slices.SortFunc(list, func(a, b crictlImage) int { return strings.Compare(a.ID, b.ID) })
+	for _, list := range [][]stage.Image{got, want} {
+		slices.SortFunc(list, func(a, b stage.Image) int { return strings.Compare(a.ID, b.ID) })
 		for i := range list {
 			slices.Sort(list[i].RepoTags)
 			slices.Sort(list[i].RepoDigests)
@@ -86,10 +87,10 @@ func TestNodeListIsWhatCrictlSays(t *testing.T) {
 	if diff := cmp.Diff(want, got, equateEmpty); diff != "" {
 		t.Errorf("crictl and orlop-node differ: %s", diff)
 	}
-	if !slices.ContainsFunc(want, func(img crictlImage) bool { return img.Pinned && slices.Contains(img.RepoTags, "docker.io/listed/b:1") }) {
+	if !slices.ContainsFunc(want, func(img stage.Image) bool { return img.Pinned && slices.Contains(img.RepoTags, "docker.io/listed/b:1") }) {
 		t.Error("crictl does not see the pin")
 	}
-	if !slices.ContainsFunc(want, func(img crictlImage) bool { return len(img.RepoTags) == 2 }) {
+	if !slices.ContainsFunc(want, func(img stage.Image) bool { return len(img.RepoTags) == 2 }) {
 		t.Error("no image has two names: the test did not try what it should")
 	}
 }
@@ -103,17 +104,17 @@ func TestNodeRemovesOneTagOfTwo(t *testing.T) {
 	if pushSpec(t, "docker.io/twotags/a:1", spec) != pushSpec(t, "docker.io/twotags/b:1", spec) {
 		t.Fatal("these are two images, and not one with two names")
 	}
-	orlopNode(t, node, "pull", "twotags/a:1", "twotags/b:1").want(t, 0)
+	orlopNode(t, node, "pull", "twotags/a:1", "twotags/b:1").Want(t, 0)
 
-	orlopNode(t, node, "rm", "--yes", "twotags/a:1").want(t, 0)
+	orlopNode(t, node, "rm", "--yes", "twotags/a:1").Want(t, 0)
 	if hasTag(t, node, "docker.io/twotags/a:1") || !hasTag(t, node, "docker.io/twotags/b:1") {
 		t.Errorf("tags are now %v", tags(t, node))
 	}
-	orlopNode(t, node, "rm", "--yes", "twotags/b:1").want(t, 0)
+	orlopNode(t, node, "rm", "--yes", "twotags/b:1").Want(t, 0)
 	if hasTag(t, node, "docker.io/twotags/b:1") {
 		t.Errorf("tags are now %v", tags(t, node))
 	}
-	if got := orlopNode(t, node, "rm", "--yes", "twotags/b:1").want(t, 0); !strings.Contains(got.err, "is not on this machine") {
+	if got := orlopNode(t, node, "rm", "--yes", "twotags/b:1").Want(t, 0); !strings.Contains(got.Err, "is not on this machine") {
 		t.Errorf("removing what is gone: %s", got)
 	}
 }
@@ -132,10 +133,10 @@ func TestNodeSparesWhatContainersUse(t *testing.T) {
 	awaitPod(t, "running", "Running")
 	awaitPod(t, "exited", "Succeeded")
 	awaitPod(t, "volume", "Running")
-	orlopNode(t, node, "pull", "used/free:1").want(t, 0)
+	orlopNode(t, node, "pull", "used/free:1").Want(t, 0)
 
 	var got removal
-	orlopNode(t, node, "rm", "--yes", "-o", "json", "docker.io/used/*").want(t, 0).decode(t, &got)
+	orlopNode(t, node, "rm", "--yes", "-o", "json", "docker.io/used/*").Want(t, 0).Decode(t, &got)
 	reasons := map[string]string{}
 	for _, step := range got.Steps {
 		reasons[step.Asked] = step.Reason + ": " + step.Message
@@ -154,7 +155,7 @@ func TestNodeSparesWhatContainersUse(t *testing.T) {
 		}
 	}
 
-	orlopNode(t, node, "rm", "--yes", "--force", "docker.io/used/*").want(t, 0)
+	orlopNode(t, node, "rm", "--yes", "--force", "docker.io/used/*").Want(t, 0)
 	for image, stays := range map[string]bool{"docker.io/used/running:1": true, "docker.io/used/volume:1": true,
 		"docker.io/used/exited:1": false, "docker.io/used/free:1": false} {
 		if hasTag(t, node, image) != stays {
@@ -168,7 +169,7 @@ func TestNodeSparesACreatedContainer(t *testing.T) {
 	emptied(t, node, "docker.io/created/")
 	push(t, "docker.io/created/a:1")
 	c := theCluster(t)
-	orlopNode(t, node, "pull", "created/a:1").want(t, 0)
+	orlopNode(t, node, "pull", "created/a:1").Want(t, 0)
 	sandbox, container := createdContainer(t, c, node, "docker.io/created/a:1")
 	defer func() {
 		for _, args := range [][]string{{"rm", "-f", container}, {"rmp", "-f", sandbox}} {
@@ -178,8 +179,8 @@ func TestNodeSparesACreatedContainer(t *testing.T) {
 		}
 	}()
 	for _, force := range []string{"--force=false", "--force"} {
-		got := orlopNode(t, node, "rm", "--yes", force, "created/a:1").want(t, 0)
-		if !strings.Contains(got.err, "in use by") || !hasTag(t, node, "docker.io/created/a:1") {
+		got := orlopNode(t, node, "rm", "--yes", force, "created/a:1").Want(t, 0)
+		if !strings.Contains(got.Err, "in use by") || !hasTag(t, node, "docker.io/created/a:1") {
 			t.Errorf("%s: %s", force, got)
 		}
 	}
@@ -201,7 +202,7 @@ func TestNodeNeverTouchesThePauseImage(t *testing.T) {
 		t.Fatalf("no pause image among %v", tags(t, node))
 	}
 	for _, args := range [][]string{{"rm", "--yes", "--force", pause}, {"rm", "--yes", "--force", "**"}, {"prune", "--yes", "--force", "--all"}} {
-		orlopNode(t, node, args...).want(t, 0)
+		orlopNode(t, node, args...).Want(t, 0)
 		if !hasTag(t, node, pause) {
 			t.Fatalf("orlop-node %v took %s", args, pause)
 		}
@@ -216,15 +217,15 @@ func TestNodePruneDoesWhatItsDryRunSaid(t *testing.T) {
 		images = append(images, fmt.Sprintf("docker.io/pruned/a%d:1", i))
 	}
 	push(t, images...)
-	orlopNode(t, node, append([]string{"pull"}, images...)...).want(t, 0)
+	orlopNode(t, node, append([]string{"pull"}, images...)...).Want(t, 0)
 	apply(t, pods(node, map[string]string{"pruner": "containers: [{name: c, image: docker.io/pruned/a3:1}]"}))
 	awaitPod(t, "pruner", "Running")
 
 	flags := []string{"--match", "docker.io/pruned/*", "--keep", "**/a5:*", "--max-removals", "4", "--force", "-o", "json"}
 	var planned, done removal
-	orlopNode(t, node, append([]string{"prune", "--dry-run"}, flags...)...).want(t, 0).decode(t, &planned)
+	orlopNode(t, node, append([]string{"prune", "--dry-run"}, flags...)...).Want(t, 0).Decode(t, &planned)
 	before := tags(t, node)
-	orlopNode(t, node, append([]string{"prune", "--yes"}, flags...)...).want(t, 0).decode(t, &done)
+	orlopNode(t, node, append([]string{"prune", "--yes"}, flags...)...).Want(t, 0).Decode(t, &done)
 	after := tags(t, node)
 
 	var want, removed, vanished []string
@@ -264,16 +265,16 @@ func TestNodePinSurvivesASecondPull(t *testing.T) {
 	const node = "node1"
 	emptied(t, node, "docker.io/pinned/")
 	push(t, "docker.io/pinned/a:1")
-	orlopNode(t, node, "pull", "pinned/a:1").want(t, 0)
-	orlopNode(t, node, "pin", "pinned/a:1").want(t, 0)
+	orlopNode(t, node, "pull", "pinned/a:1").Want(t, 0)
+	orlopNode(t, node, "pin", "pinned/a:1").Want(t, 0)
 	if _, err := theCluster(t).Crictl(t.Context(), node, "pull", "docker.io/pinned/a:1"); err != nil {
 		t.Fatal(err)
 	}
-	if got := orlopNode(t, node, "rm", "--yes", "--force", "pinned/a:1").want(t, 0); !strings.Contains(got.err, "Pinned") {
+	if got := orlopNode(t, node, "rm", "--yes", "--force", "pinned/a:1").Want(t, 0); !strings.Contains(got.Err, "Pinned") {
 		t.Errorf("rm of a pinned image: %s", got)
 	}
-	orlopNode(t, node, "unpin", "pinned/a:1").want(t, 0)
-	orlopNode(t, node, "rm", "--yes", "pinned/a:1").want(t, 0)
+	orlopNode(t, node, "unpin", "pinned/a:1").Want(t, 0)
+	orlopNode(t, node, "rm", "--yes", "pinned/a:1").Want(t, 0)
 	if hasTag(t, node, "docker.io/pinned/a:1") {
 		t.Error("it is still there after unpin and rm")
 	}
@@ -301,7 +302,7 @@ func TestNodeSaysWhyAPullFailed(t *testing.T) {
 		t.Run(reason, func(t *testing.T) {
 			begun := time.Now()
 			var got removal
-			orlopNode(t, "node1", "pull", "-o", "json", image).want(t, 3).decode(t, &got)
+			orlopNode(t, "node1", "pull", "-o", "json", image).Want(t, 3).Decode(t, &got)
 			if len(got.Steps) != 1 || got.Steps[0].Reason != reason || len(got.Steps[0].Message) < 20 {
 				t.Errorf("steps: %+v", got.Steps)
 			}
@@ -321,7 +322,7 @@ func TestNodePullsFromAPrivateRegistry(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd.Stdin = strings.NewReader(fmt.Sprintf(`{%q: {"username": %q, "password": %q}}`, lab.PrivateHost, lab.PrivateUser, lab.PrivatePassword))
-	run(t, cmd).want(t, 0)
+	stage.Run(t, cmd).Want(t, 0)
 	if !hasTag(t, "node1", image) {
 		t.Errorf("tags are %v", tags(t, "node1"))
 	}
@@ -330,7 +331,7 @@ func TestNodePullsFromAPrivateRegistry(t *testing.T) {
 func TestNodeRefusesNonsense(t *testing.T) {
 	emptied(t, "node1", "docker.io/nonsense/")
 	push(t, "docker.io/nonsense/a:1")
-	orlopNode(t, "node1", "pull", "nonsense/a:1").want(t, 0)
+	orlopNode(t, "node1", "pull", "nonsense/a:1").Want(t, 0)
 	before := tags(t, "node1")
 	for name, tt := range map[string]struct {
 		args []string
@@ -352,11 +353,11 @@ func TestNodeRefusesNonsense(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := orlopNode(t, "node1", tt.args...)
-			if got.code != 1 || !strings.Contains(got.err, tt.says) {
+			if got.Code != 1 || !strings.Contains(got.Err, tt.says) {
 				t.Errorf("want exit code 1 and %q\n%s", tt.says, got)
 			}
-			if got.out != "" {
-				t.Errorf("an answer on standard output: %s", got.out)
+			if got.Out != "" {
+				t.Errorf("an answer on standard output: %s", got.Out)
 			}
 		})
 	}

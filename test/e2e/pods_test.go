@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -25,7 +26,7 @@ func pods(node string, specs map[string]string) string {
 
 func awaitPod(t *testing.T, name, phase string) {
 	t.Helper()
-	eventually(t, "pod "+name+" to be "+phase, func() (bool, string) {
+	stage.Eventually(t, "pod "+name+" to be "+phase, func() (bool, string) {
 		got := kubectl(t, "get", "pod", name, "-o", "jsonpath={.status.phase} {.status.containerStatuses[*].state}")
 		return strings.HasPrefix(got, phase+" "), got
 	})

@@ -37,6 +37,9 @@ const (
 // within a pod finds the images there that nodes pull.
 const PlainHost = supervisor.PlainHost
 
+// MirrorHost has the images of all registry hosts but PrivateHost, each below its host's name: for what can be told of a mirror.
+const MirrorHost = supervisor.MirrorHost
+
 // NoProgram as an ImageSpec's Program makes an image that cannot run.
 const NoProgram = "none"
 
@@ -65,6 +68,9 @@ func (c *Cluster) DeleteImage(ctx context.Context, image string) error {
 	}
 	return images.Delete(ctx, target, image)
 }
+
+// PrivateCA is the file with the certificate of the authority that PrivateHost's certificate is from.
+func (c *Cluster) PrivateCA() string { return c.status.PrivateCA }
 
 func (c *Cluster) target(image string) (images.Target, error) {
 	host, err := images.Host(image)

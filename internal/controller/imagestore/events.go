@@ -1,0 +1,85 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package imagestore
+
+import (
+	"context"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/condition"
+	"orlop.dev/orlop/internal/demand"
+)
+
+// maxNote is what the API server takes for an event's note, less our own words.
+const maxNote = 900
+
+// told is what was said of each node as last, so that it is not said again.
+type told struct {
+	mu   sync.Mutex
+	last map[string]saying
+}
+
+type saying struct {
+	left    int
+	refusal string
+}
+
+func newTold() *told { return &told{last: map[string]saying{}} }
+
+// news notes what is to be said now, and gives what was said before.
+func (t *told) news(node string, now saying) (before saying) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before = t.last[node]
+	if now == (saying{}) {
+		delete(t.last, node)
+	} else {
+		t.last[node] = now
+	}
+	return before
+}
+
+// refusal is what the API server said when the node's store was last written; empty: it was taken.
+func (t *told) refusal(node string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last[node].refusal
+}
+
+func (t *told) forget(node string) { t.news(node, saying{}) }
+
+// tell makes events of what changed: images that found no room in the store, and writes that the API server refused, in its words.
+func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha1.ImageStore, caches []demand.Cache, left int, err error) {
+	now := saying{left: left}
+	if refused(err) {
+		now.refusal = err.Error()
+	}
+	before := c.told.news(node.Name, now)
+	if now.refusal != before.refusal && c.Wake != nil {
+		for _, cache := range caches {
+			c.Wake(ctx, cache.Key)
+		}
+	}
+	if c.Recorder == nil {
+		return
+	}
+	if now.refusal != "" && now.refusal != before.refusal {
+		c.Recorder.Eventf(node, nil, corev1.EventTypeWarning, "ImageStoreRefused", "Write",
+			"The ImageStore of this node was not written: %s", condition.Cut(now.refusal, maxNote))
+	}
+	if left > 0 && left != before.left && store.UID != "" {
+		c.Recorder.Eventf(store, nil, corev1.EventTypeWarning, "TooManyImages", "Assign",
+			"%d images of the caches that select this node were left out: it holds as many as can be told to one node (%d, or %d KB)", left, maxImages, maxImageBytes>>10)
+	}
+}
+
+// refused reports whether trying again alone will not do.
+func refused(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsUnauthorized(err) ||
+		apierrors.IsRequestEntityTooLargeError(err) || apierrors.IsBadRequest(err)
+}

@@ -1,0 +1,123 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package imagestore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"orlop.dev/orlop/api/v1alpha1"
+)
+
+// The bounds of what pods name. A node of 100 pods of different images takes a third of it.
+const (
+	maxNeeds     = 2000
+	maxNeedBytes = 32 << 10
+	podsAtOnce   = 500
+)
+
+// needsAfter tells what becomes of the needs in the spec that will have these entries: they stay as they stand, or the node's
+// pods are to be listed.
+func (v *view) needsAfter(entries []v1alpha1.StoreImage) (stay *v1alpha1.PodNeeds, list bool) {
+	is := map[string]string{}
+	for i := range entries {
+		if !entries[i].Released {
+			is[entries[i].Image] = entries[i].Digest
+		}
+	}
+	stands := v.store.Spec.Needs
+	asked := v.store.Status.NeedsAsked
+	for i := range entries {
+		entry := &entries[i]
+		if !entry.Released {
+			continue
+		}
+		stay = stands
+		if entry.RemovalPolicy == v1alpha1.RemovalPolicyKeep || !v.pulled(entry, is) {
+			continue
+		}
+		had := v.had[entry.Image]
+		fresh := had == nil || !had.Released
+		if stands == nil || fresh || asked != "" && asked != stands.Answers {
+			return nil, true
+		}
+	}
+	return stay, false
+}
+
+// pulled reports whether the agent has a record of having pulled what is released.
+func (v *view) pulled(released *v1alpha1.StoreImage, is map[string]string) bool {
+	for i := range v.store.Status.Images {
+		if record := &v.store.Status.Images[i]; record.Pulled && concerns(record, released, is) {
+			return true
+		}
+	}
+	return false
+}
+
+// listNeeds asks the API server, and no cache, which images the node's pods name.
+func listNeeds(ctx context.Context, live client.Reader, node, answers string, now time.Time) (*v1alpha1.PodNeeds, error) {
+	needs := &v1alpha1.PodNeeds{AsOf: metav1.NewMicroTime(now), Answers: answers}
+	unfinished := fields.AndSelectors(
+		fields.OneTermEqualSelector("spec.nodeName", node),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
+	)
+	named, bytes := map[string]bool{}, 0
+	for next := ""; ; {
+		var pods corev1.PodList
+		err := live.List(ctx, &pods, client.MatchingFieldsSelector{Selector: unfinished}, client.Limit(podsAtOnce), client.Continue(next))
+		if err != nil {
+			return nil, fmt.Errorf("listing the pods of node %s: %w", node, err)
+		}
+		for i := range pods.Items {
+			pod := &pods.Items[i]
+			for _, image := range imagesOf(pod) {
+				if image == "" || named[image] {
+					continue
+				}
+				named[image] = true
+				need := v1alpha1.NeededImage{Image: image, Pod: pod.Namespace + "/" + pod.Name}
+				bytes += len(need.Image) + len(need.Pod) + 24
+				if len(needs.Images) >= maxNeeds || bytes > maxNeedBytes || len(image) > maxName {
+					needs.Omitted++
+					continue
+				}
+				needs.Images = append(needs.Images, need)
+			}
+		}
+		if next = pods.Continue; next == "" {
+			return needs, nil
+		}
+	}
+}
+
+// maxName is the longest that the API server takes for a name of an image here.
+const maxName = 600
+
+// imagesOf are the images that a pod names, whether it has started or not.
+func imagesOf(pod *corev1.Pod) []string {
+	var images []string
+	for i := range pod.Spec.InitContainers {
+		images = append(images, pod.Spec.InitContainers[i].Image)
+	}
+	for i := range pod.Spec.Containers {
+		images = append(images, pod.Spec.Containers[i].Image)
+	}
+	for i := range pod.Spec.EphemeralContainers {
+		images = append(images, pod.Spec.EphemeralContainers[i].Image)
+	}
+	for i := range pod.Spec.Volumes {
+		if image := pod.Spec.Volumes[i].Image; image != nil {
+			images = append(images, image.Reference)
+		}
+	}
+	return images
+}

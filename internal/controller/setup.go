@@ -1,0 +1,227 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package controller puts the reconcilers together to one program.
+package controller
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"strings"
+	"time"
+
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/uuid"
+	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/catalog"
+	"orlop.dev/orlop/internal/controller/imagecache"
+	"orlop.dev/orlop/internal/controller/imagestore"
+	"orlop.dev/orlop/internal/operator"
+	"orlop.dev/orlop/internal/pullsecret"
+	"orlop.dev/orlop/internal/registry"
+)
+
+// Config is what the program was asked for.
+type Config struct {
+	Version                                  string
+	Namespace, MetricsAddress, HealthAddress string
+	LeaderElect                              bool
+	RetireTimeout                            time.Duration
+	// Mirrors are asked instead of registries, host by host; "*" stands for every other.
+	Mirrors map[string]string
+}
+
+// AddMirror reads HOST=MIRROR[/PATH].
+func (c *Config) AddMirror(text string) error {
+	host, mirror, ok := strings.Cut(text, "=")
+	if !ok || host == "" || mirror == "" {
+		return fmt.Errorf("%q is not HOST=MIRROR[/PATH]", text)
+	}
+	if c.Mirrors == nil {
+		c.Mirrors = map[string]string{}
+	}
+	c.Mirrors[host] = mirror
+	return nil
+}
+
+// A lease is renewed no oftener than it must be, since each renewal is a write. One that ends as it should gives it back.
+const (
+	leaseName     = "orlop-controller"
+	leaseDuration = 30 * time.Second
+	renewDeadline = 20 * time.Second
+	retryPeriod   = 10 * time.Second
+)
+
+// facts is how many caches may be waiting for their nodes to be told.
+const facts = 1024
+
+// RESTConfig tells how to reach the API server: from within the cluster, unless a kubeconfig is given.
+func RESTConfig(kubeconfig, version string) (*rest.Config, error) {
+	cfg, err := rest.InClusterConfig()
+	if kubeconfig != "" || errors.Is(err, rest.ErrNotInCluster) {
+		rules := clientcmd.NewDefaultClientConfigLoadingRules()
+		rules.ExplicitPath = kubeconfig
+		cfg, err = clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, nil).ClientConfig()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("finding the cluster: %w", err)
+	}
+	// The API server shares out its capacity by itself, by priority and fairness.
+	cfg.QPS = -1
+	cfg.UserAgent = "orlop-controller/" + version
+	return cfg, nil
+}
+
+func scheme() (*runtime.Scheme, error) {
+	s := runtime.NewScheme()
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, coordinationv1.AddToScheme, eventsv1.AddToScheme, v1alpha1.AddToScheme} {
+		if err := add(s); err != nil {
+			return nil, fmt.Errorf("building the scheme: %w", err)
+		}
+	}
+	return s, nil
+}
+
+// Run works until the context ends.
+func Run(ctx context.Context, cfg *rest.Config, c Config) error {
+	if c.Namespace == "" {
+		return errors.New("--namespace is not set, nor POD_NAMESPACE: it is where Orlop is installed")
+	}
+	options, err := managerOptions(cfg, c)
+	if err != nil {
+		return err
+	}
+	mgr, err := manager.New(cfg, options)
+	if err != nil {
+		return fmt.Errorf("building the manager: %w", err)
+	}
+	if err := setup(ctx, mgr, c); err != nil {
+		return err
+	}
+	slog.Info("starting", "version", c.Version, "namespace", c.Namespace)
+	if err := mgr.Start(ctx); err != nil {
+		return fmt.Errorf("running: %w", err)
+	}
+	return nil
+}
+
+func managerOptions(cfg *rest.Config, c Config) (manager.Options, error) {
+	s, err := scheme()
+	if err != nil {
+		return manager.Options{}, err
+	}
+	options := manager.Options{
+		Scheme:                 s,
+		Metrics:                metricsserver.Options{BindAddress: c.MetricsAddress},
+		HealthProbeBindAddress: c.HealthAddress,
+		Cache: cache.Options{
+			DefaultTransform: cache.TransformStripManagedFields(),
+			ByObject: map[client.Object]cache.ByObject{
+				&corev1.Node{}: {Transform: imagestore.SlimNode},
+				&corev1.Pod{}: {
+					Namespaces: map[string]cache.Config{c.Namespace: {}}, Label: imagestore.AgentLabels.AsSelector(), Transform: imagestore.SlimPod,
+				},
+			},
+		},
+		Client: client.Options{
+			FieldOwner: imagestore.Owner,
+			Cache: &client.CacheOptions{
+				DisableFor:                      []client.Object{&corev1.Secret{}, &corev1.ServiceAccount{}},
+				EnableReadYourWritesConsistency: new(true),
+			},
+		},
+		LeaderElection:                c.LeaderElect,
+		LeaderElectionReleaseOnCancel: true,
+		LeaseDuration:                 new(leaseDuration),
+		RenewDeadline:                 new(renewDeadline),
+		RetryPeriod:                   new(retryPeriod),
+	}
+	if c.LeaderElect {
+		options.LeaderElectionResourceLockInterface, err = lock(cfg, c.Namespace)
+	}
+	return options, err
+}
+
+// lock is the lease, without a recorder of events: a restart writes nothing but the lease.
+func lock(cfg *rest.Config, namespace string) (resourcelock.Interface, error) {
+	cfg = rest.CopyConfig(cfg)
+	// One request that hangs must not cost the lease.
+	cfg.Timeout = renewDeadline / 2
+	leases, err := coordinationclient.NewForConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("building the client of leases: %w", err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("asking for the host's name: %w", err)
+	}
+	return &resourcelock.LeaseLock{
+		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
+		Client:     leases,
+		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
+	}, nil
+}
+
+func setup(ctx context.Context, mgr manager.Manager, c Config) error {
+	if err := imagestore.IndexPods(ctx, mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	known := catalog.New()
+	agents := imagestore.NewAgents(mgr.GetClient(), c.Namespace)
+	secrets := pullsecret.New(mgr.GetAPIReader())
+	changed := make(chan event.GenericEvent, facts)
+	recorder := mgr.GetEventRecorder(imagestore.Owner)
+	var caches *imagecache.Controller
+	stores := imagestore.New(imagestore.Config{
+		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents, Catalog: known, Secrets: secrets, Changed: changed, Recorder: recorder,
+		Wake: func(ctx context.Context, cache types.NamespacedName) { caches.Wake(ctx, cache) },
+	})
+	caches = imagecache.New(imagecache.Config{
+		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder,
+		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
+	})
+	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr)); err != nil {
+		return err
+	}
+	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
+}
+
+// Retire makes every node let go, says which did not, and takes the nodes' objects away. A node that does not answer is no error.
+func Retire(ctx context.Context, cfg *rest.Config, c Config) error {
+	installed, err := operator.New(cfg)
+	if err != nil {
+		return err
+	}
+	waiting, cancel := context.WithTimeout(ctx, c.RetireTimeout)
+	defer cancel()
+	answered, silent, err := installed.Retire(waiting, func(string) bool { return true })
+	if apierrors.IsNotFound(err) {
+		slog.Info("nothing to retire: the kinds are not there")
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	slog.Info("retired", "answered", len(answered), "silent", len(silent), "silentNodes", strings.Join(silent, ","))
+	return installed.DeleteNodeObjects(ctx)
+}
