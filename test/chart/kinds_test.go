@@ -110,7 +110,7 @@ func TestImageCachesThatAreTaken(t *testing.T) {
 		spec string
 		want map[string]any
 	}{
-		"emptied":   {`images: []`, defaults},
+		"emptied": {`images: []`, defaults},
 		// As server-side apply leaves a list that is emptied.
 		"no images": {`{}`, defaults},
 		"short":     {`images: [{image: nginx}, {image: "nginx:1.29"}, {image: library/nginx}]`, defaults},
