@@ -76,16 +76,23 @@ func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (
 		return reconcile.Result{}, err
 	}
 	node := &corev1.Node{}
-	if err := c.Client.Get(ctx, request.NamespacedName, node); err != nil {
+	if err := c.Client.Get(ctx, request.NamespacedName, node); apierrors.IsNotFound(err) {
 		// The Node owns its objects: they go with it.
 		c.gone(request.Name)
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		return reconcile.Result{}, nil
+	} else if err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading node %s: %w", request.Name, err)
 	}
 	store, err := c.storeOf(ctx, node)
-	if err != nil || store == nil {
+	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if store == nil {
+		c.yield(node.Name, nil)
+		return reconcile.Result{}, nil
+	}
 	if wait := c.retired.wait(store, time.Now()); wait > 0 {
+		c.yield(node.Name, nil)
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	return c.bring(ctx, node, store)
@@ -106,13 +113,18 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 		in.settling[in.caches[i].Key] = time.Now().Before(c.demands.settling(in.caches[i].Key))
 	}
 	v := look(in)
-	granted, wake := c.turns.Update(node.Name, v.asks(), time.Now())
+	asks := v.asks()
+	granted, wake := c.turns.Update(node.Name, asks, time.Now())
 	c.enqueue(wake...)
 	spec, left, err := c.spec(ctx, v, granted)
 	if err != nil {
+		c.yield(node.Name, asks)
 		return reconcile.Result{}, err
 	}
 	err = c.write(ctx, node, store, spec)
+	if err != nil {
+		c.yield(node.Name, asks)
+	}
 	c.tell(ctx, node, store, in.caches, left, err)
 	if apierrors.IsConflict(err) {
 		// It was deleted, or made anew: what is seen of it is old.
@@ -174,9 +186,24 @@ func nodeReady(node *corev1.Node) bool {
 }
 
 func (c *Controller) gone(node string) {
-	_, wake := c.turns.Update(node, nil, time.Now())
+	c.yield(node, nil)
 	c.told.forget(node)
+}
+
+// yield gives back the turns that the node got just now and cannot be told of; without asks, all that it has.
+func (c *Controller) yield(node string, asks []ask) {
+	_, wake := c.turns.Update(node, nothingNew(asks), time.Now())
 	c.enqueue(wake...)
+}
+
+// nothingNew are the asks of a node that is given nothing new.
+func nothingNew(asks []ask) []ask {
+	for a := range asks {
+		if asks[a].need == needsTurn {
+			asks[a].need = needsNone
+		}
+	}
+	return asks
 }
 
 // seed reads off the stores who has a turn, before anybody is given one.
@@ -213,12 +240,7 @@ func (c *Controller) seed(ctx context.Context) error {
 			return err
 		}
 		asks := look(input{node: node, ready: ready, caches: caches, facts: c.Catalog.Get, store: store}).asks()
-		for a := range asks {
-			if asks[a].need == needsTurn {
-				asks[a].need = needsNone
-			}
-		}
-		c.turns.Update(node.Name, asks, time.Now())
+		c.turns.Update(node.Name, nothingNew(asks), time.Now())
 	}
 	c.seeded = true
 	return nil

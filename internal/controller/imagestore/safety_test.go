@@ -4,10 +4,16 @@
 package imagestore
 
 import (
+	"errors"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"orlop.dev/orlop/api/v1alpha1"
 )
@@ -34,4 +40,57 @@ func TestAnAffinityThatCannotBeReadReleasesNothing(t *testing.T) {
 	b.reconcile("n1")
 	b.has("n1", "web:1 =ONE hold:Node pin a/x")
 	b.quiet("n1")
+}
+
+// One node at a time may pull. The first is in a bad way, and must not keep the second from it.
+func TestABadNodeKeepsNoTurn(t *testing.T) {
+	denied := apierrors.NewForbidden(schema.GroupResource{Resource: "imagestores"}, "n0", errors.New("policy says no"))
+	change := func(b *bench, edit func(*v1alpha1.ImageStore)) {
+		store := b.store("n0")
+		edit(store)
+		if err := b.api.Update(b.t.Context(), store); err != nil {
+			b.t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		had  bool // it got the turn before
+		harm func(*bench)
+	}{
+		"its store is refused": {harm: func(b *bench) { b.refuse, b.refused = denied, "n0" }},
+		"it is being retired":  {had: true, harm: func(b *bench) { change(b, func(s *v1alpha1.ImageStore) { s.Spec.Retire = true }) }},
+		"the store of an earlier node will not go": {had: true, harm: func(b *bench) {
+			change(b, func(s *v1alpha1.ImageStore) {
+				s.Finalizers, s.OwnerReferences[0].UID = []string{"example.com/held"}, "uid-earlier"
+			})
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			x := with(cacheOf("x", web), func(s *v1alpha1.ImageCacheSpec) { s.MaxParallelNodes = new(intstr.FromInt32(1)) })
+			b := newBench(t, x, nodeOf("n0"), agentOn("n0"), nodeOf("n1"), agentOn("n1"))
+			b.learn(web, one)
+			if c.had {
+				b.reconcile("n0")
+				b.reconcile("n1")
+				b.has("n1", "web:1 =ONE hold:Turn pin a/x")
+			}
+			c.harm(b)
+			_, _ = b.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "n0"}})
+			b.reconcile("n1")
+			b.has("n1", "web:1 =ONE pin a/x")
+		})
+	}
+}
+
+func TestANodeThatCannotBeReadIsNotGone(t *testing.T) {
+	x := with(cacheOf("x", web), func(s *v1alpha1.ImageCacheSpec) { s.MaxParallelNodes = new(intstr.FromInt32(1)) })
+	b := newBench(t, x, nodeOf("n0"), agentOn("n0"), nodeOf("n1"), agentOn("n1"))
+	b.learn(web, one)
+	b.reconcile("n0")
+	b.blind = errors.New("the cache is behind")
+	if _, err := b.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "n0"}}); err == nil {
+		t.Error("no error")
+	}
+	b.blind = nil
+	b.reconcile("n1")
+	b.has("n1", "web:1 =ONE hold:Turn pin a/x")
 }
