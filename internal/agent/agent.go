@@ -108,6 +108,7 @@ type Agent struct {
 	tries    map[string]try
 	intended map[string]bool  // records say pulled, and no pull has begun
 	removing map[oci.Ref]bool // names of what is being removed
+	going    map[string]bool  // and its entries
 	removal  bool             // a removal is under way
 	pinning  bool
 	// unmarkAfter is when marks that could not be lifted are tried again.

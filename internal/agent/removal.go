@@ -81,8 +81,11 @@ func (a *Agent) ask(now time.Time, next *earliest) {
 
 func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates []candidate) {
 	a.removal = true
-	a.removing = map[oci.Ref]bool{}
+	a.removing, a.going = map[oci.Ref]bool{}, map[string]bool{}
 	for _, c := range candidates {
+		if slices.ContainsFunc(planned.Remove, func(r plan.Removal) bool { return r.Image.ID == c.img.ID }) {
+			a.going[c.image] = true
+		}
 		for _, name := range slices.Concat(namesOf(c.want), c.img.Tags, c.img.Digests) {
 			a.removing[name] = true
 		}
@@ -97,7 +100,7 @@ func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates
 // removed takes in what became of a removal. What is gone the next look shows.
 func (a *Agent) removed(candidates []candidate, result session.Result, err error) {
 	now := time.Now()
-	a.removal, a.removing = false, nil
+	a.removal, a.removing, a.going = false, nil, nil
 	a.view.epoch++
 	a.view.fresh = a.view.fresh && err == nil
 	a.view.want(now)

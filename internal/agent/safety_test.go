@@ -1,0 +1,89 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent_test
+
+import (
+	"testing"
+	"time"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine/enginetest"
+)
+
+// An agent notes what it is about to pull. What somebody else brings before the next agent comes to it is theirs.
+func TestWhatCameBetweenTwoAgentsIsFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.cfg.MaxParallelPulls = 1
+		w.rt.BytesPerSecond = 1000
+		a, b := w.push("a:1", "a", 100_000), w.push("b:1", "b", 1000)
+		w.start()
+		w.want(a, b)
+		w.pass(time.Second)
+		if st := w.wantState("b:1", v1alpha1.ImageWaiting, ""); !st.Pulled {
+			t.Fatalf("it is not noted before its pull: %+v", st)
+		}
+		w.stop()
+		w.rt.Load(content("b", 1000), "b:1")
+		w.start()
+		w.pass(10 * time.Second)
+		if st := w.wantState("b:1", v1alpha1.ImagePresent, ""); st.Pulled {
+			t.Errorf("it counts as ours: %+v", st)
+		}
+		w.release(b)
+		w.wantHere("b:1", true)
+	})
+}
+
+// A removal looks once more after it, and may put the image back. Until then its record must not go.
+func TestARecordOutlivesItsRemoval(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.rt.Before = func(c enginetest.Call) {
+			switch c.Op {
+			case enginetest.OpRemove:
+				w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"}) // After the last look.
+			case enginetest.OpRestore:
+				time.Sleep(2 * time.Minute)
+			}
+		}
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.release(e)
+		w.pass(90 * time.Second)
+		w.wantHere("a:1", false)
+		if st := w.wantState("a:1", v1alpha1.ImageReleasing, ""); !st.Pulled {
+			t.Errorf("in the middle of the removal the record is %+v", st)
+		}
+		w.pass(2 * time.Minute)
+		w.wantHere("a:1", true)
+		if st := w.wantState("a:1", v1alpha1.ImageReleasing, "InUse"); !st.Pulled {
+			t.Errorf("after it was put back the record is %+v", st)
+		}
+	})
+}
+
+// It is wanted again while it goes.
+func TestWantedAgainWhileItGoes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		slow := true
+		w.rt.Before = func(c enginetest.Call) {
+			if c.Op == enginetest.OpRestore || c.Op == enginetest.OpRemove && slow {
+				slow = false
+				time.Sleep(2 * time.Minute)
+			}
+		}
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.release(e)
+		w.want(e)
+		w.pass(10 * time.Minute)
+		w.wantHere("a:1", true)
+		if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); !st.Pulled || !st.Pinned {
+			t.Errorf("the record is %+v", st)
+		}
+	})
+}
