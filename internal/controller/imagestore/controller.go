@@ -116,7 +116,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	asks := v.asks()
 	granted, wake := c.turns.Update(node.Name, asks, time.Now())
 	c.enqueue(wake...)
-	spec, left, err := c.spec(ctx, v, granted)
+	spec, now, err := c.spec(ctx, v, granted)
 	if err != nil {
 		c.yield(node.Name, asks)
 		return reconcile.Result{}, err
@@ -125,7 +125,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if err != nil {
 		c.yield(node.Name, asks)
 	}
-	c.tell(ctx, node, store, in.caches, left, err)
+	c.tell(ctx, node, store, in.caches, now, err)
 	if apierrors.IsConflict(err) {
 		// It was deleted, or made anew: what is seen of it is old.
 		return reconcile.Result{RequeueAfter: soon}, nil
@@ -145,10 +145,10 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 // soon is when what is seen will have caught up with the API server.
 const soon = 250 * time.Millisecond
 
-// spec is all that the store should say.
-func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool) (spec v1alpha1.ImageStoreSpec, left int, err error) {
+// spec is all that the store should say, and what it has no room for.
+func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool) (spec v1alpha1.ImageStoreSpec, now saying, err error) {
 	spec.Runtime = v.node.Status.NodeInfo.ContainerRuntimeVersion
-	spec.Images, left = v.images(granted)
+	spec.Images, now.left = v.images(granted)
 	found := map[types.NamespacedName][]pullsecret.Secret{}
 	for i := range v.caches {
 		if len(v.caches[i].Images) > 0 {
@@ -156,15 +156,15 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 			found[v.caches[i].Key], _ = c.Secrets.For(ctx, v.caches[i])
 		}
 	}
-	if spec.Credentials, err = v.credentials(spec.Images, found); err != nil {
-		return spec, left, err
+	if spec.Credentials, now.unsealed, err = v.credentials(spec.Images, found); err != nil {
+		return spec, now, err
 	}
 	needs, list := v.needsAfter(spec.Images)
 	if list {
 		needs, err = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, time.Now())
 	}
 	spec.Needs = needs
-	return spec, left, err
+	return spec, now, err
 }
 
 // ready reports whether pulls may start on the node as far as it and its agent are concerned, and until when that holds if

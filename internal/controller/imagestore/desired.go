@@ -32,10 +32,7 @@ func (v *view) images(granted map[string]bool) (entries []v1alpha1.StoreImage, l
 	}
 	entries = append(entries, v.released(append(slices.Clone(entries), added...))...)
 	// What stands is never dropped for want of room: the agent may have a record of it.
-	room := maxImageBytes
-	for i := range entries {
-		room -= weight(&entries[i])
-	}
+	room := roomBeside(entries)
 	for i := range added {
 		room -= weight(&added[i])
 		if len(entries) >= maxImages || room < 0 {
@@ -50,6 +47,15 @@ func (v *view) images(granted map[string]bool) (entries []v1alpha1.StoreImage, l
 
 // entryBytes is what an entry takes beside its texts: names of fields, quotes, a size, and the names of its credentials.
 const entryBytes = 140
+
+// roomBeside is what entries leave of the room for them.
+func roomBeside(entries []v1alpha1.StoreImage) int {
+	room := maxImageBytes
+	for i := range entries {
+		room -= weight(&entries[i])
+	}
+	return room
+}
 
 func weight(entry *v1alpha1.StoreImage) int {
 	bytes := entryBytes + len(entry.Image) + len(entry.Digest)
