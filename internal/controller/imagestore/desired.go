@@ -128,7 +128,7 @@ func (v *view) released(wanted []v1alpha1.StoreImage) []v1alpha1.StoreImage {
 		digest, wantedStill := is[had.Image]
 		switch {
 		case !wantedStill && (!had.Released || !v.answered(had, is)):
-			letGo(had.Image, had.Digest, had.RemovalPolicy)
+			letGo(had.Image, had.Digest, v.policy(had))
 		case wantedStill && digest != "" && !strings.Contains(had.Image, "@"):
 			// A scout's entry names no digest: what the node has under the name does.
 			old := had.Digest
@@ -136,7 +136,7 @@ func (v *view) released(wanted []v1alpha1.StoreImage) []v1alpha1.StoreImage {
 				old = record.Digest
 			}
 			if old != "" && old != digest {
-				letGo(byDigest(had.Image, old), old, had.RemovalPolicy)
+				letGo(byDigest(had.Image, old), old, v.policy(had))
 			}
 		}
 	}
@@ -152,6 +152,17 @@ func (v *view) released(wanted []v1alpha1.StoreImage) []v1alpha1.StoreImage {
 		entries = append(entries, entry)
 	}
 	return entries
+}
+
+// policy is what becomes of an entry that is let go: as it stands, or Keep, if a cache that it was there for says so by now. One
+// edit may both change the policy and drop the image.
+func (v *view) policy(had *v1alpha1.StoreImage) v1alpha1.RemovalPolicy {
+	for i := range v.caches {
+		if c := &v.caches[i]; c.Policy == v1alpha1.RemovalPolicyKeep && slices.Contains(had.Caches, c.Key.String()) {
+			return c.Policy
+		}
+	}
+	return had.RemovalPolicy
 }
 
 // answered reports whether the agent has seen that the entry is released, and has no record of it, nor one of a tag that still
