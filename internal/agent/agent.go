@@ -183,7 +183,7 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 		a.specSince = time.Now()
 		a.view.want(a.specSince)
 	}
-	a.report.heard(s)
+	a.report.heard(s, a.key.ID())
 	a.store = s
 	a.wanted = protected(s.Spec)
 	a.stock.uidMayChange(s)

@@ -87,3 +87,29 @@ func TestWantedAgainWhileItGoes(t *testing.T) {
 		}
 	})
 }
+
+// Two pools of agents that both select a node must not write against each other for ever.
+func TestTwoAgentsOnOneNode(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		first := w.stop
+		w.stop = nil
+		w.start()
+		w.pass(10 * time.Second)
+		before := len(w.api.Writes())
+		w.pass(time.Hour)
+		if n := len(w.api.Writes()) - before; n > 60 {
+			t.Errorf("an hour took %d writes", n)
+		}
+		first()
+		w.pass(10 * time.Minute)
+		before = len(w.api.Writes())
+		w.pass(time.Hour)
+		if n := len(w.api.Writes()) - before; n > 0 {
+			t.Errorf("alone, it took %d writes", n)
+		}
+		w.want(w.push("a:1", "a", 1000))
+		w.pass(5 * time.Second)
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
+	})
+}
