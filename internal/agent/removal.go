@@ -20,7 +20,7 @@ import (
 const (
 	// needsMargin is how much of plan.NeedsMaxAge must be left when a removal begins.
 	needsMargin = 10 * time.Second
-	// removeRetry is the least time until a removal that was held at the last moment is tried again.
+	// removeRetry is the least time until a removal that was held at the last moment is tried again; it doubles.
 	removeRetry = 10 * time.Second
 )
 
@@ -134,7 +134,7 @@ func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 	case session.StateKept:
 		t := a.tries[key]
 		t.attempts++
-		t.last, t.next, t.reason, t.message = now, now.Add(removeRetry), step.Reason, cut(step.Message)
+		t.last, t.next, t.reason, t.message = now, now.Add(min(removeRetry<<min(t.attempts-1, 10), maxAskPause)), step.Reason, cut(step.Message)
 		a.tries[key] = t
 		log.Info("kept", "reason", step.Reason, "message", step.Message)
 	default:

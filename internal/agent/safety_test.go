@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/engine/enginetest"
 )
 
@@ -111,5 +112,31 @@ func TestTwoAgentsOnOneNode(t *testing.T) {
 		w.want(w.push("a:1", "a", 1000))
 		w.pass(5 * time.Second)
 		w.wantState("a:1", v1alpha1.ImagePresent, "")
+	})
+}
+
+// What the runtime alone holds, for reasons that nobody else sees, is not asked for six times a minute.
+func TestARemovalThatIsRefusedAgainAndAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		refusals := make([]error, 1000)
+		for i := range refusals {
+			refusals[i] = engine.Becausef(engine.InUse, "a:1 has children")
+		}
+		w.rt.FailNext(enginetest.OpRemove, refusals...)
+		w.release(e)
+		before := len(w.api.Writes())
+		for range 1800 {
+			w.pass(2 * time.Second)
+			w.answer()
+		}
+		w.wantHere("a:1", true)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "InUse")
+		if n := len(w.api.Writes()) - before; n > 60 {
+			t.Errorf("an hour took %d writes", n)
+		}
 	})
 }
