@@ -220,8 +220,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	a.look(ctx, now, next)
 	switch {
 	case a.gone:
-		a.letGo(ctx)
-		a.gone = false
+		a.gone = !a.letGo(ctx)
 	case a.store == nil:
 		a.cancelPulls(func(string) bool { return true })
 	default:

@@ -159,8 +159,9 @@ func (a *Agent) actor(image string) []string {
 	return a.store.Spec.Images[at].Caches
 }
 
-// letGo unpins everything of ours, and forgets it. Images stay.
-func (a *Agent) letGo(ctx context.Context) {
+// letGo unpins everything of ours, and forgets it. Images stay. It reports false if there are pins that it could not lift: those
+// it goes on to know of.
+func (a *Agent) letGo(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	a.cancelPulls(func(string) bool { return true })
@@ -168,17 +169,26 @@ func (a *Agent) letGo(ctx context.Context) {
 	if rt == nil {
 		rt = a.rt.last
 	}
+	left := map[string]v1alpha1.StoreImageStatus{}
 	for name, rec := range a.records {
 		d := decider{sight: sight{view: &a.view}}
 		img, want, here := d.recorded(name, rec)
-		if rec.Pinned && here && rt != nil {
+		switch {
+		case !rec.Pinned || !here && a.view.fresh:
+		case !here || rt == nil:
+			left[name] = rec
+		default:
 			if err := setPin(ctx, rt, byDigest(img, want, rec.Digest), false); err != nil {
+				left[name] = rec
 				a.cfg.Log.Warn("unpinning", "node", a.cfg.Node, "reference", name, "error", err)
 			}
 		}
 	}
-	a.records, a.recorded = nil, nil
-	a.view.want(time.Now())
+	a.records, a.recorded = left, nil
+	if len(left) == 0 {
+		a.view.want(time.Now())
+	}
+	return len(left) == 0
 }
 
 // leave ends the agent. If the store is gone, or the right to read it, Orlop is being taken out of the cluster, and nothing

@@ -140,3 +140,19 @@ func TestARemovalThatIsRefusedAgainAndAgain(t *testing.T) {
 		}
 	})
 }
+
+// A pin that could not be lifted when the store went is lifted later.
+func TestDeletedStoreWhileTheRuntimeIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.rt.FailNext(enginetest.OpPin, engine.Becausef(engine.RuntimeUnavailable, "restarting"))
+		w.api.Delete()
+		w.pass(3 * time.Minute)
+		if img, here := w.here("a:1"); !here || img.Pinned {
+			t.Errorf("the image: here %t, pinned %t", here, img.Pinned)
+		}
+	})
+}
