@@ -133,6 +133,9 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("writing what node %s should hold: %w", node.Name, err)
 	}
+	if v.unlisted != nil {
+		return reconcile.Result{}, v.unlisted
+	}
 	if v.waits {
 		return reconcile.Result{RequeueAfter: settle}, nil
 	}
@@ -161,10 +164,13 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 	}
 	needs, list := v.needsAfter(spec.Images)
 	if list {
-		needs, err = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, time.Now())
+		needs, v.unlisted = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, time.Now())
+	}
+	if v.unlisted != nil {
+		needs = v.store.Spec.Needs // It is dated: the agent removes nothing on the word of an old one.
 	}
 	spec.Needs = needs
-	return spec, now, err
+	return spec, now, nil
 }
 
 // ready reports whether pulls may start on the node as far as it and its agent are concerned, and until when that holds if

@@ -4,6 +4,7 @@
 package imagestore
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -93,4 +94,46 @@ func TestANodeThatCannotBeReadIsNotGone(t *testing.T) {
 	b.blind = nil
 	b.reconcile("n1")
 	b.has("n1", "web:1 =ONE hold:Turn pin a/x")
+}
+
+type unlisted struct{ client.Reader }
+
+func (unlisted) List(context.Context, client.ObjectList, ...client.ListOption) error {
+	return errors.New("etcd is slow")
+}
+
+// What pods need is not known: nothing is removed then, and all else goes on.
+func TestPodsThatCannotBeListedHoldUpRemovalsAlone(t *testing.T) {
+	b := newBench(t, nodeOf("n1"), agentOn("n1"), cacheOf("x", web))
+	b.learn(web, one)
+	b.reconcile("n1")
+	b.answer("n1", func(s *v1alpha1.ImageStoreStatus) {
+		s.Images = []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImagePresent)}
+	})
+	x := cacheOf("x")
+	if err := b.api.Get(t.Context(), client.ObjectKeyFromObject(x), x); err != nil {
+		t.Fatal(err)
+	}
+	x.Generation, x.Spec.Images = 2, []v1alpha1.CachedImage{{Image: other}}
+	if err := b.api.Update(t.Context(), x); err != nil {
+		t.Fatal(err)
+	}
+	b.learn(other, two)
+	listed := b.Live
+	b.Live = unlisted{}
+	for range 2 {
+		if _, err := b.Reconcile(t.Context(), reconcile.Request{NamespacedName: types.NamespacedName{Name: "n1"}}); err == nil {
+			t.Error("no error")
+		}
+		b.has("n1", "other:1 =TWO pin a/x", "web:1 =ONE released")
+		if needs := b.store("n1").Spec.Needs; needs != nil {
+			t.Errorf("needs %+v", needs)
+		}
+	}
+	b.Live = listed
+	b.reconcile("n1")
+	if b.store("n1").Spec.Needs == nil {
+		t.Error("needs were not told later")
+	}
+	b.quiet("n1")
 }
