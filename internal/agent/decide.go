@@ -197,9 +197,12 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 		return
 	}
 	old := ref.Repository() + "@" + rec.Digest
-	if _, there := d.records[old]; !there {
-		d.records[old] = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing, Pulled: rec.Pulled, Pinned: rec.Pinned}
+	to, there := d.records[old]
+	if !there {
+		to = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing}
 	}
+	to.Pulled, to.Pinned = to.Pulled || rec.Pulled, to.Pinned || rec.Pinned
+	d.records[old] = to
 	delete(d.records, e.Image)
 }
 

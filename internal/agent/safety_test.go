@@ -156,3 +156,33 @@ func TestDeletedStoreWhileTheRuntimeIsAway(t *testing.T) {
 		}
 	})
 }
+
+// On a runtime without marks the record is all that tells. It goes over to the name by digest that a cache wants too.
+func TestTheRecordOfAMovedTagGoesToAWantedDigest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.rt = enginetest.NewCRIO(w.registry)
+		w.runtime = engine.Verify(w.rt)
+		w.gate.Interface = w.runtime
+		tag := w.push("a:1", "old", 1000)
+		fixed := tag
+		fixed.Image = ref("a:1").Repository() + "@" + tag.Digest
+		w.start()
+		w.want(tag)
+		w.pass(time.Second)
+		w.stop()
+		status := w.api.Store().Status
+		found := w.state(tag.Image)
+		found.Image, found.Pulled = fixed.Image, false // The cache that asked for the digest found it there.
+		status.Images = append(status.Images, found)
+		w.api.SetStatus(status)
+		moved := w.push("a:1", "new", 1000)
+		w.want(moved, fixed)
+		w.start()
+		w.pass(time.Second)
+		w.wantHere("a@"+tag.Digest, true)
+		w.release(moved, fixed)
+		w.pass(time.Second)
+		w.wantHere("a:1", false)
+		w.wantHere("a@"+tag.Digest, false)
+	})
+}
