@@ -278,4 +278,6 @@ const (
 	ReasonDuplicates  = "DuplicateImages"
 	ReasonNotPinnable = "CannotPin"
 	ReasonAsExpected  = "AsExpected"
+	// ReasonInvalidAffinity: which nodes are meant cannot be read; those that hold images keep them.
+	ReasonInvalidAffinity = "InvalidAffinity"
 )

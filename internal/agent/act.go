@@ -45,9 +45,10 @@ func (a *Agent) decide(now time.Time) decision {
 		return a.undecided()
 	}
 	_, canPin := engine.As[engine.Pinner](a.rt.current)
+	_, canMark := engine.As[engine.Marker](a.rt.current)
 	return decide(sight{
-		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, needs: a.wanted,
-		pulls: a.pulls, tries: a.tries, intended: a.intended, sealed: a.sealed,
+		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, canMark: canMark, needs: a.wanted,
+		pulls: a.pulls, tries: a.tries, intended: a.intended, going: a.going, sealed: a.sealed,
 		disk:   a.cfg.Disk(a.rt.described.ImageFS),
 		limits: limits{disk: a.cfg.DiskLimit, pin: a.cfg.PinLimit, pulls: a.cfg.MaxParallelPulls},
 		size:   a.stock.size,

@@ -114,6 +114,7 @@ type Agent struct {
 	tries    map[string]try
 	intended map[string]bool  // records say pulled, and no pull has begun
 	removing map[oci.Ref]bool // names of what is being removed
+	going    map[string]bool  // and its entries
 	removal  bool             // a removal is under way
 	pinning  bool
 	// unmarkAfter is when marks that could not be lifted are tried again.
@@ -188,7 +189,7 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 		a.specSince = time.Now()
 		a.view.want(a.specSince)
 	}
-	a.report.heard(s)
+	a.report.heard(s, a.key.ID())
 	a.store = s
 	a.wanted = protected(s.Spec)
 	a.stock.uidMayChange(s)
@@ -225,8 +226,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	a.look(ctx, now, next)
 	switch {
 	case a.gone:
-		a.letGo(ctx)
-		a.gone = false
+		a.gone = !a.letGo(ctx)
 	case a.store == nil:
 		a.cancelPulls(func(string) bool { return true })
 	default:

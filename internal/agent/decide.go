@@ -22,11 +22,13 @@ type sight struct {
 	records map[string]v1alpha1.StoreImageStatus
 	view    *view
 	canPin  bool
+	canMark bool
 	needs   *protection // of the spec
 	// pulls are under way; tries failed; intended are recorded as pulled, and no pull of them has begun.
 	pulls    map[string]*pull
 	tries    map[string]try
 	intended map[string]bool
+	going    map[string]bool // entries whose removal is under way
 	// sealed tells of each image with credentials that cannot be opened now why.
 	sealed func(v1alpha1.StoreImage) string
 	disk   plan.Disk
@@ -195,9 +197,12 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 		return
 	}
 	old := ref.Repository() + "@" + rec.Digest
-	if _, there := d.records[old]; !there {
-		d.records[old] = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing, Pulled: rec.Pulled, Pinned: rec.Pinned}
+	to, there := d.records[old]
+	if !there {
+		to = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing}
 	}
+	to.Pulled, to.Pinned = to.Pulled || rec.Pulled, to.Pinned || rec.Pinned
+	d.records[old] = to
 	delete(d.records, e.Image)
 }
 
@@ -296,8 +301,10 @@ func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, w
 	if _, tried := d.tries[e.Image]; tried {
 		d.forget = append(d.forget, e.Image)
 	}
-	if d.intended[e.Image] {
-		st.Pulled = false // Somebody else was quicker.
+	if d.intended[e.Image] || d.canMark && d.records[e.Image].State == v1alpha1.ImageWaiting {
+		// It came before its pull began: somebody else was quicker, unless it is ours from before. An agent that was ended may
+		// have begun; then its mark tells.
+		st.Pulled = st.Pulled && d.view.isMarked(img)
 	}
 	st.State, st.Digest = v1alpha1.ImagePresent, digestIn(img, want)
 	if !d.canPin {

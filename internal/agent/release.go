@@ -46,6 +46,9 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		d.cancel = append(d.cancel, e.Image)
 		return st, true
 	}
+	if d.going[e.Image] {
+		return st, true // It may be put back.
+	}
 	d.forget = append(d.forget, e.Image)
 	if !present || !rec.Pulled && !rec.Pinned || d.intended[e.Image] && !rec.Pinned {
 		return st, false

@@ -34,6 +34,8 @@ const (
 	writeTimeout    = 10 * time.Second
 	firstWriteRetry = time.Second
 	maxWriteRetry   = 30 * time.Second
+	// maxRivalPause is the most between two writes by which two agents contradict each other.
+	maxRivalPause = 5 * time.Minute
 	// maxStatus keeps the object well below 400 KB with its spec beside.
 	maxStatus = 200 << 10
 )
@@ -58,6 +60,9 @@ type reporter struct {
 	failures int
 	retry    time.Time
 	away     bool // the last write did not get through
+	// rival counts how often another agent wrote over us, on a node that has two for once; rivalled is when it did last.
+	rival    int
+	rivalled time.Time
 	// conditions keep the times of their transitions.
 	conditions []metav1.Condition
 }
@@ -75,10 +80,14 @@ func (r *reporter) adopt(s *v1alpha1.ImageStore) {
 	r.version = max(r.version, versionOf(s.ResourceVersion))
 }
 
-// heard looks whether somebody else has changed our status since we wrote it.
-func (r *reporter) heard(s *v1alpha1.ImageStore) {
+// heard looks whether somebody else has changed our status since we wrote it; key is the id of ours.
+func (r *reporter) heard(s *v1alpha1.ImageStore, key string) {
 	if !r.inFlight && versionOf(s.ResourceVersion) > r.version {
 		r.adopt(s)
+		if r.wrote && s.Status.Key != nil && s.Status.Key.ID != key {
+			r.rival++
+			r.rivalled = time.Now()
+		}
 	}
 	r.retry = time.Time{} // The API is there.
 }
@@ -147,10 +156,10 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 	case failed(made.images) > r.failed:
 		due = r.last.Add(firstGap)
 	}
-	if due.Before(r.retry) {
-		return r.retry
+	if r.rival > 0 {
+		due = later(due, r.last.Add(min(firstWriteRetry<<min(r.rival, 10), maxRivalPause)))
 	}
-	return due
+	return later(due, r.retry)
 }
 
 func failed(images []v1alpha1.StoreImageStatus) (n int32) {
@@ -192,6 +201,9 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, version string,
 	r.written, r.failed, r.asked, r.last, r.wrote = payload, store.Status.Failed, store.Status.NeedsAsked, now, true
 	r.version = max(r.version, versionOf(version))
 	r.away, r.failures, r.retry = false, 0, time.Time{}
+	if now.Sub(r.rivalled) > 2*maxRivalPause {
+		r.rival = 0
+	}
 	a.recorded = byName(store.Status.Images)
 }
 

@@ -66,7 +66,7 @@ func (c *Client) Retire(ctx context.Context, canAnswer func(node string) bool) (
 // retired reports whether the agent has answered, and did so after it was asked.
 func retired(store *v1alpha1.ImageStore) bool {
 	condition := meta.FindStatusCondition(store.Status.Conditions, v1alpha1.ConditionRetired)
-	return store.Spec.Retire && condition != nil && condition.Status == metav1.ConditionTrue
+	return store.Spec.Retire && condition != nil && condition.Status == metav1.ConditionTrue && condition.ObservedGeneration >= store.Generation
 }
 
 func (c *Client) askToRetire(ctx context.Context, nodes []string) error {

@@ -5,6 +5,7 @@ package imagecache
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
+	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/engine"
 )
 
@@ -73,7 +75,7 @@ func (p *picture) rest() word {
 	switch {
 	case len(p.facts) == 0 && p.invalid == nil:
 		return word{true, v1alpha1.ReasonNoImages, "The cache asks for no images"}
-	case p.sum.desired == 0:
+	case p.sum.desired == 0 && p.invalid == nil:
 		return word{true, v1alpha1.ReasonNoNodes, "No node fits nodeSelector and affinity, or those that do have taints that are not tolerated"}
 	case p.sum.ready == p.sum.desired && p.invalid == nil:
 		return word{true, v1alpha1.ReasonReady, fmt.Sprintf("%s on %s", count(len(p.facts), "image"), count(p.sum.desired, "node"))}
@@ -102,6 +104,9 @@ func (p *picture) working() bool {
 func (p *picture) malformed() word {
 	if p.invalid == nil {
 		return word{}
+	}
+	if errors.Is(p.invalid, demand.ErrAffinity) {
+		return word{true, v1alpha1.ReasonInvalidAffinity, p.invalid.Error() + ": no node is let go meanwhile"}
 	}
 	return word{true, string(engine.InvalidReference), p.invalid.Error()}
 }

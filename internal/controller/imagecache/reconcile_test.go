@@ -318,6 +318,21 @@ func TestSuspendAndInvalid(t *testing.T) {
 	})
 }
 
+func TestAnAffinityThatCannotBeReadStalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, nodes("n1")...)
+		defer func() { b.stop() }()
+		b.shelf.set(one, "1")
+		b.create(web, func(c *v1alpha1.ImageCache) {
+			c.Spec.Affinity = &v1alpha1.Affinity{NodeAffinity: &v1alpha1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "zone", Operator: "in", Values: []string{"a"}}}}},
+			}}}
+		}, one)
+		b.run(time.Second, web)
+		b.expect(web, "0/0 Ready=False/InvalidAffinity Stalled=True/InvalidAffinity")
+	})
+}
+
 func TestCordonAndTaints(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		objects := nodes("n1", "n2", "n3")

@@ -25,8 +25,8 @@ type told struct {
 }
 
 type saying struct {
-	left    int
-	refusal string
+	left, unsealed int
+	refusal        string
 }
 
 func newTold() *told { return &told{last: map[string]saying{}} }
@@ -54,8 +54,7 @@ func (t *told) refusal(node string) string {
 func (t *told) forget(node string) { t.news(node, saying{}) }
 
 // tell makes events of what changed: images that found no room in the store, and writes that the API server refused, in its words.
-func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha1.ImageStore, caches []demand.Cache, left int, err error) {
-	now := saying{left: left}
+func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha1.ImageStore, caches []demand.Cache, now saying, err error) {
 	if refused(err) {
 		now.refusal = err.Error()
 	}
@@ -72,7 +71,11 @@ func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha
 		c.Recorder.Eventf(node, nil, corev1.EventTypeWarning, "ImageStoreRefused", "Write",
 			"The ImageStore of this node was not written: %s", condition.Cut(now.refusal, maxNote))
 	}
-	if left > 0 && left != before.left && store.UID != "" {
+	if now.unsealed > 0 && now.unsealed != before.unsealed && store.UID != "" {
+		c.Recorder.Eventf(store, nil, corev1.EventTypeWarning, "TooManyCredentials", "Assign",
+			"%d pull secrets were left out: they are too large, or more than can be told to one node; what needs them is pulled without", now.unsealed)
+	}
+	if left := now.left; left > 0 && left != before.left && store.UID != "" {
 		c.Recorder.Eventf(store, nil, corev1.EventTypeWarning, "TooManyImages", "Assign",
 			"%d images of the caches that select this node were left out: it holds as many as can be told to one node (%d, or %d KB)", left, maxImages, maxImageBytes>>10)
 	}
