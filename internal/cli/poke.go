@@ -147,7 +147,7 @@ func (o *pokeOptions) show(cache *v1alpha1.ImageCache) {
 	if cache.Spec.RemovalPolicy == v1alpha1.RemovalPolicyKeep {
 		keep = " Its removalPolicy is Keep: the images stay, unpinned."
 	}
-	fmt.Fprintf(o.Err, "What it brought goes from its nodes, but for what something else needs.%s\n", keep)
+	fmt.Fprintf(o.Err, "What it brought goes from its nodes, except what something else needs.%s\n", keep)
 }
 
 // maxShown is how many images a question names.
