@@ -153,7 +153,13 @@ func (o *checkOptions) checkVersions(install operator.Install, stores map[string
 		parts = append(parts, fmt.Sprintf("agents %s ×%d", v, len(agents[v])))
 		same = same && alike(v, install.Version)
 	}
-	text := strings.Join(append([]string{"this program " + o.version, "controller " + install.Version}, parts...), ", ")
+	if install.Version != "" {
+		parts = append([]string{"controller " + install.Version}, parts...)
+	}
+	if len(parts) == 0 { // With nothing to compare, nothing is well.
+		return
+	}
+	text := strings.Join(append([]string{"this program " + o.version}, parts...), ", ")
 	switch {
 	case !same:
 		o.warn("versions", "controller and agents differ: "+text, "let an upgrade end: kubectl -n "+install.Namespace+" rollout status daemonset -l "+operator.LabelComponent+"=agent")
