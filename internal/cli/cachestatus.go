@@ -95,8 +95,12 @@ func (s *cacheStatus) header(cache *v1alpha1.ImageCache) string {
 	if meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionStalled) {
 		dyes[metav1.ConditionFalse] = red
 	}
-	line += "   " + dye(s.paint.out, dyes[ready.Status], "Ready="+string(ready.Status)+" "+ready.Reason)
-	if ready.Status != metav1.ConditionTrue && ready.Message != "" {
+	word := "Ready=" + string(ready.Status)
+	if ready.Reason == v1alpha1.ReasonReady { // That is said.
+		return line + "   " + dye(s.paint.out, dyes[ready.Status], word)
+	}
+	line += "   " + dye(s.paint.out, dyes[ready.Status], word+" "+ready.Reason)
+	if ready.Message != "" {
 		line += ": " + ready.Message
 	}
 	return line
@@ -232,6 +236,9 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && last != nil:
 		why = "not ready after " + timeout.String()
+		if last.Status.ObservedGeneration < last.Generation {
+			why += ": no controller looks at it; try: " + s.commandLine("check", "--pre")
+		}
 	case err != nil && last == nil:
 		return s.unknownCache(ctx, s.op, s.namespace, s.name, err)
 	case err != nil:

@@ -112,6 +112,13 @@ ghcr.io/acme/web          1     1111111111111     1/4   400MB   100MB   5 pods  
 	if len(s.writes()) > 0 {
 		t.Errorf("written: %s", s.writes())
 	}
+	for pattern, tip := range map[string]string{"acme/w*": "'**/acme/w*'", "w*:1": "'**/w*:1'"} {
+		_, _, errs = s.run("list", pattern, "--node", "node-1")
+		expect(t, errs, "No image on 1 node fits", "try: kubectl orlop list "+tip)
+	}
+	if _, _, errs = s.run("list", "nosuch*", "--node", "node-1"); strings.Contains(errs, "try:") {
+		t.Errorf("nothing is like it, and yet: %s", errs)
+	}
 	_, out, _ = s.run("list", "-o", "json", "--node", "node-1")
 	var doc struct {
 		Items []struct {
@@ -248,7 +255,7 @@ func TestWaitForACache(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	expect(t, errs, "1 of 3 nodes ready, 4 of 6 copies, 2 failed", "Ready after")
-	expect(t, out, "Ready=True Ready")
+	expect(t, out, "(observed 4)   Ready=True\n")
 }
 
 func TestStatusOfAnInstall(t *testing.T) {
