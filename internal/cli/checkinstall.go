@@ -33,6 +33,10 @@ func (o *checkOptions) checkInstall(ctx context.Context, op *operator.Client, no
 		}
 		return
 	}
+	if install.Nothing() {
+		o.warn("install", "neither a controller nor an agent is found: nobody looks at ImageCaches", "install Orlop, or take its kinds away: "+o.commandLine("uninstall", "--crds", "--dry-run"))
+		return
+	}
 	o.checkController(install)
 	stores, err := op.Stores(ctx, nil)
 	if err != nil {

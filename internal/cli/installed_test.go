@@ -287,6 +287,21 @@ caches       1 ready, 1 stalled   shop/web
 		"✗ the admission policy or its binding is missing", "! stalled: shop/web", "status imagecache/web -n shop")
 }
 
+// TestWhatAnUninstallLeaves: kinds without a controller and agents are no install.
+func TestWhatAnUninstallLeaves(t *testing.T) {
+	s := newAPIServer(t, aNode("node-1", corev1.ConditionTrue)).installed()
+	code, out, errs := s.run("status", "--wait")
+	if code != term.ExitError || out != "" {
+		t.Errorf("exit code %d %s", code, out)
+	}
+	expect(t, errs, "not installed", "neither a controller nor an agent", "kubectl orlop check --pre")
+	_, out, _ = s.run("check", "--pre")
+	expect(t, out, "! neither a controller nor an agent is found", "kubectl orlop uninstall --crds --dry-run")
+	if strings.Contains(out, "✗") || strings.Contains(out, "this program") {
+		t.Errorf("it looks further: %s", out)
+	}
+}
+
 // TestStatusWithFewRights: who may only see Orlop's own objects is told of these, and what could not be seen.
 func TestStatusWithFewRights(t *testing.T) {
 	s := shop(t)
