@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/tell"
@@ -109,6 +110,9 @@ func (s *cacheStatus) header(cache *v1alpha1.ImageCache) string {
 func (s *cacheStatus) nodesLine(ctx context.Context, cache *v1alpha1.ImageCache) string {
 	st := cache.Status
 	line := fmt.Sprintf("%d of %s ready", st.ReadyNodes, count(int(st.DesiredNodes), "node"))
+	if st.ImageCount == 0 && st.ObservedGeneration == cache.Generation {
+		line = "no image is kept on " + count(int(st.DesiredNodes), "node")
+	}
 	if st.FailedNodes > 0 {
 		line += fmt.Sprintf(", %d failed", st.FailedNodes)
 	}
@@ -184,10 +188,25 @@ func (s *cacheStatus) failures(cache *v1alpha1.ImageCache) {
 	}
 	for _, g := range order {
 		fmt.Fprintf(s.Out, "  %s: %s%s: %s\n", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
+		if g.reason == string(engine.Unauthorized) {
+			fmt.Fprintf(s.Out, "    try: %s\n", login(cache))
+		}
 	}
 	if n := cache.Status.OmittedFailures; n > 0 {
 		fmt.Fprintf(s.Out, "  and %s more\n", count(int(n), "failure"))
 	}
+}
+
+// login is what helps against a missing login.
+func login(cache *v1alpha1.ImageCache) string {
+	if len(cache.Spec.ImagePullSecrets) == 0 {
+		return "name a Secret with a login for the registry in spec.imagePullSecrets (cache create --pull-secret)"
+	}
+	var names []string
+	for _, secret := range cache.Spec.ImagePullSecrets {
+		names = append(names, cache.Namespace+"/"+secret.Name)
+	}
+	return "see whether " + some(names) + " has a login for this registry that may pull the image"
 }
 
 // verdict is whether waiting for a cache has an end: a code, and what is to be said.
@@ -204,7 +223,7 @@ func verdict(cache *v1alpha1.ImageCache) (over bool, code int, why string) {
 	case ready.Status == metav1.ConditionTrue:
 		return true, term.ExitOK, ready.Reason
 	case stalled != nil && stalled.Status == metav1.ConditionTrue:
-		return true, term.ExitPartial, "Stalled: " + cmp.Or(stalled.Message, stalled.Reason)
+		return true, term.ExitPartial, "Stalled: " + stalled.Reason + "; to try again does not cure it"
 	case ready.Reason == v1alpha1.ReasonSuspended || ready.Reason == v1alpha1.ReasonPurged:
 		return true, term.ExitPartial, ready.Reason + ": " + ready.Message
 	}

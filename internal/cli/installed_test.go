@@ -245,7 +245,7 @@ func TestWaitForACache(t *testing.T) {
 	if code != term.ExitTimeout {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
-	expect(t, errs, "generation 4 is not looked at yet", "not ready after 50ms")
+	expect(t, errs, "generation 4 is not looked at yet", "not ready after 50ms: no controller looks at it; try: kubectl orlop check --pre")
 	working := statusOf(4, metav1.ConditionFalse, v1alpha1.ReasonRollingOut, "", metav1.ConditionFalse)
 	done := statusOf(4, metav1.ConditionTrue, v1alpha1.ReasonReady, "", metav1.ConditionFalse)
 	s.put(aCache("web", 4, working))

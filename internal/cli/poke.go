@@ -127,6 +127,10 @@ func (o *pokeOptions) run(ctx context.Context) error {
 
 // show says what a purge is about.
 func (o *pokeOptions) show(cache *v1alpha1.ImageCache) {
+	if cache.Status.PurgedGeneration == cache.Generation {
+		fmt.Fprintf(o.Err, "ImageCache %s/%s is purged already, and keeps nothing.\n", cache.Namespace, cache.Name)
+		return
+	}
 	fmt.Fprintf(o.Err, "ImageCache %s/%s keeps on %s:\n", cache.Namespace, cache.Name, count(int(cache.Status.DesiredNodes), "node"))
 	ready := map[string]int32{}
 	for _, image := range cache.Status.Images {
