@@ -72,7 +72,9 @@ func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) err
 		return s.app.print(&s.output, answer{table: s.table(cache)})
 	}
 	fmt.Fprintln(s.Out, s.header(cache))
-	fmt.Fprintln(s.Out, s.nodesLine(ctx, cache))
+	if len(cache.Status.Conditions) > 0 { // Else nobody has looked for nodes.
+		fmt.Fprintln(s.Out, s.nodesLine(ctx, cache))
+	}
 	if len(cache.Status.Images) > 0 {
 		if err := s.app.print(&s.output, answer{table: s.table(cache)}); err != nil {
 			return err
@@ -267,7 +269,11 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	if code == term.ExitOK {
-		fmt.Fprintf(s.Err, "%s %s after %s\n", s.paint.good("✔"), why, tell.Took(time.Since(begun)))
+		sign := s.paint.good("✔")
+		if why != v1alpha1.ReasonReady { // No node or no image: seldom what was meant.
+			sign = s.paint.warn()
+		}
+		fmt.Fprintf(s.Err, "%s %s after %s\n", sign, why, tell.Took(time.Since(begun)))
 		return nil
 	}
 	fmt.Fprintf(s.Err, "%s %s\n", s.paint.bad("✗"), why)

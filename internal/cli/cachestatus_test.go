@@ -52,3 +52,18 @@ func TestStatusOfARefusedLogin(t *testing.T) {
 	_, out, _ = s.run("status", "ic/web", "-n", "shop")
 	expect(t, out, "    try: see whether shop/regcred has a login for this registry")
 }
+
+// TestAWaitThatEndsWithNothing: a cache without nodes is ready, and is not told with a tick.
+func TestAWaitThatEndsWithNothing(t *testing.T) {
+	empty := statusOf(4, metav1.ConditionTrue, v1alpha1.ReasonNoNodes, "No node fits", metav1.ConditionFalse)
+	s := shop(t, aCache("web", 4, empty), aCache("new", 1, v1alpha1.ImageCacheStatus{}))
+	code, _, errs := s.run("status", "ic/web", "-n", "shop", "--wait")
+	if code != term.ExitOK || strings.Contains(errs, "✔") {
+		t.Errorf("exit code %d %s", code, errs)
+	}
+	expect(t, errs, "! NoNodes after")
+	_, out, _ := s.run("status", "ic/new", "-n", "shop")
+	if want := "ImageCache shop/new   generation 1 (observed 0)   Ready=Unknown: the controller has not looked at it yet\n"; out != want {
+		t.Errorf("%s", out)
+	}
+}
