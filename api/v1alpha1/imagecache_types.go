@@ -25,7 +25,8 @@ type ImageCache struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec may be left out: server-side apply takes it away with the last image of a list that is emptied.
+	// spec says which images to keep, on which nodes, and how. It may be left out, as server-side apply does with the last
+	// image of a list that is emptied: then none are.
 	// +optional
 	// +kubebuilder:default={}
 	Spec ImageCacheSpec `json:"spec,omitzero"`
@@ -85,7 +86,7 @@ type ImageCacheSpec struct {
 	// +kubebuilder:default="15m"
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || self == '0'",messageExpression="'refreshInterval ' + self + ' is not a duration: write it as 15m, 1h30m, or 0s for never'"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || duration(self) == duration('0s') || duration(self) >= duration('10s')",messageExpression="'refreshInterval ' + self + ' is too short: registries are not asked oftener than every 10s; 0s is never'"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || duration(self) == duration('0s') || duration(self) >= duration('10s')",messageExpression="'refreshInterval ' + self + ' is too short: registries are not asked more often than every 10s; 0s is never'"
 	RefreshInterval string `json:"refreshInterval,omitempty"`
 
 	// pin holds the images against the kubelet's garbage collection, where the runtime can.
@@ -176,14 +177,16 @@ type ImageCacheStatus struct {
 	// +optional
 	ImageCount int32 `json:"imageCount"`
 
-	// desiredNodes should hold the images; readyNodes hold them all; failedNodes could not get one, and try again;
-	// unavailableNodes are not ready or have no agent, and wait.
+	// desiredNodes is how many nodes should hold the images.
 	// +optional
 	DesiredNodes int32 `json:"desiredNodes"`
+	// readyNodes is how many of them hold all images.
 	// +optional
 	ReadyNodes int32 `json:"readyNodes"`
+	// failedNodes is how many could not get an image, and try again.
 	// +optional
 	FailedNodes int32 `json:"failedNodes"`
+	// unavailableNodes is how many are not ready or have no agent, and wait.
 	// +optional
 	UnavailableNodes int32 `json:"unavailableNodes"`
 
@@ -192,6 +195,7 @@ type ImageCacheStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500
 	Images []CachedImageStatus `json:"images,omitempty"`
+	// omittedImages is how many images are left out of images.
 	// +optional
 	OmittedImages int32 `json:"omittedImages,omitempty"`
 
@@ -200,13 +204,15 @@ type ImageCacheStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	Failures []CacheFailure `json:"failures,omitempty"`
+	// omittedFailures is how many are left out of failures.
 	// +optional
 	OmittedFailures int32 `json:"omittedFailures,omitempty"`
 
-	// refresh and purge are the values of the annotations that were acted upon.
+	// refresh is the value of the annotation orlop.dev/refresh that was acted upon last.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Refresh string `json:"refresh,omitempty"`
+	// purge is the value of the annotation orlop.dev/purge that was acted upon last.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Purge string `json:"purge,omitempty"`
@@ -214,6 +220,7 @@ type ImageCacheStatus struct {
 	// +optional
 	PurgedGeneration int64 `json:"purgedGeneration,omitempty"`
 
+	// conditions are Ready, Reconciling, Stalled (it takes a person to cure it) and Degraded (it works, but not as asked).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

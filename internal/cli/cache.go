@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
@@ -83,6 +84,9 @@ come later.`,
 			{} cache create web --image nginx:1.29 --dry-run=client -o yaml`),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			wanted, err := o.complete(args, cmd.Flags().Changed("refresh"))
+			if _, ok := errors.AsType[advised](err); ok {
+				return err
+			}
 			if err != nil {
 				return usageError{err, a.program + " cache create --help"}
 			}
@@ -94,7 +98,7 @@ come later.`,
 	o.output.add(flags)
 	flags.StringArrayVar(&o.images, "image", nil, "an `image` to keep; may be repeated")
 	flags.StringVarP(&o.selector, "selector", "l", "", "nodes by `label`, such as pool=web,zone!=b; unset: every node")
-	flags.StringSliceVar(&o.secrets, "pull-secret", nil, "`Secrets` of the namespace with registry credentials")
+	flags.StringSliceVar(&o.secrets, "pull-secret", nil, "a `Secret` of the namespace with registry credentials; may be repeated")
 	flags.DurationVar(&o.refresh, "refresh", 15*time.Minute, "how often tags with policy Always are looked for in the registry; 0s: never")
 	flags.BoolVar(&o.noPin, "no-pin", false, "leave the images to the kubelet's garbage collection")
 	flags.BoolVar(&o.keep, "keep", false, "leave the images on the nodes when the cache lets them go")
@@ -109,8 +113,11 @@ come later.`,
 var dryRuns = []string{"none", "client", "server"}
 
 func (o *cacheCreateOptions) complete(args []string, refresh bool) (*v1alpha1.ImageCache, error) {
-	if len(args) != 1 {
-		return nil, errors.New("name the ImageCache, with one name")
+	switch {
+	case len(args) == 0:
+		return nil, errors.New("name the ImageCache")
+	case len(args) > 1:
+		return nil, advised{fmt.Errorf("an ImageCache has one name, and %q is a second; its images are given with --image", args[1]), o.withImages(args)}
 	}
 	name, err := cacheName(args, true)
 	if err != nil {
@@ -140,6 +147,15 @@ func (o *cacheCreateOptions) complete(args []string, refresh bool) (*v1alpha1.Im
 		cache.Spec.RefreshInterval = o.refresh.String()
 	}
 	return cache, nil
+}
+
+// withImages is the command that was meant by one that names its images behind the name.
+func (o *cacheCreateOptions) withImages(args []string) string {
+	words := []string{"cache", "create", args[0]}
+	for _, image := range append(slices.Clone(o.images), args[1:]...) {
+		words = append(words, "--image", image)
+	}
+	return o.commandLine(words...)
 }
 
 func (o *cacheCreateOptions) spec() (v1alpha1.ImageCacheSpec, error) {
@@ -211,7 +227,12 @@ func (o *cacheCreateOptions) run(ctx context.Context, wanted *v1alpha1.ImageCach
 		return err
 	}
 	made, err := op.CreateCache(ctx, wanted, o.dryRun == "server")
-	if err != nil {
+	switch {
+	case apierrors.IsAlreadyExists(err):
+		return advised{fmt.Errorf("ImageCache %s/%s exists already", wanted.Namespace, wanted.Name), "kubectl edit imagecache " + wanted.Name + " -n " + wanted.Namespace}
+	case apierrors.IsNotFound(err):
+		return advised{fmt.Errorf("there is no namespace %s", wanted.Namespace), "kubectl create namespace " + wanted.Namespace}
+	case err != nil:
 		return err
 	}
 	if o.dryRun == "server" {

@@ -85,7 +85,7 @@ func TestCreateACacheOnAServer(t *testing.T) {
 	if code != term.ExitError {
 		t.Errorf("a second time: exit code %d", code)
 	}
-	expect(t, errs, "web already exists")
+	expect(t, errs, "shop/web exists already", "kubectl edit imagecache web -n shop")
 }
 
 func TestCacheRefusedAtOnce(t *testing.T) {
@@ -95,20 +95,24 @@ func TestCacheRefusedAtOnce(t *testing.T) {
 		says []string
 	}{
 		"no name":            {"cache create --image nginx", []string{"name the ImageCache"}},
-		"two names":          {"cache create a b --image nginx", []string{"one name"}},
+		"two names":          {"cache create a b --image nginx", []string{"one name", "kubectl orlop cache create a --image nginx --image b"}},
+		"images as names":    {"cache create web ghcr.io/acme/web:1", []string{"--image", "kubectl orlop cache create web --image ghcr.io/acme/web:1"}},
 		"no image":           {"cache create web", []string{"--image"}},
 		"a bad image":        {"cache create web --image Nginx", []string{"lower-case", "kubectl orlop cache create --help"}},
-		"a bad name":         {"cache create Web --image nginx", []string{`"Web" is not the name`}},
+		"a bad name":         {"cache create Web --image nginx", []string{`"Web" is not the name`, "a-z, 0-9"}},
+		"a long name":        {"cache create " + strings.Repeat("a", 300) + " --image nginx", []string{"at most 253 characters, not 300"}},
 		"a bad selector":     {"cache create web --image nginx -l a=b=c", []string{"--selector"}},
 		"two values":         {"cache create web --image nginx -l a=b,a=c", []string{"no node has two values of a"}},
 		"dry run":            {"cache create web --image nginx --dry-run=clent", []string{`did you mean "client"`}},
 		"nothing to wait":    {"cache create web --image nginx --dry-run=client --wait", []string{"--wait"}},
 		"unknown subcommand": {"cache crate web", []string{`did you mean "create"`}},
+		"one with a flag":    {"cache crate web --image nginx", []string{`unknown command "crate"`, `did you mean "create"`}},
 		"nothing to refresh": {"cache refresh", []string{"name at least one ImageCache"}},
 		"purge without yes":  {"cache purge web", []string{"kubectl orlop cache purge web --yes"}},
 		"status of a node":   {"status node/a", []string{`"node" is not a kind`}},
 		"status of a word":   {"status web", []string{"imagecache/web"}},
 		"status of a kind":   {"status ic", []string{"which ImageCache?"}},
+		"status of two":      {"status ic/a ic/b", []string{`one ImageCache at a time, not also "ic/b"`}},
 		"uninstall, no yes":  {"uninstall --crds", []string{"kubectl orlop uninstall --crds --yes"}},
 	}
 	for name, c := range cases {

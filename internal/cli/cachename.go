@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/validation"
+	validationutil "k8s.io/apimachinery/pkg/util/validation"
 
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/suggest"
@@ -40,6 +41,9 @@ var cacheKinds = []string{"imagecache", "imagecaches", "ic", "cache", "imagecach
 
 // cacheName reads imagecache/web, ic/web, imagecache web; bare: a name without a kind will do.
 func cacheName(args []string, bare bool) (string, error) {
+	if len(args) > 2 || len(args) == 2 && strings.Contains(args[0], "/") {
+		return "", fmt.Errorf("one ImageCache at a time, not also %q", args[len(args)-1])
+	}
 	text := strings.Join(args, "/")
 	kind, name, found := strings.Cut(text, "/")
 	if !found && bare {
@@ -57,8 +61,11 @@ func cacheName(args []string, bare bool) (string, error) {
 	case !known:
 		return "", fmt.Errorf("%q is not a kind that has a status here%s; write imagecache/NAME", kind, suggest.DidYouMean(kind, cacheKinds))
 	}
-	if wrong := validation.NameIsDNSSubdomain(name, false); len(wrong) > 0 {
-		return "", fmt.Errorf("%q is not the name of an ImageCache: %s", name, wrong[0])
+	switch wrong := validation.NameIsDNSSubdomain(name, false); {
+	case len(name) > validationutil.DNS1123SubdomainMaxLength:
+		return "", fmt.Errorf("the name of an ImageCache has at most %d characters, not %d", validationutil.DNS1123SubdomainMaxLength, len(name))
+	case len(wrong) > 0:
+		return "", fmt.Errorf("%q is not the name of an ImageCache: it must be of a-z, 0-9, - and ., and begin and end with a letter or digit", name)
 	}
 	return name, nil
 }

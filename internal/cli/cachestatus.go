@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/tell"
@@ -71,7 +72,9 @@ func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) err
 		return s.app.print(&s.output, answer{table: s.table(cache)})
 	}
 	fmt.Fprintln(s.Out, s.header(cache))
-	fmt.Fprintln(s.Out, s.nodesLine(ctx, cache))
+	if len(cache.Status.Conditions) > 0 { // Else nobody has looked for nodes.
+		fmt.Fprintln(s.Out, s.nodesLine(ctx, cache))
+	}
 	if len(cache.Status.Images) > 0 {
 		if err := s.app.print(&s.output, answer{table: s.table(cache)}); err != nil {
 			return err
@@ -95,8 +98,12 @@ func (s *cacheStatus) header(cache *v1alpha1.ImageCache) string {
 	if meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionStalled) {
 		dyes[metav1.ConditionFalse] = red
 	}
-	line += "   " + dye(s.paint.out, dyes[ready.Status], "Ready="+string(ready.Status)+" "+ready.Reason)
-	if ready.Status != metav1.ConditionTrue && ready.Message != "" {
+	word := "Ready=" + string(ready.Status)
+	if ready.Reason == v1alpha1.ReasonReady { // That is said.
+		return line + "   " + dye(s.paint.out, dyes[ready.Status], word)
+	}
+	line += "   " + dye(s.paint.out, dyes[ready.Status], word+" "+ready.Reason)
+	if ready.Message != "" {
 		line += ": " + ready.Message
 	}
 	return line
@@ -105,6 +112,9 @@ func (s *cacheStatus) header(cache *v1alpha1.ImageCache) string {
 func (s *cacheStatus) nodesLine(ctx context.Context, cache *v1alpha1.ImageCache) string {
 	st := cache.Status
 	line := fmt.Sprintf("%d of %s ready", st.ReadyNodes, count(int(st.DesiredNodes), "node"))
+	if st.ImageCount == 0 && st.ObservedGeneration == cache.Generation {
+		line = "no image is kept on " + count(int(st.DesiredNodes), "node")
+	}
 	if st.FailedNodes > 0 {
 		line += fmt.Sprintf(", %d failed", st.FailedNodes)
 	}
@@ -180,10 +190,25 @@ func (s *cacheStatus) failures(cache *v1alpha1.ImageCache) {
 	}
 	for _, g := range order {
 		fmt.Fprintf(s.Out, "  %s: %s%s: %s\n", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
+		if g.reason == string(engine.Unauthorized) {
+			fmt.Fprintf(s.Out, "    try: %s\n", login(cache))
+		}
 	}
 	if n := cache.Status.OmittedFailures; n > 0 {
 		fmt.Fprintf(s.Out, "  and %s more\n", count(int(n), "failure"))
 	}
+}
+
+// login is what helps against a missing login.
+func login(cache *v1alpha1.ImageCache) string {
+	if len(cache.Spec.ImagePullSecrets) == 0 {
+		return "name a Secret with a login for the registry in spec.imagePullSecrets (cache create --pull-secret)"
+	}
+	var names []string
+	for _, secret := range cache.Spec.ImagePullSecrets {
+		names = append(names, cache.Namespace+"/"+secret.Name)
+	}
+	return "see whether " + some(names) + " has a login for this registry that may pull the image"
 }
 
 // verdict is whether waiting for a cache has an end: a code, and what is to be said.
@@ -200,7 +225,7 @@ func verdict(cache *v1alpha1.ImageCache) (over bool, code int, why string) {
 	case ready.Status == metav1.ConditionTrue:
 		return true, term.ExitOK, ready.Reason
 	case stalled != nil && stalled.Status == metav1.ConditionTrue:
-		return true, term.ExitPartial, "Stalled: " + cmp.Or(stalled.Message, stalled.Reason)
+		return true, term.ExitPartial, "Stalled: " + stalled.Reason + "; to try again does not cure it"
 	case ready.Reason == v1alpha1.ReasonSuspended || ready.Reason == v1alpha1.ReasonPurged:
 		return true, term.ExitPartial, ready.Reason + ": " + ready.Message
 	}
@@ -232,6 +257,9 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && last != nil:
 		why = "not ready after " + timeout.String()
+		if last.Status.ObservedGeneration < last.Generation {
+			why += ": no controller looks at it; try: " + s.commandLine("check", "--pre")
+		}
 	case err != nil && last == nil:
 		return s.unknownCache(ctx, s.op, s.namespace, s.name, err)
 	case err != nil:
@@ -241,7 +269,11 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	if code == term.ExitOK {
-		fmt.Fprintf(s.Err, "%s %s after %s\n", s.paint.good("✔"), why, tell.Took(time.Since(begun)))
+		sign := s.paint.good("✔")
+		if why != v1alpha1.ReasonReady { // No node or no image: seldom what was meant.
+			sign = s.paint.warn()
+		}
+		fmt.Fprintf(s.Err, "%s %s after %s\n", sign, why, tell.Took(time.Since(begun)))
 		return nil
 	}
 	fmt.Fprintf(s.Err, "%s %s\n", s.paint.bad("✗"), why)

@@ -33,6 +33,10 @@ func (o *checkOptions) checkInstall(ctx context.Context, op *operator.Client, no
 		}
 		return
 	}
+	if install.Nothing() {
+		o.warn("install", "neither a controller nor an agent is found: nobody looks at ImageCaches", "install Orlop, or take its kinds away: "+o.commandLine("uninstall", "--crds", "--dry-run"))
+		return
+	}
 	o.checkController(install)
 	stores, err := op.Stores(ctx, nil)
 	if err != nil {
@@ -153,7 +157,13 @@ func (o *checkOptions) checkVersions(install operator.Install, stores map[string
 		parts = append(parts, fmt.Sprintf("agents %s ×%d", v, len(agents[v])))
 		same = same && alike(v, install.Version)
 	}
-	text := strings.Join(append([]string{"this program " + o.version, "controller " + install.Version}, parts...), ", ")
+	if install.Version != "" {
+		parts = append([]string{"controller " + install.Version}, parts...)
+	}
+	if len(parts) == 0 { // With nothing to compare, nothing is well.
+		return
+	}
+	text := strings.Join(append([]string{"this program " + o.version}, parts...), ", ")
 	switch {
 	case !same:
 		o.warn("versions", "controller and agents differ: "+text, "let an upgrade end: kubectl -n "+install.Namespace+" rollout status daemonset -l "+operator.LabelComponent+"=agent")

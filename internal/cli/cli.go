@@ -168,6 +168,9 @@ func (a *app) noArgs(instead string) cobra.PositionalArgs {
 
 // flagError says what was meant by a flag that does not exist.
 func (a *app) flagError(cmd *cobra.Command, err error) error {
+	if args := cmd.Flags().Args(); cmd.HasSubCommands() && cmd.Args != nil && len(args) > 0 {
+		return cmd.Args(cmd, args) // The word before the flag is the mistake: no subcommand was found by it.
+	}
 	help := a.program + " " + strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), a.program)+" --help")
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name := unknown.GetSpecifiedName()

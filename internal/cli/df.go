@@ -37,7 +37,9 @@ func (a *app) dfCommand() *cobra.Command {
 
 RECLAIMABLE is what would go if every image went that nothing needs; layers that stay for others are not counted.
 KUBELET GC is how much may still be written until the kubelet begins to remove images by itself; ~ where its threshold is
-not known and taken for the usual 85 %. ! marks a disk above it.`,
+not known and taken for the usual 85 %. ! marks a disk above it.
+
+Where Orlop is installed, its inventory is read: IN USE and RECLAIMABLE may be 10 minutes old. --ephemeral asks the nodes now.`,
 		Example: a.examples(`
 			{} df
 			{} df -v --node node-1

@@ -112,6 +112,13 @@ ghcr.io/acme/web          1     1111111111111     1/4   400MB   100MB   5 pods  
 	if len(s.writes()) > 0 {
 		t.Errorf("written: %s", s.writes())
 	}
+	for pattern, tip := range map[string]string{"acme/w*": "'**/acme/w*'", "w*:1": "'**/w*:1'"} {
+		_, _, errs = s.run("list", pattern, "--node", "node-1")
+		expect(t, errs, "No image on 1 node fits", "try: kubectl orlop list "+tip)
+	}
+	if _, _, errs = s.run("list", "nosuch*", "--node", "node-1"); strings.Contains(errs, "try:") {
+		t.Errorf("nothing is like it, and yet: %s", errs)
+	}
 	_, out, _ = s.run("list", "-o", "json", "--node", "node-1")
 	var doc struct {
 		Items []struct {
@@ -238,7 +245,7 @@ func TestWaitForACache(t *testing.T) {
 	if code != term.ExitTimeout {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
-	expect(t, errs, "generation 4 is not looked at yet", "not ready after 50ms")
+	expect(t, errs, "generation 4 is not looked at yet", "not ready after 50ms: no controller looks at it; try: kubectl orlop check --pre")
 	working := statusOf(4, metav1.ConditionFalse, v1alpha1.ReasonRollingOut, "", metav1.ConditionFalse)
 	done := statusOf(4, metav1.ConditionTrue, v1alpha1.ReasonReady, "", metav1.ConditionFalse)
 	s.put(aCache("web", 4, working))
@@ -248,7 +255,7 @@ func TestWaitForACache(t *testing.T) {
 		t.Errorf("exit code %d: %s", code, errs)
 	}
 	expect(t, errs, "1 of 3 nodes ready, 4 of 6 copies, 2 failed", "Ready after")
-	expect(t, out, "Ready=True Ready")
+	expect(t, out, "(observed 4)   Ready=True\n")
 }
 
 func TestStatusOfAnInstall(t *testing.T) {
@@ -278,6 +285,21 @@ caches       1 ready, 1 stalled   shop/web
 	}
 	expect(t, out, "✔ the kinds of orlop.dev/v1alpha1 are served", "✔ controller 1/1 ready in orlop-system", "✗ node-3: agent not ready for 4m", "✔ this program 1.2.3, controller 1.2.3, agents 1.2.3 ×4",
 		"✗ the admission policy or its binding is missing", "! stalled: shop/web", "status imagecache/web -n shop")
+}
+
+// TestWhatAnUninstallLeaves: kinds without a controller and agents are no install.
+func TestWhatAnUninstallLeaves(t *testing.T) {
+	s := newAPIServer(t, aNode("node-1", corev1.ConditionTrue)).installed()
+	code, out, errs := s.run("status", "--wait")
+	if code != term.ExitError || out != "" {
+		t.Errorf("exit code %d %s", code, out)
+	}
+	expect(t, errs, "not installed", "neither a controller nor an agent", "kubectl orlop check --pre")
+	_, out, _ = s.run("check", "--pre")
+	expect(t, out, "! neither a controller nor an agent is found", "kubectl orlop uninstall --crds --dry-run")
+	if strings.Contains(out, "✗") || strings.Contains(out, "this program") {
+		t.Errorf("it looks further: %s", out)
+	}
 }
 
 // TestStatusWithFewRights: who may only see Orlop's own objects is told of these, and what could not be seen.

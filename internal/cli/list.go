@@ -17,6 +17,7 @@ import (
 
 	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/survey"
@@ -46,8 +47,9 @@ func (a *app) listCommand() *cobra.Command {
 
 FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the same tag is another image on some node).
 
-Where Orlop is installed, its inventory is read and no pod is made. A node whose agent is not ready is named, and what it
-said last is not shown; --ephemeral asks the nodes themselves, by short-lived pods.`,
+Where Orlop is installed, its inventory is read and no pod is made. It tells of new and removed images within 10 seconds, and of
+what uses them within 10 minutes. A node whose agent is not ready is named, and what it said last is not shown. --ephemeral
+asks the nodes themselves, by short-lived pods, and has what is so now; rm and prune do that always.`,
 		Example: a.examples(`
 			{} list
 			{} list nginx 'ghcr.io/acme/*' -l pool=web
@@ -291,6 +293,12 @@ func (o *listOptions) nothing(answers []survey.Answer) {
 	var alike []string
 	all, _ := survey.List(answers, survey.Choice{Now: o.choice.Now})
 	for _, target := range o.choice.Targets {
+		if wider, ok := target.AnyRegistry(); ok {
+			if found, _ := survey.List(answers, survey.Choice{Now: o.choice.Now, Targets: []oci.Target{wider}}); len(found) > 0 {
+				alike = append(alike, wider.String())
+			}
+			continue
+		}
 		asked := strings.TrimSuffix(target.String(), ":*")
 		for _, row := range all {
 			if !slices.Contains(alike, row.Repository) && path.Base(row.Repository) == path.Base(asked) {

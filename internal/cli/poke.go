@@ -127,6 +127,10 @@ func (o *pokeOptions) run(ctx context.Context) error {
 
 // show says what a purge is about.
 func (o *pokeOptions) show(cache *v1alpha1.ImageCache) {
+	if cache.Status.PurgedGeneration == cache.Generation {
+		fmt.Fprintf(o.Err, "ImageCache %s/%s is purged already, and keeps nothing.\n", cache.Namespace, cache.Name)
+		return
+	}
 	fmt.Fprintf(o.Err, "ImageCache %s/%s keeps on %s:\n", cache.Namespace, cache.Name, count(int(cache.Status.DesiredNodes), "node"))
 	ready := map[string]int32{}
 	for _, image := range cache.Status.Images {
@@ -147,7 +151,7 @@ func (o *pokeOptions) show(cache *v1alpha1.ImageCache) {
 	if cache.Spec.RemovalPolicy == v1alpha1.RemovalPolicyKeep {
 		keep = " Its removalPolicy is Keep: the images stay, unpinned."
 	}
-	fmt.Fprintf(o.Err, "What it brought goes from its nodes, but for what something else needs.%s\n", keep)
+	fmt.Fprintf(o.Err, "What it brought goes from its nodes, except what something else needs.%s\n", keep)
 }
 
 // maxShown is how many images a question names.

@@ -187,6 +187,9 @@ func (o *statusOptions) gather(ctx context.Context, op *operator.Client) (instal
 	if err != nil {
 		return installStatus{}, err
 	}
+	if found.Nothing() {
+		return installStatus{}, advised{errLeftKinds, o.commandLine("check", "--pre")}
+	}
 	now := installStatus{
 		APIVersion: apiVersion, Kind: "InstallStatus", Version: found.Version, Namespace: found.Namespace,
 		Controller: partStatus{Desired: int(found.Replicas), Ready: int(found.Ready), Leader: found.Leader, Message: found.Why},

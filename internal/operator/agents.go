@@ -73,6 +73,9 @@ func agentOf(pod *corev1.Pod, now time.Time) Agent {
 			since = c.LastTransitionTime.Time
 		}
 	}
+	if grace := pod.DeletionGracePeriodSeconds; pod.DeletionTimestamp != nil && grace != nil { // The time is when it must be gone.
+		since = pod.DeletionTimestamp.Add(-time.Duration(*grace) * time.Second)
+	}
 	agent.Why = fmt.Sprintf("agent not ready for %s: %s", duration.HumanDuration(now.Sub(since)), whyNotReady(pod))
 	return agent
 }

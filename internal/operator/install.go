@@ -32,6 +32,11 @@ type Install struct {
 	Desired int32
 }
 
+// Nothing reports whether neither controller nor agents are found, with everything in sight.
+func (i *Install) Nothing() bool {
+	return i.Controller == "" && len(i.Agents) == 0 && i.Desired <= 0 && len(i.Hidden) == 0
+}
+
 // Install looks for what runs: in a namespace, or where that is empty, wherever it is. A right that is missing for the
 // whole cluster is done without, in the usual namespace.
 func (c *Client) Install(ctx context.Context, namespace string) (Install, error) {

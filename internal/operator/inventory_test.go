@@ -56,7 +56,7 @@ func TestAgentOf(t *testing.T) {
 		why     string
 	}{
 		"ready":         {status: ready, ready: true},
-		"going":         {status: ready, deleted: true, why: "agent not ready for 5m: it is being deleted"},
+		"going":         {status: ready, deleted: true, why: "agent not ready for 20s: it is being deleted"},
 		"no image":      {status: state(corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "not\nfound"}}), why: "agent not ready for 5m: ErrImagePull: not found"},
 		"crashed":       {status: state(corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "Error", ExitCode: 2}}), why: "agent not ready for 5m: Error: exit code 2"},
 		"not answering": {status: state(corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}), why: "agent not ready for 5m: it runs, and does not say that it is ready"},
@@ -68,7 +68,7 @@ func TestAgentOf(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: made}, Status: c.status}
 			if c.deleted {
-				pod.DeletionTimestamp = &made
+				pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = new(metav1.NewTime(now.Add(10*time.Second))), new(int64(30))
 			}
 			pod.Spec.Affinity = &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
 				NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchFields: []corev1.NodeSelectorRequirement{{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{"node-1"}}}}}}}}

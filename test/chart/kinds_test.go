@@ -71,7 +71,7 @@ func TestImageCachesThatAreRefused(t *testing.T) {
 		"a pull policy":          {`images: [{image: nginx, imagePullPolicy: Never}]`, `spec.images[0].imagePullPolicy: Unsupported value: "Never": supported values: "Always", "IfNotPresent"`},
 		"an interval of a day":   {"images: []\nrefreshInterval: 1d", "refreshInterval 1d is not a duration: write it as 15m, 1h30m, or 0s for never"},
 		"a negative interval":    {"images: []\nrefreshInterval: -5m", "refreshInterval -5m is not a duration"},
-		"an interval of seconds": {"images: []\nrefreshInterval: 5s", "refreshInterval 5s is too short: registries are not asked oftener than every 10s; 0s is never"},
+		"an interval of seconds": {"images: []\nrefreshInterval: 5s", "refreshInterval 5s is too short: registries are not asked more often than every 10s; 0s is never"},
 		"no nodes at once":       {"images: []\nmaxParallelNodes: 0", "maxParallelNodes 0 is neither a number from 1 nor a percentage from 1% to 100%"},
 		"too large a share":      {"images: []\nmaxParallelNodes: 101%", "maxParallelNodes 101% is neither"},
 		"a share of nothing":     {"images: []\nmaxParallelNodes: 0%", "maxParallelNodes 0% is neither"},

@@ -305,7 +305,7 @@ func (p *pass) summedJustNow(known []fact) bool {
 
 func (p *pass) total(known []fact, nodes []view) {
 	began := time.Now()
-	p.sum = total(p.demand, known, nodes)
+	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation))
 	p.summed, p.summing = p.now, time.Since(began)
 	p.sum.measure(p.demand.Key)
 }

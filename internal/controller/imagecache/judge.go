@@ -84,7 +84,11 @@ func (p *picture) rest() word {
 }
 
 func (p *picture) progress() string {
-	text := fmt.Sprintf("%d of %s hold all of %s", p.sum.ready, count(p.sum.desired, "node"), count(len(p.facts), "image"))
+	what := "the image"
+	if n := len(p.facts); n != 1 {
+		what = fmt.Sprintf("all %d images", n)
+	}
+	text := fmt.Sprintf("%d of %s hold %s", p.sum.ready, count(p.sum.desired, "node"), what)
 	if p.sum.unavailable > 0 {
 		text += fmt.Sprintf("; %d unavailable", p.sum.unavailable)
 	}

@@ -75,6 +75,8 @@ type sum struct {
 	images              []tally
 	failures            []v1alpha1.CacheFailure
 	omitted             int
+	demand              demand.Cache
+	before              earlier
 }
 
 // tally is one image over all nodes.
@@ -118,9 +120,9 @@ func incurable(reason engine.Reason) bool {
 	}
 }
 
-// total sums up what the nodes say of a cache's images.
-func total(d demand.Cache, images []fact, nodes []view) sum {
-	s := sum{images: make([]tally, len(images))}
+// total sums up what the nodes say of a cache's images. before is what its status told.
+func total(d demand.Cache, images []fact, nodes []view, before earlier) sum {
+	s := sum{images: make([]tally, len(images)), demand: d, before: before}
 	at := make(map[string][]int, len(images))
 	for i, f := range images {
 		at[f.name] = append(at[f.name], i)
@@ -204,6 +206,7 @@ type here struct {
 	images          []held
 	present, failed int
 	bare            told // why something is not pinned
+	answers         answers
 }
 
 type held int
@@ -227,7 +230,7 @@ func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageS
 		if !status.Pinned && status.Reason != "" {
 			h.bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
 		}
-	case usable && fails.is(status):
+	case usable && fails.is(status) && s.heeds(h, f, v, status):
 		h.images[at] = heldFailed
 		h.failed++
 		t.failed++
@@ -235,6 +238,11 @@ func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageS
 		t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
 		fails.add(at, v.node.Name, f.Written, status)
 	}
+}
+
+// heeds: a failure counts that was told before, or is about this cache.
+func (s *sum) heeds(h *here, f fact, v view, status *v1alpha1.StoreImageStatus) bool {
+	return s.before.all || s.before.told[nodeImage{v.node.Name, f.Written}] || h.answers.about(s.demand, v.store, status.Image)
 }
 
 func (t *tally) find(d digest.Digest) {
