@@ -7,6 +7,7 @@ package lab
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -20,6 +21,10 @@ type Write struct {
 	User struct {
 		Name string `json:"username"`
 	} `json:"user"`
+	// Played is whom the user impersonated; Writes makes it the User.
+	Played struct {
+		Name string `json:"username"`
+	} `json:"impersonatedUser"`
 	Object struct {
 		Group       string `json:"apiGroup"`
 		Resource    string `json:"resource"`
@@ -67,6 +72,7 @@ func (c *Cluster) Writes(mark int64) ([]Write, error) {
 		var w Write
 		switch err := decoder.Decode(&w); err {
 		case nil:
+			w.User.Name = cmp.Or(w.Played.Name, w.User.Name)
 			writes = append(writes, w)
 		case io.EOF, io.ErrUnexpectedEOF: // The last line may be half written.
 			return writes, nil

@@ -21,6 +21,8 @@ type Content struct {
 	Layers []Blob
 	// Index: it is pushed as one of several platforms, and known by the digest of their index.
 	Index bool
+	// Known is the digest of its manifest, where it stands for an image that a real registry has too.
+	Known digest.Digest
 }
 
 // Blob is a layer. Equal blobs are one layer, which images share.
@@ -46,6 +48,9 @@ func (c Content) Config() digest.Digest {
 
 // Manifest is the digest of the image's manifest, or of the index that has it, by which it is pulled.
 func (c Content) Manifest() digest.Digest {
+	if c.Known != "" {
+		return c.Known
+	}
 	manifest := digestOf("manifest", c.Config().String())
 	if c.Index {
 		return digestOf("index", manifest.String())

@@ -66,7 +66,7 @@ func (b *bench) once(ctx context.Context, c comparison, mine bool) (taken, error
 	return result, err
 }
 
-func last(runs []taken) taken { return runs[len(runs)-1] }
+func last[T any](runs []T) T { return runs[len(runs)-1] }
 
 func short(d time.Duration) string {
 	if d < time.Second {

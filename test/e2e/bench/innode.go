@@ -39,7 +39,11 @@ func runInNode(args []string) error {
 	case len(args) == 1 && args[0] == "clock":
 		return answerClock(ctx)
 	case len(args) > 1 && args[0] == "raw-pull":
-		return rawPull(ctx, args[1:])
+		return rawPull(ctx, rawWorkers, args[1:])
+	case len(args) == 1 && args[0] == "obey":
+		return obey(ctx)
+	case len(args) == 3 && args[0] == "process":
+		return answerProcess(args[1], args[2])
 	}
 	return fmt.Errorf("unknown request %q", args)
 }
@@ -131,14 +135,14 @@ func peak(state *os.ProcessState) int64 {
 }
 
 // rawPull is the measure for pulls: nothing but PullImage, several at once.
-func rawPull(ctx context.Context, images []string) error {
+func rawPull(ctx context.Context, workers int, images []string) error {
 	conn, err := grpc.NewClient(endpoint, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}
 	client := cri.NewImageServiceClient(conn)
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(rawWorkers)
+	group.SetLimit(workers)
 	for _, image := range images {
 		group.Go(func() error {
 			_, err := client.PullImage(ctx, &cri.PullImageRequest{Image: &cri.ImageSpec{Image: image}})

@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"orlop.dev/orlop/test/lab"
@@ -36,13 +35,16 @@ const (
 	pruneGoal   = 0.5
 )
 
+// smallImage shares most of what it is with all others.
+var smallImage = lab.ImageSpec{Program: lab.NoProgram, Layers: []lab.Layer{{Size: 16 << 10, Shared: "base"}, {Size: 4 << 10}}}
+
 // list compares the lists of a node that holds many images.
 func (b *bench) list(ctx context.Context) error {
 	base, err := b.bare(ctx)
 	if err != nil {
 		return err
 	}
-	names, err := b.push(ctx, listImages, "list", lab.ImageSpec{Program: lab.NoProgram, Layers: []lab.Layer{{Size: 16 << 10, Shared: "base"}, {Size: 4 << 10}}})
+	names, err := b.push(ctx, listImages, "list", smallImage)
 	if err != nil {
 		return err
 	}
@@ -141,7 +143,7 @@ func (b *bench) prune(ctx context.Context) error {
 
 // sizes are of the binaries and of the node image.
 func (b *bench) sizes(ctx context.Context) error {
-	for _, name := range []string{"orlop-node", "kubectl-orlop"} {
+	for _, name := range []string{"orlop-node", "orlop-controller", "kubectl-orlop"} {
 		info, err := os.Stat(filepath.Join(b.bin, name))
 		if os.IsNotExist(err) {
 			continue
@@ -151,7 +153,7 @@ func (b *bench) sizes(ctx context.Context) error {
 		}
 		b.report.fact("size of "+name, info.Size(), 0)
 	}
-	if err := b.pushNodeImage(ctx); err != nil {
+	if err := b.pushOwn(ctx, "orlop-node"); err != nil {
 		return err
 	}
 	size, err := b.compressed(ctx)
@@ -162,18 +164,7 @@ func (b *bench) sizes(ctx context.Context) error {
 	return nil
 }
 
-const nodeImage = "ghcr.io/orlop-dev/orlop-node:bench"
-
-// pushNodeImage puts the node image where the nodes find it.
-func (b *bench) pushNodeImage(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, "go", "run", "./hack/image", "--insecure", "--push", b.lab.Registry()+"/"+nodeImage, "bin/orlop-node")
-	cmd.Dir = filepath.Dir(b.bin)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("pushing the node image: %w: %s", err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}
+const nodeImage = imagesOrlop + "/orlop-node:" + benchTag
 
 // compressed is what the node says that the image took to fetch.
 func (b *bench) compressed(ctx context.Context) (int64, error) {

@@ -8,6 +8,8 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -65,6 +67,37 @@ func (r *report) fact(what string, bytes, limit int64) {
 		line.limit, line.kept = megabytes(limit), verdictOf(bytes > 0 && bytes <= limit)
 	}
 	r.rows = append(r.rows, line)
+}
+
+// atMost adds numbers of things; the largest is held to the limit.
+func (r *report) atMost(what string, counts []int, limit int) {
+	most := slices.Max(counts)
+	line := row{what: what, value: strconv.Itoa(most), limit: fmt.Sprintf("at most %d", limit), kept: verdictOf(most <= limit)}
+	if len(counts) > 1 {
+		line.value = fmt.Sprintf("%d (%d to %d, %d runs)", most, slices.Min(counts), most, len(counts))
+	}
+	r.rows = append(r.rows, line)
+}
+
+// after adds two times of which ours may be so much the longer.
+func (r *report) after(c comparison, ours, theirs []taken, extra time.Duration) {
+	more := median(ours) - median(theirs)
+	r.rows = append(r.rows, row{what: c.what, value: spread(ours), against: c.against + " " + spread(theirs), ratio: fmt.Sprintf("%+.2f s", more.Seconds()),
+		limit: short(extra) + " longer", kept: verdictOf(more <= extra)})
+}
+
+// share adds what a process used of one core; 0 as its limit is none.
+func (r *report) share(what string, part, limit float64) {
+	line := row{what: what, value: fmt.Sprintf("%.2f %%", 100*part)}
+	if limit > 0 {
+		line.limit, line.kept = fmt.Sprintf("%.2f %%", 100*limit), verdictOf(part < limit)
+	}
+	r.rows = append(r.rows, line)
+}
+
+// told adds what is no number.
+func (r *report) told(what, text string, kept verdict) {
+	r.rows = append(r.rows, row{what: what, value: text, kept: kept})
 }
 
 // omit says what was not measured.

@@ -50,7 +50,18 @@ func TestReport(t *testing.T) {
 		"too large":     {func(r *report) { r.fact("x", 2_000_000, 1_000_000) }, true, "| 2.0 MB |  |  | 1.0 MB | MISSED |"},
 		"not seen":      {func(r *report) { r.fact("x", 0, 1_000_000) }, true, "not seen"},
 		"only for show": {func(r *report) { r.fact("x", 2_000_000, 0) }, false, "| 2.0 MB |"},
-		"left out":      {func(r *report) { r.omit("x", "no binary") }, true, "not measured: no binary"},
+		"few enough":    {func(r *report) { r.atMost("x", []int{23, 24}, 24) }, false, "| 24 (23 to 24, 2 runs) |  |  | at most 24 | kept |"},
+		"too many":      {func(r *report) { r.atMost("x", []int{1, 25, 2}, 24) }, true, "MISSED"},
+		"none allowed":  {func(r *report) { r.atMost("x", []int{1}, 0) }, true, "| 1 |  |  | at most 0 | MISSED |"},
+		"soon after": {func(r *report) {
+			r.after(comparison{}, runs(1400*time.Millisecond), runs(time.Second), 500*time.Millisecond)
+		}, false, "| +0.40 s | 500.0 ms longer | kept |"},
+		"long after": {func(r *report) {
+			r.after(comparison{}, runs(1600*time.Millisecond), runs(time.Second), 500*time.Millisecond)
+		}, true, "MISSED"},
+		"little work": {func(r *report) { r.share("x", 0.009, 0.01) }, false, "| 0.90 % |  |  | 1.00 % | kept |"},
+		"much work":   {func(r *report) { r.share("x", 0.02, 0.01) }, true, "MISSED"},
+		"left out":    {func(r *report) { r.omit("x", "no binary") }, true, "not measured: no binary"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var r report

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -58,48 +59,67 @@ func newBench(ctx context.Context, bin, attach string) (*bench, error) {
 	return b, nil
 }
 
+// equip puts the stopwatch on each node, and on one what is compared with crictl there.
 func (b *bench) equip() error {
+	for _, node := range b.workers() {
+		if err := b.equipNode(node); err != nil {
+			return err
+		}
+	}
+	return b.lab.Put(b.node, filepath.Join(b.bin, "orlop-node"), onNode+"orlop-node")
+}
+
+func (b *bench) equipNode(node string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	if err := b.lab.Put(b.node, self, stopwatch); err != nil {
-		return err
-	}
-	return b.lab.Put(b.node, filepath.Join(b.bin, "orlop-node"), onNode+"orlop-node")
+	return b.lab.Put(node, self, stopwatch)
 }
 
 // push makes a set of images, several at once, and gives their names in order.
 func (b *bench) push(ctx context.Context, count int, name string, spec lab.ImageSpec) ([]string, error) {
 	b.say("pushing %d images %s", count, name)
-	names := make([]string, count)
+	images, err := b.pushTo(ctx, "docker.io/bench/"+name, count, spec)
+	return names(images), err
+}
+
+// pushTo makes images under names that begin so, and gives the digest of each.
+func (b *bench) pushTo(ctx context.Context, prefix string, count int, spec lab.ImageSpec) (map[string]string, error) {
+	var mu sync.Mutex
+	digests := map[string]string{}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(pushers)
-	for n := range names {
-		names[n] = fmt.Sprintf("docker.io/bench/%s-%03d:1", name, n)
+	for n := range count {
+		name := fmt.Sprintf("%s-%03d:1", prefix, n)
 		group.Go(func() error {
-			_, err := b.lab.PushImage(ctx, names[n], spec)
+			digest, err := b.lab.PushImage(ctx, name, spec)
+			mu.Lock()
+			defer mu.Unlock()
+			digests[name] = digest
 			return err
 		})
 	}
-	return names, group.Wait()
+	return digests, group.Wait()
 }
 
-// clock runs a command on the node, and measures it there.
-func (b *bench) clock(ctx context.Context, t task) (taken, error) {
+// clock runs a command on the node that is measured, and measures it there.
+func (b *bench) clock(ctx context.Context, t task) (taken, error) { return b.clockOn(ctx, b.node, t) }
+
+func (b *bench) clockOn(ctx context.Context, node string, t task) (taken, error) {
 	var result taken
 	question, err := json.Marshal(t)
 	if err != nil {
 		return result, err
 	}
-	cmd, err := b.lab.Command(ctx, b.node, stopwatch, inNode, "clock")
+	cmd, err := b.lab.Command(ctx, node, stopwatch, inNode, "clock")
 	if err != nil {
 		return result, err
 	}
 	cmd.Stdin, cmd.Stderr = strings.NewReader(string(question)), os.Stderr
 	answer, err := cmd.Output()
 	if err != nil {
-		return result, fmt.Errorf("running %s on %s: %w", t.Argv[0], b.node, err)
+		return result, fmt.Errorf("running %s on %s: %w", t.Argv[0], node, err)
 	}
 	return result, json.Unmarshal(answer, &result)
 }
@@ -111,10 +131,12 @@ func (b *bench) clear(ctx context.Context, base stock) error {
 }
 
 // bare is the node's stock without any image that is not in use.
-func (b *bench) bare(ctx context.Context) (stock, error) {
-	if _, err := b.clock(ctx, task{Argv: crictlPrune}); err != nil {
+func (b *bench) bare(ctx context.Context) (stock, error) { return b.bareOn(ctx, b.node) }
+
+func (b *bench) bareOn(ctx context.Context, node string) (stock, error) {
+	if _, err := b.clockOn(ctx, node, task{Argv: crictlPrune}); err != nil {
 		return stock{}, err
 	}
-	empty, err := b.clock(ctx, task{Argv: []string{"true"}})
+	empty, err := b.clockOn(ctx, node, task{Argv: []string{"true"}})
 	return empty.Stock, err
 }
