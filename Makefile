@@ -21,9 +21,9 @@ generate: ## deep copies and the kinds' schemas, from api/
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=charts/orlop/files/crds
 
-manifests: ## render the chart into dist/install.yaml
+manifests: ## render the chart into dist/install.yaml, with VALUES=file if values are to be others
 	@mkdir -p dist
-	cd hack/manifests && go run . --version $(VERSION) --out ../../dist/install.yaml
+	cd hack/manifests && go run . --version $(VERSION) $(if $(VALUES),--values $(abspath $(VALUES))) --out ../../dist/install.yaml
 
 images: build ## write the images of the nodes, the controller and the tools as archives into dist/
 	@mkdir -p dist

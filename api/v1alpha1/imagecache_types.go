@@ -25,8 +25,11 @@ type ImageCache struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// +required
-	Spec ImageCacheSpec `json:"spec"`
+	// spec says which images to keep, on which nodes, and how. It may be left out, as server-side apply does with the last
+	// image of a list that is emptied: then none are.
+	// +optional
+	// +kubebuilder:default={}
+	Spec ImageCacheSpec `json:"spec,omitzero"`
 	// +optional
 	Status ImageCacheStatus `json:"status,omitzero"`
 }
@@ -43,11 +46,11 @@ type ImageCacheList struct {
 // ImageCacheSpec says which images, on which nodes, and how.
 type ImageCacheSpec struct {
 	// images are those to keep. An empty list empties the cache.
-	// +required
+	// +optional
 	// +listType=map
 	// +listMapKey=image
 	// +kubebuilder:validation:MaxItems=500
-	Images []CachedImage `json:"images"`
+	Images []CachedImage `json:"images,omitempty"`
 
 	// nodeSelector chooses nodes by their labels, as in a Pod. Empty: every node.
 	// +optional
@@ -83,7 +86,7 @@ type ImageCacheSpec struct {
 	// +kubebuilder:default="15m"
 	// +kubebuilder:validation:MaxLength=32
 	// +kubebuilder:validation:XValidation:rule="self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || self == '0'",messageExpression="'refreshInterval ' + self + ' is not a duration: write it as 15m, 1h30m, or 0s for never'"
-	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || duration(self) == duration('0s') || duration(self) >= duration('10s')",messageExpression="'refreshInterval ' + self + ' is too short: registries are not asked oftener than every 10s; 0s is never'"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || duration(self) == duration('0s') || duration(self) >= duration('10s')",messageExpression="'refreshInterval ' + self + ' is too short: registries are not asked more often than every 10s; 0s is never'"
 	RefreshInterval string `json:"refreshInterval,omitempty"`
 
 	// pin holds the images against the kubelet's garbage collection, where the runtime can.
@@ -174,14 +177,16 @@ type ImageCacheStatus struct {
 	// +optional
 	ImageCount int32 `json:"imageCount"`
 
-	// desiredNodes should hold the images; readyNodes hold them all; failedNodes could not get one, and try again;
-	// unavailableNodes are not ready or have no agent, and wait.
+	// desiredNodes is how many nodes should hold the images.
 	// +optional
 	DesiredNodes int32 `json:"desiredNodes"`
+	// readyNodes is how many of them hold all images.
 	// +optional
 	ReadyNodes int32 `json:"readyNodes"`
+	// failedNodes is how many could not get an image, and try again.
 	// +optional
 	FailedNodes int32 `json:"failedNodes"`
+	// unavailableNodes is how many are not ready or have no agent, and wait.
 	// +optional
 	UnavailableNodes int32 `json:"unavailableNodes"`
 
@@ -190,6 +195,7 @@ type ImageCacheStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500
 	Images []CachedImageStatus `json:"images,omitempty"`
+	// omittedImages is how many images are left out of images.
 	// +optional
 	OmittedImages int32 `json:"omittedImages,omitempty"`
 
@@ -198,13 +204,15 @@ type ImageCacheStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	Failures []CacheFailure `json:"failures,omitempty"`
+	// omittedFailures is how many are left out of failures.
 	// +optional
 	OmittedFailures int32 `json:"omittedFailures,omitempty"`
 
-	// refresh and purge are the values of the annotations that were acted upon.
+	// refresh is the value of the annotation orlop.dev/refresh that was acted upon last.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Refresh string `json:"refresh,omitempty"`
+	// purge is the value of the annotation orlop.dev/purge that was acted upon last.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Purge string `json:"purge,omitempty"`
@@ -212,6 +220,7 @@ type ImageCacheStatus struct {
 	// +optional
 	PurgedGeneration int64 `json:"purgedGeneration,omitempty"`
 
+	// conditions are Ready, Reconciling, Stalled (it takes a person to cure it) and Degraded (it works, but not as asked).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -276,4 +285,6 @@ const (
 	ReasonDuplicates  = "DuplicateImages"
 	ReasonNotPinnable = "CannotPin"
 	ReasonAsExpected  = "AsExpected"
+	// ReasonInvalidAffinity: which nodes are meant cannot be read; those that hold images keep them.
+	ReasonInvalidAffinity = "InvalidAffinity"
 )

@@ -272,6 +272,8 @@ const (
 const (
 	// ReasonSecretNotFound: a Secret with credentials is missing or holds none.
 	ReasonSecretNotFound = "SecretNotFound"
+	// ReasonRefused: the API server did not let the controller write what the node should do.
+	ReasonRefused = "Refused"
 	// ReasonWaitingForCredentials: they are sealed to a key that the agent had before its restart.
 	ReasonWaitingForCredentials = "WaitingForCredentials"
 )

@@ -62,6 +62,7 @@ func runAgent(ctx context.Context, o nodecli.AgentOptions) error {
 		Open: func(ctx context.Context, runtime string) (engine.Interface, error) {
 			return open(ctx, o.Endpoint, runtime)
 		},
+		Tidy:             debug.FreeOSMemory,
 		MaxParallelPulls: o.MaxParallelPulls, PullTimeout: o.PullTimeout, Resync: o.Resync, DiskLimit: o.DiskLimit, PinLimit: o.PinLimit,
 	})
 	if err != nil {

@@ -9,27 +9,44 @@ import (
 	"fmt"
 	"os"
 
+	"sigs.k8s.io/yaml"
+
 	"orlop.dev/orlop/hack/manifests/chart"
 )
 
 func main() {
-	folder := flag.String("chart", "../../charts/orlop", "the chart's folder")
+	folder := flag.String("chart", "../../charts/orlop", "the chart's `folder`")
 	version := flag.String("version", "", "the images' tag (default: the chart's appVersion)")
-	out := flag.String("out", "", "write install.yaml here")
+	values := flag.String("values", "", "a `file` of values, as helm takes it")
+	out := flag.String("out", "", "write to this `file` (default: standard output)")
 	flag.Parse()
-	if err := run(*folder, *version, *out); err != nil {
+	if err := run(*folder, *version, *values, *out); err != nil {
 		fmt.Fprintln(os.Stderr, "manifests:", err)
 		os.Exit(1)
 	}
 }
 
-func run(folder, version, out string) error {
+func run(folder, version, values, out string) error {
 	c, err := chart.Load(folder, version)
 	if err != nil {
 		return err
 	}
-	text, err := chart.InstallYAML(c)
+	given := map[string]any{}
+	if values != "" {
+		text, err := os.ReadFile(values)
+		if err != nil {
+			return err
+		}
+		if err := yaml.UnmarshalStrict(text, &given); err != nil {
+			return fmt.Errorf("reading %s: %w", values, err)
+		}
+	}
+	text, err := chart.InstallYAML(c, given)
 	if err != nil {
+		return err
+	}
+	if out == "" {
+		_, err = os.Stdout.Write(text)
 		return err
 	}
 	return os.WriteFile(out, text, 0o644)

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -44,9 +45,10 @@ func (a *Agent) decide(now time.Time) decision {
 		return a.undecided()
 	}
 	_, canPin := engine.As[engine.Pinner](a.rt.current)
+	_, canMark := engine.As[engine.Marker](a.rt.current)
 	return decide(sight{
-		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin,
-		pulls: a.pulls, tries: a.tries, intended: a.intended, sealed: a.sealed,
+		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, canMark: canMark, needs: a.wanted,
+		pulls: a.pulls, tries: a.tries, intended: a.intended, going: a.going, sealed: a.sealed,
 		disk:   a.cfg.Disk(a.rt.described.ImageFS),
 		limits: limits{disk: a.cfg.DiskLimit, pin: a.cfg.PinLimit, pulls: a.cfg.MaxParallelPulls},
 		size:   a.stock.size,
@@ -56,10 +58,7 @@ func (a *Agent) decide(now time.Time) decision {
 // undecided says again what was said as last, while nothing can be seen.
 func (a *Agent) undecided() decision {
 	var made decision
-	records := byName(nil)
-	for name, rec := range a.records {
-		records[name] = rec
-	}
+	records := maps.Clone(a.records)
 	for _, e := range a.store.Spec.Images {
 		rec, known := records[e.Image]
 		switch {
@@ -70,8 +69,8 @@ func (a *Agent) undecided() decision {
 			made.images = append(made.images, v1alpha1.StoreImageStatus{Image: e.Image, State: v1alpha1.ImageWaiting, Reason: string(engine.RuntimeUnavailable)})
 		}
 	}
-	for _, rec := range records {
-		made.images = append(made.images, rec)
+	for _, name := range slices.Sorted(maps.Keys(records)) {
+		made.images = append(made.images, records[name])
 	}
 	return made
 }
@@ -90,8 +89,10 @@ func (a *Agent) act(ctx context.Context, now time.Time, made *decision, next *ea
 		next.or(made.wake)
 	}
 	a.cancelPulls(func(name string) bool { return slices.Contains(made.cancel, name) })
+	// What somebody else brought before it was asked for must not be taken for ours.
+	current := !a.view.looking && !a.view.at.Before(a.specSince)
 	for _, o := range made.pull {
-		if a.recordedAs(made, o.entry.Image) && !a.isGoing(o.want) {
+		if current && a.recordedAs(made, o.entry.Image) && !a.isGoing(o.want) {
 			a.startPull(ctx, now, o)
 		}
 	}
@@ -240,8 +241,14 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 		delete(a.pulls, p.entry.Image)
 	}
 	a.view.want(now) // It may be here all the same, or the runtime gone.
-	if p.cancelled || errors.Is(err, engine.Interrupted) {
-		log.Info("gave a pull up", "reason", "it is not wanted any more, or the runtime went away")
+	switch reason := engine.ReasonOf(err); {
+	case p.cancelled:
+		log.Info("gave a pull up", "reason", "it is not wanted any more")
+		return
+	case reason == engine.Interrupted, reason == engine.RuntimeUnavailable:
+		// The image is not to blame, and the runtime is the next look's affair.
+		a.tries[p.entry.Image] = a.tries[p.entry.Image].interrupted(p.about, now)
+		log.Info("gave a pull up", "reason", "the runtime went away", "error", err.Error())
 		return
 	}
 	a.tries[p.entry.Image] = a.tries[p.entry.Image].failed(p.about, err, now)

@@ -60,8 +60,11 @@ type Config struct {
 	// DiskLimit and PinLimit are percent of the images' file system that pulls do not fill beyond, and that pinned images
 	// do not take: 80 and 60 unless set.
 	DiskLimit, PinLimit int
-	// InventoryDelay is how long after a change of images the inventory is written: 8 s unless set.
+	// InventoryDelay is how long after a change of images the inventory is written at the latest, 8 s unless set; sooner once
+	// there is nothing left to do.
 	InventoryDelay time.Duration
+	// Tidy is called when much memory was used for a moment, as to measure all images; nil: nothing is done.
+	Tidy func()
 	// Disk measures the file system that holds a folder of the host; nil is node.MeasureDisk.
 	Disk func(imageFS string) plan.Disk
 }
@@ -75,6 +78,9 @@ func (c Config) withDefaults() Config {
 	c.InventoryDelay = cmp.Or(c.InventoryDelay, 8*time.Second)
 	if c.Disk == nil {
 		c.Disk = node.MeasureDisk
+	}
+	if c.Tidy == nil {
+		c.Tidy = func() {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -93,6 +99,9 @@ type Agent struct {
 	ready atomic.Bool
 
 	store *v1alpha1.ImageStore
+	// specSince is when the spec became what it is: what was there by then is found, and none of ours.
+	specSince time.Time
+	wanted    *protection // of the store's spec
 	// gone: there was a store, and now there is none.
 	gone bool
 	view view
@@ -105,6 +114,7 @@ type Agent struct {
 	tries    map[string]try
 	intended map[string]bool  // records say pulled, and no pull has begun
 	removing map[oci.Ref]bool // names of what is being removed
+	going    map[string]bool  // and its entries
 	removal  bool             // a removal is under way
 	pinning  bool
 	// unmarkAfter is when marks that could not be lifted are tried again.
@@ -137,7 +147,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	a.jobs.Go(func() {
-		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(s) }) })
+		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(working, s) }) })
 	})
 	a.jobs.Go(func() { a.rt.keep(working, a) })
 	timer := time.NewTimer(0)
@@ -146,7 +156,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			stop()
-			a.leave()
+			a.leave(ctx)
 			a.jobs.Wait()
 			return nil
 		case <-a.inbox.wake:
@@ -163,7 +173,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) post(f func()) { a.inbox.put(f) }
 
 // seen takes a new state of the store in.
-func (a *Agent) seen(s *v1alpha1.ImageStore) {
+func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	if s == nil {
 		if a.store != nil {
 			a.cfg.Log.Info("the ImageStore is gone: letting go of everything", "node", a.cfg.Node)
@@ -173,19 +183,24 @@ func (a *Agent) seen(s *v1alpha1.ImageStore) {
 		return
 	}
 	if a.store == nil || a.store.UID != s.UID {
-		a.begin(s)
+		a.begin(ctx, s)
 	}
-	a.report.heard(s)
+	if a.store == nil || a.store.Generation != s.Generation {
+		a.specSince = time.Now()
+		a.view.want(a.specSince)
+	}
+	a.report.heard(s, a.key.ID())
 	a.store = s
+	a.wanted = protected(s.Spec)
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
 	a.noteNeeds()
 }
 
 // begin starts with a store that this process has not seen: what it says of records is all that is known.
-func (a *Agent) begin(s *v1alpha1.ImageStore) {
+func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 	if a.store != nil || a.gone {
-		a.letGo() // Of what the store before this one had.
+		a.letGo(ctx) // Of what the store before this one had.
 	}
 	a.gone = false
 	a.records = byName(s.Status.Images)
@@ -211,8 +226,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	a.look(ctx, now, next)
 	switch {
 	case a.gone:
-		a.letGo()
-		a.gone = false
+		a.gone = !a.letGo(ctx)
 	case a.store == nil:
 		a.cancelPulls(func(string) bool { return true })
 	default:

@@ -6,6 +6,7 @@ package agent_test
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,9 +28,47 @@ type world struct {
 	runtime  engine.Interface
 	registry *enginetest.Registry
 	cfg      agent.Config
-	disk     plan.Disk
-	down     error // why the runtime cannot be reached
+	gate     *gate
 	stop     func()
+}
+
+// gate stands before the runtime, and lets the test say what is wrong with it.
+type gate struct {
+	engine.Interface
+	mu         sync.Mutex
+	disk       plan.Disk
+	down, list error
+}
+
+func (g *gate) Unwrap() engine.Interface { return g.Interface }
+
+func (g *gate) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
+	g.mu.Lock()
+	err := g.list
+	g.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return g.Interface.List(ctx, ids...)
+}
+
+// set changes the gate.
+func (g *gate) set(change func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change()
+}
+
+func (g *gate) open(context.Context, string) (engine.Interface, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g, g.down
+}
+
+func (g *gate) measure(string) plan.Disk {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.disk
 }
 
 const nodeName = "node1"
@@ -41,11 +80,10 @@ func inWorld(t *testing.T, test func(w *world)) {
 		registry := enginetest.NewRegistry()
 		rt := enginetest.NewContainerd(registry)
 		w := &world{T: t, api: agenttest.New(nodeName), rt: rt.Runtime, runtime: engine.Verify(rt), registry: registry}
-		w.disk = plan.Disk{Capacity: 1 << 40, Available: 1 << 40}
+		w.gate = &gate{Interface: w.runtime, disk: plan.Disk{Capacity: 1 << 40, Available: 1 << 40}}
 		w.cfg = agent.Config{
 			Node: nodeName, NodeUID: "uid-1", Version: "test", API: w.api, Log: slog.New(slog.DiscardHandler),
-			Open: func(context.Context, string) (engine.Interface, error) { return w.runtime, w.down },
-			Disk: func(string) plan.Disk { return w.disk },
+			Open: w.gate.open, Disk: w.gate.measure,
 		}
 		test(w)
 		if w.stop != nil {
@@ -55,7 +93,7 @@ func inWorld(t *testing.T, test func(w *world)) {
 }
 
 // start starts an agent; what runs already is stopped first.
-func (w *world) start() *agent.Agent {
+func (w *world) start() {
 	w.Helper()
 	if w.stop != nil {
 		w.stop()
@@ -75,7 +113,6 @@ func (w *world) start() *agent.Agent {
 		w.stop = nil
 	}
 	synctest.Wait()
-	return a
 }
 
 func (w *world) pass(d time.Duration) {

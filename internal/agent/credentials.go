@@ -13,7 +13,6 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/engine"
-	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/seal"
 )
 
@@ -49,7 +48,7 @@ func (a *Agent) credentials(e v1alpha1.StoreImage) (logins []engine.Credentials,
 }
 
 func (a *Agent) open(c v1alpha1.SealedCredentials, e v1alpha1.StoreImage) (login engine.Credentials, err error) {
-	ref, err := oci.ParseFound(e.Image)
+	ref, err := wantNamed(e.Image, "")
 	if err != nil {
 		return login, err
 	}

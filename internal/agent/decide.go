@@ -22,10 +22,13 @@ type sight struct {
 	records map[string]v1alpha1.StoreImageStatus
 	view    *view
 	canPin  bool
+	canMark bool
+	needs   *protection // of the spec
 	// pulls are under way; tries failed; intended are recorded as pulled, and no pull of them has begun.
 	pulls    map[string]*pull
 	tries    map[string]try
 	intended map[string]bool
+	going    map[string]bool // entries whose removal is under way
 	// sealed tells of each image with credentials that cannot be opened now why.
 	sealed func(v1alpha1.StoreImage) string
 	disk   plan.Disk
@@ -80,7 +83,6 @@ type candidate struct {
 type decider struct {
 	sight
 	decision
-	needs   protection
 	ourPins map[string]bool // ids of images that a record of ours pins
 	budget  int64           // what may still be pinned, where the disk is known
 	pinned  map[string]bool // ids that are counted already
@@ -102,26 +104,9 @@ type wanter struct {
 	passing bool // it is wanted only until the tag that it bears has moved on
 }
 
-// wantOf is the name that an entry stands for, fixed to its digest where it has one.
-func wantOf(e v1alpha1.StoreImage) (oci.Ref, error) {
-	ref, err := oci.ParseFound(e.Image)
-	if err != nil || e.Digest == "" {
-		return ref, err
-	}
-	return oci.ParseFound(ref.WithoutDigest().String() + digestSuffix(ref, e.Digest))
-}
-
-// digestSuffix is empty for a name by digest, which has its own.
-func digestSuffix(ref oci.Ref, digest string) string {
-	if ref.Tag() == "" {
-		return ""
-	}
-	return "@" + digest
-}
-
 // decide is a function of what is seen.
 func decide(s sight) decision {
-	d := &decider{sight: s, needs: protected(s.spec), ourPins: map[string]bool{}, pinned: map[string]bool{}}
+	d := &decider{sight: s, ourPins: map[string]bool{}, pinned: map[string]bool{}}
 	d.records = maps.Clone(s.records)
 	d.budget = s.disk.Capacity / 100 * int64(s.limits.pin)
 	if d.spec.Retire {
@@ -207,20 +192,23 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 	if !ok || e.Digest == "" || rec.Digest == "" || rec.Digest == e.Digest || !rec.Pulled && !rec.Pinned {
 		return
 	}
-	ref, err := oci.ParseFound(e.Image)
+	ref, err := wantNamed(e.Image, "")
 	if err != nil || ref.Tag() == "" {
 		return
 	}
 	old := ref.Repository() + "@" + rec.Digest
-	if _, there := d.records[old]; !there {
-		d.records[old] = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing, Pulled: rec.Pulled, Pinned: rec.Pinned}
+	to, there := d.records[old]
+	if !there {
+		to = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing}
 	}
+	to.Pulled, to.Pinned = to.Pulled || rec.Pulled, to.Pinned || rec.Pinned
+	d.records[old] = to
 	delete(d.records, e.Image)
 }
 
 // protected are the names that caches want here.
-func protected(spec v1alpha1.ImageStoreSpec) protection {
-	p := protection{by: map[oci.Ref]string{}, pin: map[oci.Ref]bool{}, want: map[oci.Ref]oci.Ref{}}
+func protected(spec v1alpha1.ImageStoreSpec) *protection {
+	p := &protection{by: map[oci.Ref]string{}, pin: map[oci.Ref]bool{}, want: map[oci.Ref]oci.Ref{}}
 	for _, e := range spec.Images {
 		want, err := wantOf(e)
 		if err != nil || e.Released {
@@ -252,7 +240,7 @@ func namesOf(want oci.Ref) []oci.Ref {
 }
 
 // wanter is what caches want of the image, under any of its names.
-func (p protection) wanter(img engine.Image) wanter {
+func (p *protection) wanter(img engine.Image) wanter {
 	w := wanter{passing: true}
 	for _, name := range slices.Concat(img.Tags, img.Digests) {
 		cache, ok := p.by[name]
@@ -313,8 +301,10 @@ func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, w
 	if _, tried := d.tries[e.Image]; tried {
 		d.forget = append(d.forget, e.Image)
 	}
-	if d.intended[e.Image] {
-		st.Pulled = false // Somebody else was quicker.
+	if d.intended[e.Image] || d.canMark && d.records[e.Image].State == v1alpha1.ImageWaiting {
+		// It came before its pull began: somebody else was quicker, unless it is ours from before. An agent that was ended may
+		// have begun; then its mark tells.
+		st.Pulled = st.Pulled && d.view.isMarked(img)
 	}
 	st.State, st.Digest = v1alpha1.ImagePresent, digestIn(img, want)
 	if !d.canPin {

@@ -85,6 +85,24 @@ func TestFoundImageIsPinnedAndNotOurs(t *testing.T) {
 	})
 }
 
+// TestWhatCameAMomentBeforeIsFound: somebody else pulls an image, and it is asked for before any look has seen it.
+func TestWhatCameAMomentBeforeIsFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.pass(90 * time.Second)
+		w.rt.Load(content("a", 1000), "a:1")
+		w.want(e)
+		w.pass(time.Second)
+		if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); st.Pulled {
+			t.Errorf("it counts as pulled: %+v", st)
+		}
+		if n := w.registry.Requests(ref("a:1").Repository()); n != 0 {
+			t.Errorf("the registry was asked %d times for what was there", n)
+		}
+	})
+}
+
 func TestOneBadImageHoldsUpNothing(t *testing.T) {
 	inWorld(t, func(w *world) {
 		bad := w.push("bad:1", "bad", 1000)
@@ -278,7 +296,7 @@ func TestBadReference(t *testing.T) {
 
 func TestDiskLimit(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.disk = plan.Disk{Capacity: 100_000, Available: 50_000}
+		w.gate.disk = plan.Disk{Capacity: 100_000, Available: 50_000}
 		big, small := w.push("big:1", "big", 11_000), w.push("small:1", "small", 1000)
 		w.start()
 		w.want(big, small)
@@ -291,12 +309,12 @@ func TestDiskLimit(t *testing.T) {
 		}
 		w.wantState("small:1", v1alpha1.ImagePresent, "")
 		writes := len(w.api.Writes())
-		w.disk.Available = 49_000
+		w.gate.set(func() { w.gate.disk.Available = 49_000 })
 		w.pass(10 * time.Minute)
 		if n := len(w.api.Writes()) - writes; n != 0 {
 			t.Errorf("a disk that is no emptier took %d writes", n)
 		}
-		w.disk.Available = 90_000
+		w.gate.set(func() { w.gate.disk.Available = 90_000 })
 		w.pass(2 * time.Minute)
 		w.wantState("big:1", v1alpha1.ImagePresent, "")
 	})
@@ -304,7 +322,7 @@ func TestDiskLimit(t *testing.T) {
 
 func TestPinLimit(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.disk = plan.Disk{Capacity: 100_000, Available: 90_000}
+		w.gate.disk = plan.Disk{Capacity: 100_000, Available: 90_000}
 		a, b := w.push("a:1", "a", 20_000), w.push("b:1", "b", 20_000) // 40,000 each once unpacked
 		w.start()
 		w.want(a)
@@ -322,8 +340,9 @@ func TestPinLimit(t *testing.T) {
 }
 
 // login seals credentials as the controller does.
-func (w *world) login(name, registry, password string) v1alpha1.SealedCredentials {
+func (w *world) login(name, password string) v1alpha1.SealedCredentials {
 	w.Helper()
+	const registry = "private.test"
 	store := w.api.Store()
 	plain, err := json.Marshal(engine.Credentials{Username: "lab", Password: password})
 	if err != nil {
@@ -353,10 +372,10 @@ func TestCredentials(t *testing.T) {
 			})
 			synctest.Wait()
 		}
-		spec(w.login("wrong", "private.test", "octopus"), w.login("right", "private.test", "octopus2"))
+		spec(w.login("wrong", "octopus"), w.login("right", "octopus2"))
 		w.pass(time.Second)
 		w.wantState("private.test/a:1", v1alpha1.ImageFailed, "Unauthorized")
-		spec(w.login("wrong", "private.test", "octopus"), w.login("right", "private.test", "swordfish"))
+		spec(w.login("wrong", "octopus"), w.login("right", "swordfish"))
 		w.pass(time.Second)
 		w.wantState("private.test/a:1", v1alpha1.ImagePresent, "")
 
@@ -364,7 +383,7 @@ func TestCredentials(t *testing.T) {
 		w.rt.Wipe()
 		w.pass(2 * time.Second)
 		w.wantState("private.test/a:1", v1alpha1.ImageWaiting, v1alpha1.ReasonWaitingForCredentials)
-		spec(w.login("wrong", "private.test", "octopus"), w.login("right", "private.test", "swordfish"))
+		spec(w.login("wrong", "octopus"), w.login("right", "swordfish"))
 		w.pass(time.Second)
 		w.wantState("private.test/a:1", v1alpha1.ImagePresent, "")
 	})
@@ -376,7 +395,7 @@ func TestCredentialsGoToTheirRegistryAlone(t *testing.T) {
 		e.Credentials = []string{"x"}
 		w.registry.Protect("other.test", engine.Credentials{Username: "lab", Password: "swordfish"})
 		w.start()
-		login := w.login("x", "private.test", "swordfish")
+		login := w.login("x", "swordfish")
 		w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
 			s.Images, s.Credentials = []v1alpha1.StoreImage{e}, []v1alpha1.SealedCredentials{login}
 		})
@@ -389,12 +408,12 @@ func TestAPIAway(t *testing.T) {
 	inWorld(t, func(w *world) {
 		a, b := w.push("a:1", "a", 1000), w.push("b:1", "b", 1000)
 		w.start()
-		w.api.OnWrite = func(v1alpha1.ImageStoreStatus) error { return errors.New("connection refused") }
+		w.api.RefuseWrites(errors.New("connection refused"))
 		w.want(a, b)
 		w.pass(time.Minute)
 		w.wantHere("a:1", true)
 		w.wantHere("b:1", true)
-		w.api.OnWrite = nil
+		w.api.RefuseWrites(nil)
 		w.pass(time.Minute)
 		if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); !st.Pulled || !st.Pinned {
 			t.Errorf("after its return, the API has %+v", st)
@@ -407,13 +426,12 @@ func TestMarkIsARecord(t *testing.T) {
 	inWorld(t, func(w *world) {
 		e := w.push("a:1", "a", 1000)
 		w.start()
-		away := errors.New("connection refused")
-		w.api.OnWrite = func(v1alpha1.ImageStoreStatus) error { return away }
+		w.api.RefuseWrites(errors.New("connection refused"))
 		w.want(e)
 		w.pass(time.Minute)
 		w.wantHere("a:1", true)
 		w.stop()
-		w.api.OnWrite = nil
+		w.api.RefuseWrites(nil)
 		w.start()
 		w.pass(time.Second)
 		if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); !st.Pulled {
@@ -428,7 +446,7 @@ func TestRuntimeAway(t *testing.T) {
 		w.start()
 		w.want(e)
 		w.pass(time.Second)
-		w.down = engine.Becausef(engine.RuntimeUnavailable, "connection refused")
+		w.gate.set(func() { w.gate.down = engine.Becausef(engine.RuntimeUnavailable, "connection refused") })
 		w.rt.Hangup()
 		w.pass(5 * time.Second)
 		ready := w.api.Store().Status.Conditions[0]
@@ -437,7 +455,7 @@ func TestRuntimeAway(t *testing.T) {
 		}
 		w.wantState("a:1", v1alpha1.ImagePresent, "")
 		w.rt.Wipe()
-		w.down = nil
+		w.gate.set(func() { w.gate.down = nil })
 		w.pass(20 * time.Second)
 		if ready := w.api.Store().Status.Conditions[0]; ready.Status != "True" {
 			t.Errorf("the condition is still %+v", ready)
@@ -452,7 +470,7 @@ func TestFailedLookIsNotAnEmptyNode(t *testing.T) {
 		w.start()
 		w.want(e)
 		w.pass(time.Second)
-		w.rt.Traps.ListFails = true
+		w.gate.set(func() { w.gate.list = errors.New("listing images: layer not known") })
 		w.pass(5 * time.Minute)
 		w.wantState("a:1", v1alpha1.ImagePresent, "")
 		if n := w.rt.Calls(enginetest.OpPull); n != 1 {
@@ -461,10 +479,31 @@ func TestFailedLookIsNotAnEmptyNode(t *testing.T) {
 		if ready := w.api.Store().Status.Conditions[0]; ready.Status != "False" {
 			t.Errorf("the condition is %+v", ready)
 		}
-		w.rt.Traps.ListFails = false
+		w.gate.set(func() { w.gate.list = nil })
 		w.pass(time.Minute)
 		if ready := w.api.Store().Status.Conditions[0]; ready.Status != "True" {
 			t.Errorf("the condition is still %+v", ready)
 		}
+	})
+}
+
+func TestRestartOfTheRuntimeIsNoFailureOfTheImage(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		repository := ref("a:1").Repository()
+		w.registry.Fail(repository, engine.Becausef(engine.RuntimeUnavailable, "error reading from server: EOF"))
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		if st := w.state(e.Image); st.State == v1alpha1.ImageFailed || st.Attempts != 0 {
+			t.Errorf("it is %+v", st)
+		}
+		w.pass(time.Minute)
+		if n := w.registry.Requests(repository); n > 40 {
+			t.Errorf("it was tried %d times in a minute", n)
+		}
+		w.registry.Fail(repository, nil)
+		w.pass(3 * time.Second)
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
 	})
 }

@@ -29,6 +29,8 @@ const (
 	// itself tell us to wait.
 	limitedRetry  = time.Minute
 	maxRetryAfter = time.Hour
+	// interruptedRetry is the pause after a pull that the runtime's end interrupted.
+	interruptedRetry = 2 * time.Second
 	// diskRetry is how soon a full disk is looked at again.
 	diskRetry = time.Minute
 )
@@ -42,8 +44,20 @@ type try struct {
 	reason, message string
 }
 
-// describe puts the failure into a status.
+// interrupted is the try after something else than the image ended it.
+func (t try) interrupted(about string, now time.Time) try {
+	if t.about != about {
+		t = try{about: about}
+	}
+	t.next = now.Add(interruptedRetry)
+	return t
+}
+
+// describe puts the failure into a status; an interruption alone is none.
 func (t try) describe(st *v1alpha1.StoreImageStatus) {
+	if t.attempts == 0 {
+		return
+	}
 	at := metav1.NewTime(t.last.Truncate(time.Second))
 	st.State, st.Reason, st.Message, st.Attempts, st.LastAttemptTime = v1alpha1.ImageFailed, t.reason, t.message, t.attempts, &at
 }
@@ -92,13 +106,13 @@ func retryAfter(text string) time.Duration {
 func (d *decider) about(e v1alpha1.StoreImage) string { return aboutOf(e, d.spec.Credentials) }
 
 func aboutOf(e v1alpha1.StoreImage, credentials []v1alpha1.SealedCredentials) string {
-	about := e.Image + "@" + e.Digest
+	about := []string{e.Image + "@" + e.Digest}
 	for _, c := range credentials {
 		if slices.Contains(e.Credentials, c.Name) {
-			about += " " + c.Name + "/" + c.SecretUID + "/" + c.SecretResourceVersion
+			about = append(about, c.Name, c.SecretUID, c.SecretResourceVersion)
 		}
 	}
-	return about
+	return strings.Join(about, " ")
 }
 
 // try is the failure that counts for an entry now.
@@ -122,7 +136,7 @@ func (d *decider) absent(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, wa
 	}
 	switch {
 	case e.Hold != "":
-		if !tried {
+		if t.attempts == 0 {
 			st.Reason, st.Message = string(e.Hold), holdText[e.Hold]
 		} else {
 			d.hasten = append(d.hasten, e.Image)

@@ -22,7 +22,7 @@ func (d *decider) findRecorded(image string, rec v1alpha1.StoreImageStatus) (eng
 
 // recorded gives the name too under which the image is to be let go.
 func (d *decider) recorded(image string, rec v1alpha1.StoreImageStatus) (img engine.Image, want oci.Ref, ok bool) {
-	want, err := wantOf(v1alpha1.StoreImage{Image: image, Digest: rec.Digest})
+	want, err := wantNamed(image, rec.Digest)
 	if err != nil {
 		return engine.Image{}, oci.Ref{}, false
 	}
@@ -46,6 +46,9 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		d.cancel = append(d.cancel, e.Image)
 		return st, true
 	}
+	if d.going[e.Image] {
+		return st, true // It may be put back.
+	}
 	d.forget = append(d.forget, e.Image)
 	if !present || !rec.Pulled && !rec.Pinned || d.intended[e.Image] && !rec.Pinned {
 		return st, false
@@ -60,22 +63,22 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		return st, true
 	}
 	st.Pinned = st.Pinned && w.pin
-	kept := "kept by ImageCache " + w.by
+	return d.unpinned(e, st, img, want, w)
+}
+
+// unpinned is about a released image that nothing of ours pins any more, or that another cache wants pinned.
+func (d *decider) unpinned(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, img engine.Image, want oci.Ref, w wanter) (_ v1alpha1.StoreImageStatus, keep bool) {
+	kept := e.RemovalPolicy == v1alpha1.RemovalPolicyKeep
 	switch {
-	case w.by != "" && w.passing:
-		st.Reason, st.Message = string(plan.ReasonCached), kept
+	case w.by != "" && (w.passing || st.Pulled && !kept):
+		st.Reason, st.Message = string(plan.ReasonCached), "kept by ImageCache "+w.by
 		return st, true
-	case !rec.Pulled:
-		return st, false
-	case e.RemovalPolicy == v1alpha1.RemovalPolicyKeep:
+	case st.Pulled && kept:
 		if w.by == "" {
-			d.unmark = append(d.unmark, byDigest(img, want, rec.Digest))
+			d.unmark = append(d.unmark, byDigest(img, want, st.Digest))
 		}
 		return st, false
-	case w.by != "":
-		st.Reason, st.Message = string(plan.ReasonCached), kept
-		return st, true
-	case d.othersName(img, want):
+	case !st.Pulled, d.othersName(img, want):
 		return st, false
 	}
 	if t, failed := d.tries[removeKey(e.Image)]; failed {

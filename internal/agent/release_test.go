@@ -15,13 +15,13 @@ import (
 	"orlop.dev/orlop/internal/engine/enginetest"
 )
 
-// release marks entries as released, with what pods need as of now.
-func (w *world) release(pods []v1alpha1.NeededImage, entries ...v1alpha1.StoreImage) {
+// release marks entries as released, with the word that no pod needs anything now.
+func (w *world) release(entries ...v1alpha1.StoreImage) {
 	for i := range entries {
 		entries[i].Released = true
 	}
 	w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
-		s.Images, s.Needs = entries, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro(), Images: pods}
+		s.Images, s.Needs = entries, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro()}
 	})
 	w.pass(time.Second)
 }
@@ -57,7 +57,7 @@ func TestReleaseRemovesWhatOrlopPulled(t *testing.T) {
 		w.want(ours, found, kept)
 		w.pass(time.Second)
 		before := len(w.api.Writes())
-		w.release(nil, ours, found, kept)
+		w.release(ours, found, kept)
 		w.wantHere("ours:1", false)
 		for _, name := range []string{"found:1", "kept:1"} {
 			if img, here := w.here(name); !here || img.Pinned {
@@ -116,7 +116,7 @@ func TestReleaseWaitsForContainers(t *testing.T) {
 		w.want(e)
 		w.pass(time.Second)
 		w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"})
-		w.release(nil, e)
+		w.release(e)
 		w.pass(10 * time.Minute)
 		w.wantHere("a:1", true)
 		w.wantState("a:1", v1alpha1.ImageReleasing, "InUse")
@@ -159,7 +159,7 @@ func TestNothingIsRemovedWhileTheAPIIsAway(t *testing.T) {
 		w.start()
 		w.want(e)
 		w.pass(time.Second)
-		w.api.OnWrite = func(v1alpha1.ImageStoreStatus) error { return errors.New("connection refused") }
+		w.api.RefuseWrites(errors.New("connection refused"))
 		e.Released = true
 		w.want(e)
 		w.pass(10 * time.Minute)
@@ -183,7 +183,7 @@ func TestSharedImageStaysUntilTheLastLetsGo(t *testing.T) {
 			t.Errorf("b:1 here %t, pinned %t", here, img.Pinned)
 		}
 		w.wantState("a:1", v1alpha1.ImageReleasing, "Cached")
-		w.release(nil, a, b)
+		w.release(a, b)
 		w.wantHere("a:1", false)
 		w.wantHere("b:1", false)
 		w.wantForgotten("a:1")
@@ -256,7 +256,7 @@ func TestSomebodyElsesNameKeepsAReleasedImage(t *testing.T) {
 		w.want(e)
 		w.pass(time.Second)
 		w.rt.Load(content("a", 1000), "a:1", "other:9")
-		w.release(nil, e)
+		w.release(e)
 		w.wantHere("a:1", false)
 		w.wantHere("other:9", true)
 		w.wantForgotten("a:1")
@@ -283,7 +283,7 @@ func TestRestartLosesNothing(t *testing.T) {
 		if n := len(w.api.Writes()) - quiet; n != 0 {
 			t.Errorf("%d writes in the hour after a restart", n)
 		}
-		w.release(nil, a, b)
+		w.release(a, b)
 		w.wantHere("a:1", false)
 		w.wantHere("b:1", false)
 	})

@@ -20,7 +20,7 @@ import (
 const (
 	// needsMargin is how much of plan.NeedsMaxAge must be left when a removal begins.
 	needsMargin = 10 * time.Second
-	// removeRetry is the least time until a removal that was held at the last moment is tried again.
+	// removeRetry is the least time until a removal that was held at the last moment is tried again; it doubles.
 	removeRetry = 10 * time.Second
 )
 
@@ -65,7 +65,7 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 	case !fresh:
 		a.ask(now, next)
 	default:
-		a.startRemoving(ctx, now, planned, made.release)
+		a.startRemoving(ctx, planned, made.release)
 	}
 }
 
@@ -79,10 +79,13 @@ func (a *Agent) ask(now time.Time, next *earliest) {
 	next.or(now.Add(a.asking.pause))
 }
 
-func (a *Agent) startRemoving(ctx context.Context, now time.Time, planned plan.Plan, candidates []candidate) {
+func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates []candidate) {
 	a.removal = true
-	a.removing = map[oci.Ref]bool{}
+	a.removing, a.going = map[oci.Ref]bool{}, map[string]bool{}
 	for _, c := range candidates {
+		if slices.ContainsFunc(planned.Remove, func(r plan.Removal) bool { return r.Image.ID == c.img.ID }) {
+			a.going[c.image] = true
+		}
 		for _, name := range slices.Concat(namesOf(c.want), c.img.Tags, c.img.Digests) {
 			a.removing[name] = true
 		}
@@ -97,7 +100,7 @@ func (a *Agent) startRemoving(ctx context.Context, now time.Time, planned plan.P
 // removed takes in what became of a removal. What is gone the next look shows.
 func (a *Agent) removed(candidates []candidate, result session.Result, err error) {
 	now := time.Now()
-	a.removal, a.removing = false, nil
+	a.removal, a.removing, a.going = false, nil, nil
 	a.view.epoch++
 	a.view.fresh = a.view.fresh && err == nil
 	a.view.want(now)
@@ -131,7 +134,7 @@ func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 	case session.StateKept:
 		t := a.tries[key]
 		t.attempts++
-		t.last, t.next, t.reason, t.message = now, now.Add(removeRetry), step.Reason, cut(step.Message)
+		t.last, t.next, t.reason, t.message = now, now.Add(min(removeRetry<<min(t.attempts-1, 10), maxAskPause)), step.Reason, cut(step.Message)
 		a.tries[key] = t
 		log.Info("kept", "reason", step.Reason, "message", step.Message)
 	default:
@@ -156,35 +159,45 @@ func (a *Agent) actor(image string) []string {
 	return a.store.Spec.Images[at].Caches
 }
 
-// letGo unpins everything of ours, and forgets it. Images stay.
-func (a *Agent) letGo() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+// letGo unpins everything of ours, and forgets it. Images stay. It reports false if there are pins that it could not lift: those
+// it goes on to know of.
+func (a *Agent) letGo(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	a.cancelPulls(func(string) bool { return true })
 	rt := a.rt.current
 	if rt == nil {
 		rt = a.rt.last
 	}
+	left := map[string]v1alpha1.StoreImageStatus{}
 	for name, rec := range a.records {
 		d := decider{sight: sight{view: &a.view}}
 		img, want, here := d.recorded(name, rec)
-		if rec.Pinned && here && rt != nil {
+		switch {
+		case !rec.Pinned || !here && a.view.fresh:
+		case !here || rt == nil:
+			left[name] = rec
+		default:
 			if err := setPin(ctx, rt, byDigest(img, want, rec.Digest), false); err != nil {
+				left[name] = rec
 				a.cfg.Log.Warn("unpinning", "node", a.cfg.Node, "reference", name, "error", err)
 			}
 		}
 	}
-	a.records, a.recorded = nil, nil
-	a.view.want(time.Now())
+	a.records, a.recorded = left, nil
+	if len(left) == 0 {
+		a.view.want(time.Now())
+	}
+	return len(left) == 0
 }
 
 // leave ends the agent. If the store is gone, or the right to read it, Orlop is being taken out of the cluster, and nothing
 // will lift its pins later; else all stays as it is, for the next agent.
-func (a *Agent) leave() {
-	ctx, cancel := context.WithTimeout(context.Background(), leaveTimeout)
+func (a *Agent) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	if a.report.known && isGone(a.cfg.API.MayRead(ctx, a.cfg.Node)) {
-		a.letGo()
+		a.letGo(ctx)
 		return
 	}
 	a.lastStock(ctx)

@@ -9,7 +9,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -32,6 +34,8 @@ const (
 	writeTimeout    = 10 * time.Second
 	firstWriteRetry = time.Second
 	maxWriteRetry   = 30 * time.Second
+	// maxRivalPause is the most between two writes by which two agents contradict each other.
+	maxRivalPause = 5 * time.Minute
 	// maxStatus keeps the object well below 400 KB with its spec beside.
 	maxStatus = 200 << 10
 )
@@ -47,7 +51,8 @@ type reporter struct {
 	wrote    bool // by this process
 	since    time.Time
 	written  []byte
-	failed   int32 // as written
+	failed   int32  // as written
+	asked    string // as written
 	version  uint64
 	inFlight bool
 	last     time.Time
@@ -55,6 +60,9 @@ type reporter struct {
 	failures int
 	retry    time.Time
 	away     bool // the last write did not get through
+	// rival counts how often another agent wrote over us, on a node that has two for once; rivalled is when it did last.
+	rival    int
+	rivalled time.Time
 	// conditions keep the times of their transitions.
 	conditions []metav1.Condition
 }
@@ -67,15 +75,19 @@ func newReporter(s *v1alpha1.ImageStore) reporter {
 
 func (r *reporter) adopt(s *v1alpha1.ImageStore) {
 	if written, err := json.Marshal(s.Status); err == nil {
-		r.written, r.failed = written, s.Status.Failed
+		r.written, r.failed, r.asked = written, s.Status.Failed, s.Status.NeedsAsked
 	}
 	r.version = max(r.version, versionOf(s.ResourceVersion))
 }
 
-// heard looks whether somebody else has changed our status since we wrote it.
-func (r *reporter) heard(s *v1alpha1.ImageStore) {
+// heard looks whether somebody else has changed our status since we wrote it; key is the id of ours.
+func (r *reporter) heard(s *v1alpha1.ImageStore, key string) {
 	if !r.inFlight && versionOf(s.ResourceVersion) > r.version {
 		r.adopt(s)
+		if r.wrote && s.Status.Key != nil && s.Status.Key.ID != key {
+			r.rival++
+			r.rivalled = time.Now()
+		}
 	}
 	r.retry = time.Time{} // The API is there.
 }
@@ -97,12 +109,19 @@ func (a *Agent) busy(made *decision) bool {
 // tell writes the status if it differs from what the API has, as soon as it is time for it.
 func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *earliest) {
 	r := &a.report
-	status := a.status(&made)
-	payload, err := json.Marshal(status)
-	if err != nil || r.inFlight || bytes.Equal(payload, r.written) {
+	if r.inFlight {
 		return
 	}
-	due := a.due(now, status, &made)
+	due := a.due(now, &made)
+	if now.Before(due) && a.busy(&made) {
+		next.or(due) // Whether there is something to write is found out then: with 500 images that is work.
+		return
+	}
+	status := a.status(&made)
+	payload, err := json.Marshal(status)
+	if err != nil || bytes.Equal(payload, r.written) {
+		return
+	}
 	if now.Before(due) {
 		next.or(due)
 		return
@@ -124,23 +143,32 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 }
 
 // due is when the status is to be written: now where an act waits for its record.
-func (a *Agent) due(now time.Time, status v1alpha1.ImageStoreStatus, made *decision) time.Time {
+func (a *Agent) due(now time.Time, made *decision) time.Time {
 	r := &a.report
 	due := r.last.Add(r.gap)
 	switch {
 	case !r.wrote && !a.view.fresh && a.view.err == nil:
 		due = r.since.Add(startPatience)
-	case !r.wrote || a.unrecorded(made) || status.NeedsAsked != "" && !bytes.Contains(r.written, []byte(status.NeedsAsked)):
+	case !r.wrote || a.unrecorded(made) || a.asking.nonce != r.asked:
 		due = now
 	case !a.busy(made):
 		due = r.last.Add(restGap)
-	case status.Failed > r.failed:
+	case failed(made.images) > r.failed:
 		due = r.last.Add(firstGap)
 	}
-	if due.Before(r.retry) {
-		return r.retry
+	if r.rival > 0 {
+		due = later(due, r.last.Add(min(firstWriteRetry<<min(r.rival, 10), maxRivalPause)))
 	}
-	return due
+	return later(due, r.retry)
+}
+
+func failed(images []v1alpha1.StoreImageStatus) (n int32) {
+	for i := range images {
+		if images[i].State == v1alpha1.ImageFailed {
+			n++
+		}
+	}
+	return n
 }
 
 // unrecorded reports whether an act waits for its record.
@@ -170,9 +198,12 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, version string,
 		a.cfg.Log.Warn("writing the ImageStore's status", "node", a.cfg.Node, "error", err)
 		return
 	}
-	r.written, r.failed, r.last, r.wrote = payload, store.Status.Failed, now, true
+	r.written, r.failed, r.asked, r.last, r.wrote = payload, store.Status.Failed, store.Status.NeedsAsked, now, true
 	r.version = max(r.version, versionOf(version))
 	r.away, r.failures, r.retry = false, 0, time.Time{}
+	if now.Sub(r.rivalled) > 2*maxRivalPause {
+		r.rival = 0
+	}
 	a.recorded = byName(store.Status.Images)
 }
 
@@ -187,7 +218,7 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 		CanPin:             canPin,
 		Key:                &v1alpha1.SealingKey{ID: a.key.ID(), Public: a.key.Public()},
 		NeedsAsked:         a.asking.nonce,
-		Images:             made.images,
+		Images:             slices.Clone(made.images),
 	}
 	released := map[string]bool{}
 	for i := range a.store.Spec.Images {
@@ -199,13 +230,11 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 			continue
 		}
 		wanted++
-		switch status.Images[i].State {
-		case v1alpha1.ImagePresent:
+		if status.Images[i].State == v1alpha1.ImagePresent {
 			present++
-		case v1alpha1.ImageFailed:
-			status.Failed++
 		}
 	}
+	status.Failed = failed(status.Images)
 	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
 	a.setConditions(made)
 	status.Conditions = a.report.conditions
@@ -247,8 +276,8 @@ func bound(status *v1alpha1.ImageStoreStatus) {
 			return
 		}
 		for i := range status.Images {
-			if runes := []rune(status.Images[i].Message); len(runes) > length {
-				status.Images[i].Message = string(runes[:length])
+			if message := status.Images[i].Message; len(message) > length {
+				status.Images[i].Message = strings.ToValidUTF8(message[:length], "")
 			}
 		}
 	}

@@ -49,6 +49,7 @@ type stock struct {
 	shownImages  uint64    // those written
 	shownUses    uint64    //
 	changed      time.Time // since when the images are others than those written
+	latest       time.Time // when they changed as last
 	written      []byte
 	last         time.Time
 	failures     int
@@ -122,6 +123,9 @@ func (s *stock) look(v *view, now time.Time) {
 		uses.WriteByte(0)
 	}
 	s.looks++
+	if images.Sum64() != s.images {
+		s.latest = now
+	}
 	s.images, s.uses = images.Sum64(), uses.Sum64()
 	if s.images == s.shownImages {
 		s.changed = time.Time{}
@@ -141,13 +145,21 @@ func (s *stock) size(img engine.Image) int64 {
 	return need(img.PullBytes)
 }
 
-// due is when the inventory is to be written; zero: nothing is to be.
-func (s *stock) due(delay time.Duration) time.Time {
+// stillFor is how long images must have stayed as they are for the inventory to be written early: a pull that begins right
+// after another, or a pin, would be one write more.
+const stillFor = time.Second
+
+// due is when the inventory is to be written; zero: nothing is to be. idle: no work is under way that will change images.
+func (s *stock) due(delay time.Duration, idle bool) time.Time {
 	switch {
 	case s.written == nil:
 		return s.retry
 	case !s.changed.IsZero():
-		return later(s.changed.Add(delay), s.retry)
+		at := s.changed.Add(delay)
+		if still := s.latest.Add(stillFor); idle && still.Before(at) {
+			at = still
+		}
+		return later(at, s.retry)
 	case s.uses != s.shownUses:
 		return later(s.last.Add(useInterval), s.retry)
 	}
@@ -160,7 +172,7 @@ func (a *Agent) takeStock(ctx context.Context, now time.Time, next *earliest) {
 	if a.store == nil || !a.view.fresh || s.busy {
 		return
 	}
-	switch due := s.due(a.cfg.InventoryDelay); {
+	switch due := s.due(a.cfg.InventoryDelay, a.idle()); {
 	case due.IsZero() && !s.retry.IsZero():
 		return
 	case due.IsZero() && s.written != nil:
@@ -192,6 +204,9 @@ func (a *Agent) takeStock(ctx context.Context, now time.Time, next *earliest) {
 	}
 	a.writeStock(ctx, now)
 }
+
+// idle reports whether no pull and no removal is under way.
+func (a *Agent) idle() bool { return len(a.pulls) == 0 && !a.removal && !a.pinning }
 
 // loaded takes in what earlier agents knew.
 func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
@@ -270,7 +285,10 @@ func (a *Agent) writeStock(ctx context.Context, now time.Time) {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
 		err := a.cfg.API.ApplyInventory(ctx, object)
-		a.post(func() { a.stocked(object, essence, images, uses, err) })
+		a.post(func() {
+			a.stocked(object, essence, images, uses, err)
+			a.cfg.Tidy()
+		})
 	})
 }
 

@@ -58,6 +58,7 @@ type boardLine struct {
 	note     string
 	progress session.Progress
 	samples  []sample
+	steps    int
 	over     bool
 }
 
@@ -152,7 +153,7 @@ func (b *board) heard(node fleet.Node, m session.Message) {
 		line.take(*m.Progress, time.Now())
 	case m.Step != nil:
 		if m.Step.State != session.StateKept && m.Step.State != session.StateAbsent && !brokenOff(*m.Step) { // These are told together, at the end.
-			b.say(node.Name, tell.Step(*m.Step))
+			b.step(node.Name, *m.Step)
 		}
 		return
 	}
@@ -163,6 +164,17 @@ func (b *board) heard(node fleet.Node, m session.Message) {
 			text += " " + amount(line.progress)
 		}
 		b.say(node.Name, text)
+	}
+}
+
+// step says that the work on one image has ended; where a table of the images follows, only how many have.
+func (b *board) step(node string, step session.Step) {
+	line := b.lines[node]
+	line.steps++
+	if b.mode != "brief" {
+		b.say(node, tell.Step(step))
+	} else if n := line.progress.Images; n > 1 {
+		b.say(node, fmt.Sprintf("%d of %d images done", line.steps, n))
 	}
 }
 
@@ -190,7 +202,7 @@ func (b *board) event(fields map[string]any) {
 
 // say writes one line that stays, where nothing is drawn over.
 func (b *board) say(node, text string) {
-	if b.mode == "plain" {
+	if b.mode == "plain" || b.mode == "brief" {
 		fmt.Fprintf(b.to, "%s │ %s\n", node, text)
 	}
 }

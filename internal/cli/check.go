@@ -43,9 +43,10 @@ func (a *app) checkCommand() *cobra.Command {
 	o := &checkOptions{app: a}
 	cmd := &cobra.Command{
 		Use: "check", GroupID: groupOperate, Short: "Check what Orlop needs, and say how to get it",
-		Long: `Check what Orlop needs: the cluster's version, your rights, the namespace's pod security, the nodes and their runtimes; without
---pre, also that every node answers. Each thing that is amiss comes with its fix. Exit code 1 if there is an error, with
---strict also for a warning.`,
+		Long: `Check what Orlop needs: the cluster's version, your rights, the namespace's pod security, the nodes and their runtimes; with
+--pre, whether it could be installed; without, also that every node answers. Where Orlop is installed: its controller, its
+agents, their versions, and what is left over. Each thing that is amiss comes with its fix. Exit code 1 if there is an
+error, with --strict also for a warning.`,
 		Example: a.examples(`
 			{} check --pre
 			{} check --agent-namespace orlop-system
@@ -59,6 +60,7 @@ func (a *app) checkCommand() *cobra.Command {
 		},
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.nodes.addEphemeral(cmd.Flags())
 	o.output.add(cmd.Flags())
 	cmd.Flags().BoolVar(&o.pre, "pre", false, "only what can be known without a pod")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "a warning counts as an error")
@@ -89,11 +91,22 @@ func (o *checkOptions) run(ctx context.Context) error {
 	o.checkAdmission(ctx, f, nodes)
 	o.checkNodes(nodes)
 	o.checkLeftovers(ctx, f)
+	op, err := o.installed(ctx)
+	if err != nil {
+		return err
+	}
+	if op != nil {
+		o.checkInstall(ctx, op, nodes)
+	}
 	code := term.ExitOK
-	if !o.pre {
-		if code, err = o.checkAnswers(ctx, f, nodes); err != nil {
-			return err
-		}
+	switch {
+	case o.pre && op == nil:
+		err = o.checkInstallable(ctx, f)
+	case !o.pre && (op == nil || o.nodes.ephemeral):
+		code, err = o.checkAnswers(ctx, f, nodes)
+	}
+	if err != nil {
+		return err
 	}
 	return o.report(code)
 }

@@ -65,6 +65,7 @@ func newApp(cfg Config, argv []string) *app {
 const (
 	groupSee     = "see"
 	groupAct     = "act"
+	groupDeclare = "declare"
 	groupOperate = "operate"
 )
 
@@ -73,7 +74,8 @@ func (a *app) root() *cobra.Command {
 		Use:   "kubectl-orlop",
 		Short: "See, pull, remove and prune the container images on every node",
 		Long: `See, pull, remove and prune the container images on every node of a cluster. Nothing needs to be installed there: each
-command runs one short-lived pod on each node, which holds the runtime's socket and nothing else.
+command runs one short-lived pod on each node, which holds the runtime's socket and nothing else. Where Orlop is installed,
+commands that only read need no pod, and ImageCaches keep images on chosen nodes.
 
 Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift --exit-code or check found something;
 3 some nodes or images failed; 4 the time was over; 130 interrupted.`,
@@ -92,7 +94,8 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	root.SetIn(a.In)
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
-	root.AddGroup(&cobra.Group{ID: groupSee, Title: "See:"}, &cobra.Group{ID: groupAct, Title: "Act:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"})
+	root.AddGroup(&cobra.Group{ID: groupSee, Title: "See:"}, &cobra.Group{ID: groupAct, Title: "Act:"},
+		&cobra.Group{ID: groupDeclare, Title: "Declare, where Orlop is installed:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"})
 	root.SetHelpCommandGroupID(groupOperate)
 	root.SetFlagErrorFunc(a.flagError)
 	root.SetHelpFunc(a.help)
@@ -103,7 +106,7 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	verbosity := root.PersistentFlags().Int("v", 0, "log requests to the API server: 6 names them, 8 shows them")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare(*verbosity) }
 	a.commands = []*cobra.Command{a.listCommand(), a.dfCommand(), a.driftCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(),
-		a.checkCommand(), a.shellCommand(), a.cleanupCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand()}
+		a.cacheCommand(), a.statusCommand(), a.checkCommand(), a.shellCommand(), a.cleanupCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand()}
 	root.AddCommand(a.commands...)
 	for _, cmd := range root.Commands() {
 		a.completeFlags(cmd)
@@ -165,6 +168,9 @@ func (a *app) noArgs(instead string) cobra.PositionalArgs {
 
 // flagError says what was meant by a flag that does not exist.
 func (a *app) flagError(cmd *cobra.Command, err error) error {
+	if args := cmd.Flags().Args(); cmd.HasSubCommands() && cmd.Args != nil && len(args) > 0 {
+		return cmd.Args(cmd, args) // The word before the flag is the mistake: no subcommand was found by it.
+	}
 	help := a.program + " " + strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), a.program)+" --help")
 	if unknown, ok := errors.AsType[*pflag.NotExistError](err); ok {
 		name := unknown.GetSpecifiedName()

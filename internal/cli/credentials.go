@@ -39,7 +39,7 @@ func keychain(ctx context.Context, client kubernetes.Interface, names []secretNa
 		if err != nil {
 			return nil, fmt.Errorf("reading the Secret %s/%s: %w", n.namespace, n.name, err)
 		}
-		read, err := pullsecret.Read(secret)
+		read, err := pullsecret.Read(secret) //nolint:contextcheck // It asks nobody.
 		if err != nil {
 			return nil, err
 		}

@@ -37,7 +37,9 @@ func (a *app) dfCommand() *cobra.Command {
 
 RECLAIMABLE is what would go if every image went that nothing needs; layers that stay for others are not counted.
 KUBELET GC is how much may still be written until the kubelet begins to remove images by itself; ~ where its threshold is
-not known and taken for the usual 85 %. ! marks a disk above it.`,
+not known and taken for the usual 85 %. ! marks a disk above it.
+
+Where Orlop is installed, its inventory is read: IN USE and RECLAIMABLE may be 10 minutes old. --ephemeral asks the nodes now.`,
 		Example: a.examples(`
 			{} df
 			{} df -v --node node-1
@@ -52,6 +54,7 @@ not known and taken for the usual 85 %. ! marks a disk above it.`,
 		},
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.nodes.addEphemeral(cmd.Flags())
 	o.output.add(cmd.Flags())
 	o.output.addSizes(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
@@ -81,10 +84,7 @@ func (o *dfOptions) run(ctx context.Context) error {
 	var thresholds map[string]fleet.Collection
 	var asking sync.WaitGroup
 	asking.Go(func() { thresholds = f.Collections(ctx, nodes) })
-	outcomes, err := o.ask(ctx, f, nodes, fleet.Job{
-		Verb: "df", Timeout: o.nodes.timeout,
-		Ask: func(fleet.Node) session.Request { return session.Request{Verb: session.VerbLook} },
-	})
+	outcomes, _, err := o.inventories(ctx, f, nodes, &o.nodes, "df")
 	asking.Wait()
 	if err != nil {
 		return err
@@ -112,10 +112,10 @@ func disksOf(outcomes []fleet.Outcome, thresholds map[string]fleet.Collection) [
 		item := diskUse{nodeState: state, Pressure: outcomes[i].Node.Pressure}
 		if result := outcomes[i].Result; result != nil && result.Inventory != nil {
 			inventory, gc := result.Inventory, thresholds[state.Name]
-			item.Disk, item.Images, item.ReclaimableBytes = inventory.Disk, len(inventory.Images), inventory.ReclaimableBytes
+			item.Disk, item.Images, item.ReclaimableBytes = inventory.Disk, len(inventory.Images)+inventory.Omitted, inventory.ReclaimableBytes
 			item.GCHighPercent, item.GCLowPercent, item.GCKnown = gc.High, gc.Low, gc.Known
 			for _, img := range inventory.Images {
-				if len(img.Uses) > 0 || img.Sandbox {
+				if len(img.Uses) > 0 || img.MoreUsers > 0 || img.Sandbox {
 					item.InUse++
 				}
 			}
@@ -208,8 +208,8 @@ func (o *dfOptions) imageTable(outcomes []fleet.Outcome) *table.Table {
 			if img.UniqueBytes > 0 {
 				shared, unique = o.output.size0(max(0, img.DiskBytes-img.UniqueBytes)), o.output.size0(img.UniqueBytes)
 			}
-			t.Add(answer.Node, plan.Title(img.Image), o.output.id(img.ID), o.output.size(img.DiskBytes), shared, unique, usersOf(img.Uses),
-				used(len(img.Uses) > 0 || img.Sandbox, img.LastUsed, time.Now()))
+			t.Add(answer.Node, plan.Title(img.Image), o.output.id(img.ID), o.output.size(img.DiskBytes), shared, unique, usersOf(img),
+				used(len(img.Uses) > 0 || img.MoreUsers > 0 || img.Sandbox, img.LastUsed, time.Now()))
 		}
 	}
 	return t

@@ -63,6 +63,7 @@ nodes agree and the registry did not tell.`,
 		},
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.nodes.addEphemeral(cmd.Flags())
 	o.output.add(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
 	cmd.Flags().BoolVar(&o.allTags, "all-tags", false, "every tag, also those that look fixed")

@@ -15,6 +15,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/clientcmd"
 
+	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -121,6 +122,9 @@ func rightIn(message string) (right, can string) {
 	if group != "" {
 		resource += "." + group
 	}
+	if group == v1alpha1.GroupVersion.Group {
+		return inOrlop(message, verb, resource, namespace)
+	}
 	right, can = verb+" "+resource, "kubectl auth can-i "+verb+" "+resource
 	if base, sub, ok := strings.Cut(m[2], "/"); ok {
 		can = "kubectl auth can-i " + verb + " " + base + " --subresource=" + sub
@@ -129,6 +133,27 @@ func rightIn(message string) (right, can string) {
 		return right + " in namespace " + namespace, can + " -n " + namespace
 	}
 	return right + " in the cluster", can + " --all-namespaces"
+}
+
+// forUser finds in the API server's words who it was that asked.
+var forUser = regexp.MustCompile(`User "([^"]+)"`)
+
+// inOrlop is a missing right to Orlop's kinds, for which there are roles to be bound.
+func inOrlop(message, verb, resource, namespace string) (right, can string) {
+	role := "orlop-edit"
+	if verb == "get" || verb == "list" || verb == "watch" {
+		role = "orlop-view"
+	}
+	user := "YOU"
+	if m := forUser.FindStringSubmatch(message); m != nil {
+		user = m[1]
+	}
+	if namespace != "" {
+		return verb + " " + resource + " in namespace " + namespace,
+			"have an admin bind the role: " + term.CommandLine("kubectl", "create", "rolebinding", role, "-n", namespace, "--clusterrole", role, "--user", user)
+	}
+	return verb + " " + resource + " in the cluster",
+		"have an admin bind the role: " + term.CommandLine("kubectl", "create", "clusterrolebinding", role, "--clusterrole", role, "--user", user)
 }
 
 func isUnreachable(err *url.Error) bool {

@@ -67,6 +67,12 @@ func (a *app) usage(cmd *cobra.Command, w io.Writer) {
 		a.usageOfCommands(cmd, w)
 		return
 	}
+	for i, sub := range cmd.Commands() {
+		if i == 0 {
+			fmt.Fprint(w, "\nCommands:\n")
+		}
+		fmt.Fprintf(w, "  %-11s %s\n", sub.Name(), sub.Short)
+	}
 	a.usageOfFlags(cmd, w)
 	fmt.Fprintf(w, "\n%s", wrap(fmt.Sprintf("%q lists the flags of every command: --context, --kubeconfig, --as, --color and more.", a.program+" options"), a.helpWidth()))
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"orlop.dev/orlop/internal/ask"
-	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/survey"
@@ -45,7 +45,11 @@ func (a *app) listCommand() *cobra.Command {
 		Short: "List the images on every node",
 		Long: `List the images on every node, under all their names, with what uses them.
 
-FLAGS: U in use, P pinned, D drift (the same tag is another image on some node).`,
+FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the same tag is another image on some node).
+
+Where Orlop is installed, its inventory is read and no pod is made. It tells of new and removed images within 10 seconds, and of
+what uses them within 10 minutes. A node whose agent is not ready is named, and what it said last is not shown. --ephemeral
+asks the nodes themselves, by short-lived pods, and has what is so now; rm and prune do that always.`,
 		Example: a.examples(`
 			{} list
 			{} list nginx 'ghcr.io/acme/*' -l pool=web
@@ -60,6 +64,7 @@ FLAGS: U in use, P pinned, D drift (the same tag is another image on some node).
 		},
 	}
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
+	o.nodes.addEphemeral(cmd.Flags())
 	o.output.add(cmd.Flags())
 	o.output.addSizes(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
@@ -125,19 +130,6 @@ func exitWith(code int) error {
 	return exitError{code}
 }
 
-// look asks every node for its inventory.
-func (a *app) look(ctx context.Context, n *nodeFlags) ([]fleet.Outcome, []survey.Answer, error) {
-	f, nodes, err := a.open(ctx, n)
-	if err != nil {
-		return nil, nil, err
-	}
-	outcomes, err := a.ask(ctx, f, nodes, fleet.Job{
-		Verb: "list", Timeout: n.timeout,
-		Ask: func(fleet.Node) session.Request { return session.Request{Verb: session.VerbLook} },
-	})
-	return outcomes, answersOf(outcomes), err
-}
-
 func answersOf(outcomes []fleet.Outcome) []survey.Answer {
 	var answers []survey.Answer
 	for _, o := range outcomes {
@@ -166,16 +158,16 @@ func (o *listOptions) table(rows []survey.Image, nodes int) *table.Table {
 	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "NODES", Right: true}, {Name: "DISK", Right: true},
 		{Name: "PULL", Right: true}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
 	for _, row := range rows {
-		containers := 0
+		containers, more := 0, 0
 		digests := []string{}
 		for _, c := range row.Nodes {
-			containers += c.Containers
+			containers, more = containers+c.Containers, more+c.MoreUsers
 			if c.Digest != "" && !slices.Contains(digests, o.output.id(c.Digest)) {
 				digests = append(digests, o.output.id(c.Digest))
 			}
 		}
 		t.Add(none(row.Repository), none(row.Tag), o.output.id(row.ID), fmt.Sprintf("%d/%d", len(row.Nodes), nodes), o.output.size(row.DiskBytes),
-			o.output.size(row.PullBytes), users(len(row.Pods()), containers), row.Flags(), used(row.InUse, row.LastUsed(), o.choice.Now),
+			o.output.size(row.PullBytes), users(len(row.Pods()), containers, more), row.Flags(), used(row.InUse, row.LastUsed(), o.choice.Now),
 			strings.Join(digests, ","), strings.Join(row.Platforms, ","))
 	}
 	return t
@@ -201,8 +193,8 @@ func (o *listOptions) perNodeTable(rows []survey.Image, outcomes []fleet.Outcome
 		if l.row.Drift {
 			flags += "D"
 		}
-		by := users(len(l.at.Pods), l.at.Containers)
-		if o.output.format != "table" || len(l.at.Pods) == 1 {
+		by := users(len(l.at.Pods), l.at.Containers, l.at.MoreUsers)
+		if l.at.MoreUsers == 0 && (o.output.format != "table" || len(l.at.Pods) == 1) {
 			by = strings.Join(l.at.Pods, ",")
 		}
 		t.Add(l.at.Node, none(l.row.Repository), none(l.row.Tag), o.output.id(l.row.ID), o.output.size(l.at.DiskBytes), o.output.size(l.at.PullBytes),
@@ -218,8 +210,14 @@ func (o *listOptions) perNodeTable(rows []survey.Image, outcomes []fleet.Outcome
 
 func none(s string) string { return cmp.Or(s, "<none>") }
 
-// users counts who uses an image, as list and df show it.
-func users(pods, containers int) string {
+// users counts who uses an image, as list and df show it. more are those of which only the number is known: where
+// pods are among the first, they are taken for pods too.
+func users(pods, containers, more int) string {
+	if pods > 0 {
+		pods += more
+	} else {
+		containers += more
+	}
 	var parts []string
 	if pods > 0 {
 		parts = append(parts, count(pods, "pod"))
@@ -238,9 +236,9 @@ func used(inUse bool, last, now time.Time) string {
 }
 
 // usersOf counts who uses an image on one node.
-func usersOf(uses []engine.Use) string {
-	pods, containers := survey.Users(uses)
-	return users(len(pods), containers)
+func usersOf(info session.ImageInfo) string {
+	pods, containers := survey.Users(info.Uses)
+	return users(len(pods), containers, info.MoreUsers)
 }
 
 func (o *listOptions) summary(rows []survey.Image, answers []survey.Answer, unknown int) {
@@ -258,15 +256,27 @@ func (o *listOptions) summary(rows []survey.Image, answers []survey.Answer, unkn
 		}
 		fmt.Fprintln(o.Err)
 	}
+	for _, answer := range answers {
+		if n := answer.Inventory.Omitted; n > 0 {
+			fmt.Fprintf(o.Err, "%s %s left out of the inventory of %s, which has no room for more; --ephemeral shows all\n", o.paint.warn(), were(n, "image"), answer.Node)
+		}
+	}
 	if unknown > 0 {
 		fmt.Fprintf(o.Err, "%s %s left out: a filter asks for an age that is not known there.\n", o.paint.warn(), count(unknown, "copy"))
 	}
 }
 
+func were(n int, noun string) string {
+	if n == 1 {
+		return count(n, noun) + " was"
+	}
+	return count(n, noun) + " were"
+}
+
 // legend explains the letters that are there.
 func legend(flags string) string {
 	var parts []string
-	for _, part := range []string{"U in use", "P pinned", "D drift"} {
+	for _, part := range []string{"U in use", "P pinned", "C kept by a cache", "D drift"} {
 		if strings.Contains(flags, part[:1]) {
 			parts = append(parts, part)
 		}
@@ -283,6 +293,12 @@ func (o *listOptions) nothing(answers []survey.Answer) {
 	var alike []string
 	all, _ := survey.List(answers, survey.Choice{Now: o.choice.Now})
 	for _, target := range o.choice.Targets {
+		if wider, ok := target.AnyRegistry(); ok {
+			if found, _ := survey.List(answers, survey.Choice{Now: o.choice.Now, Targets: []oci.Target{wider}}); len(found) > 0 {
+				alike = append(alike, wider.String())
+			}
+			continue
+		}
 		asked := strings.TrimSuffix(target.String(), ":*")
 		for _, row := range all {
 			if !slices.Contains(alike, row.Repository) && path.Base(row.Repository) == path.Base(asked) {

@@ -29,6 +29,8 @@ type nodeFlags struct {
 	choice  fleet.Choice
 	timeout time.Duration
 	config  fleet.Config
+	// ephemeral: short-lived pods are made also where Orlop is installed.
+	ephemeral bool
 }
 
 // Where the image names come from beside the flags.
@@ -56,10 +58,17 @@ func (n *nodeFlags) add(flags *pflag.FlagSet, version string, timeout time.Durat
 // addPod declares what concerns the pods themselves.
 func (n *nodeFlags) addPod(flags *pflag.FlagSet) {
 	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
-		flags.StringVar(&n.config.Namespace, "agent-namespace", fleet.DefaultNamespace, "the `namespace` where the short-lived pods run")
+		flags.StringVar(&n.config.Namespace, "agent-namespace", fleet.DefaultNamespace, "the `namespace` where the short-lived pods run; where Orlop is installed and they are not needed, that of its agents")
 		flags.StringVar(&n.config.NamePrefix, "name-prefix", "orlop", "the `prefix` with which the pods' names begin")
 		flags.StringSliceVar(&n.config.PullSecrets, "image-pull-secret", nil, "`Secrets` in that namespace with which the kubelet fetches the node image")
 		flags.StringVar(&n.config.Socket, "runtime-socket", "", "the `path` of the runtime's socket on the nodes, where it is in no usual place")
+	})
+}
+
+// addEphemeral is for commands that read, which an installed Orlop answers without a pod.
+func (n *nodeFlags) addEphemeral(flags *pflag.FlagSet) {
+	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
+		flags.BoolVar(&n.ephemeral, "ephemeral", false, "ask the nodes by short-lived pods also where Orlop is installed")
 	})
 }
 

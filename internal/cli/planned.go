@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/term"
@@ -35,6 +36,25 @@ func (r *removal) showPlan(outcomes []fleet.Outcome) error {
 		r.foresee(outcomes)
 	}
 	return exitWith(r.troubles(outcomes))
+}
+
+// near says which other tags there are of a name that is not there.
+func (r *removal) near(absent string, outcomes []fleet.Outcome) {
+	var tags []string
+	for _, o := range outcomes {
+		if o.Plan != nil {
+			tags = append(tags, o.Plan.Near[absent]...)
+		}
+	}
+	slices.Sort(tags)
+	if tags = slices.Compact(tags); len(tags) == 0 {
+		return
+	}
+	all := ""
+	if pattern := oci.AllTags(absent); pattern != absent { // Typed without a tag, which means latest.
+		all = ", or " + term.CommandLine(pattern) + " for every tag"
+	}
+	fmt.Fprintf(r.Err, "  there is %s\n  try: %s%s\n", some(tags), r.commandLine("rm", tags[0]), all)
 }
 
 // foresee sums a dry run up, and says how to do it.

@@ -27,8 +27,8 @@ func (a *app) pruneCommand() *cobra.Command {
 		Long: `Remove images that nothing needs from every node. Without a flag that chooses, only images without a name go, as with
 docker image prune; --all takes every image that nothing needs.
 
-Spared always: what is in use, pinned, or named by a pod on the node, even one that has not started, and what arrived in the
-last 10 minutes (unless --force). The plan is shown first, and you are asked; without a terminal, --yes is needed.`,
+Spared always: what is in use, pinned, or named by a pod on the node, even one that has not started; and, unless --force, what
+an ImageCache keeps, and what arrived in the last 10 minutes. The plan is shown first, and you are asked; without a terminal, --yes is needed.`,
 		Example: a.examples(`
 			{} prune --dry-run                                  # images without a name
 			{} prune --all --dry-run                            # every image that nothing needs

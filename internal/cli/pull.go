@@ -19,6 +19,7 @@ import (
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/tell"
+	"orlop.dev/orlop/internal/term"
 )
 
 // pullTimeout is for one node: large images over slow lines take long, and are seen to move.
@@ -139,8 +140,12 @@ func (o *pullOptions) run(ctx context.Context) error {
 }
 
 func (o *pullOptions) boardMode() string {
-	if o.output.quiet {
+	plain := o.progress == "plain" || o.progress == "auto" && !term.IsTerminal(o.Err)
+	switch {
+	case o.output.quiet:
 		return "none"
+	case plain && !o.output.structured(): // The table that follows names every image.
+		return "brief"
 	}
 	return o.progress
 }
@@ -169,7 +174,7 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 			items = append(items, pulledImage{outcome.Node.Name, step})
 			took := ""
 			if step.State == session.StatePulled {
-				took = tell.Took(step.Took)
+				took = tell.Took(step.Took())
 			}
 			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), o.message(step))
 			if digested := byDigest(step); step.State != session.StateFailed && !slices.Contains(ans.names, digested) {

@@ -36,7 +36,8 @@ type removal struct {
 	tables func([]fleet.Outcome) []*table.Table
 
 	board *board
-	asked bool // the plan was shown
+	asked bool                   // the plan was shown
+	kept  map[string][]plan.Need // what ImageCaches want, by node
 }
 
 func (r *removal) add(flags *pflag.FlagSet) {
@@ -47,7 +48,7 @@ func (r *removal) add(flags *pflag.FlagSet) {
 	flags.StringVar(&r.progress, "progress", "auto", "a `mode`: "+strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
 	flags.BoolVar(&r.dryRun, "dry-run", false, "show the plan, and remove nothing")
 	flags.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
-	flags.BoolVar(&r.force, "force", false, "also what arrived in the last 10 minutes, and images of containers that have exited; never what is in use, pinned, or named by a pod")
+	flags.BoolVar(&r.force, "force", false, "also what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited; never what is in use, pinned by others, or named by a pod")
 }
 
 // check refuses what cannot be carried out, before anything happens.
@@ -70,6 +71,9 @@ func (r *removal) run(ctx context.Context) error {
 	job := fleet.Job{
 		Verb: string(r.request.Verb), Timeout: r.nodes.timeout, Removes: true,
 		Ask: func(fleet.Node) session.Request { return r.request },
+	}
+	if job.Stores, err = r.caches(ctx, nodes); err != nil {
+		return err
 	}
 	if !r.dryRun && !r.yes {
 		job.Confirm = r.confirm
@@ -157,6 +161,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 	})
 	for _, g := range absent {
 		fmt.Fprintf(r.Err, "- %s is not on %s\n", g.text, some(g.nodes))
+		r.near(g.text, outcomes)
 	}
 	atMost := grouped(outcomes, func(o fleet.Outcome, add func(string)) {
 		if o.Plan != nil && !o.Plan.Shared && len(o.Plan.Remove) > 0 {
@@ -166,6 +171,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 	for _, g := range atMost {
 		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn(), some(g.nodes))
 	}
+	r.willReturn(outcomes)
 	r.hints(outcomes)
 }
 

@@ -203,6 +203,22 @@ func TestBoardPlain(t *testing.T) {
 	}
 }
 
+// TestBoardBrief: where a table of the images follows, they are only counted.
+func TestBoardBrief(t *testing.T) {
+	a, _, err := testApp("pull", "nginx", "redis")
+	if mode := (&pullOptions{app: a, progress: "auto", output: output{format: "table"}}).boardMode(); mode != "brief" {
+		t.Errorf("without a terminal: %s", mode)
+	}
+	node := fleet.Node{Name: "node-1"}
+	b := a.newBoard("brief", []fleet.Node{node})
+	b.heard(node, session.Message{Progress: &session.Progress{Phase: engine.PhaseResolving, Images: 2}})
+	b.heard(node, session.Message{Step: &session.Step{Asked: "nginx", State: session.StatePulled}})
+	b.close()
+	if diff := cmp.Diff("node-1 │ resolving\nnode-1 │ 1 of 2 images done\n", err.String()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // TestBoardFits: on a small screen those at work are shown, and the others counted.
 func TestBoardFits(t *testing.T) {
 	a, _, _ := testApp("pull", "nginx")

@@ -16,8 +16,10 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/uuid"
 	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
@@ -34,9 +36,9 @@ import (
 	"orlop.dev/orlop/internal/catalog"
 	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
+	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/pullsecret"
 	"orlop.dev/orlop/internal/registry"
-	"orlop.dev/orlop/internal/retire"
 )
 
 // Config is what the program was asked for.
@@ -189,12 +191,14 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	secrets := pullsecret.New(mgr.GetAPIReader())
 	changed := make(chan event.GenericEvent, facts)
 	recorder := mgr.GetEventRecorder(imagestore.Owner)
+	var caches *imagecache.Controller
 	stores := imagestore.New(imagestore.Config{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents, Catalog: known, Secrets: secrets, Changed: changed, Recorder: recorder,
+		Wake: func(ctx context.Context, cache types.NamespacedName) { caches.Wake(ctx, cache) },
 	})
-	caches := imagecache.New(imagecache.Config{
+	caches = imagecache.New(imagecache.Config{
 		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder,
-		AgentReady: func(node string) bool { return agents.Ready(ctx, node) },
+		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
 	})
 	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr)); err != nil {
 		return err
@@ -202,20 +206,22 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
 }
 
-// Retire makes every node let go, and says which did not.
+// Retire makes every node let go, says which did not, and takes the nodes' objects away. A node that does not answer is no error.
 func Retire(ctx context.Context, cfg *rest.Config, c Config) error {
-	s, err := scheme()
+	installed, err := operator.New(cfg)
 	if err != nil {
 		return err
 	}
-	direct, err := client.New(cfg, client.Options{Scheme: s})
-	if err != nil {
-		return fmt.Errorf("building the client: %w", err)
+	waiting, cancel := context.WithTimeout(ctx, c.RetireTimeout)
+	defer cancel()
+	answered, silent, err := installed.Retire(waiting, func(string) bool { return true })
+	if apierrors.IsNotFound(err) {
+		slog.Info("nothing to retire: the kinds are not there")
+		return nil
 	}
-	result, err := retire.Run(ctx, direct, c.RetireTimeout)
 	if err != nil {
 		return err
 	}
-	slog.Info("retired", "answered", len(result.Answered), "silent", len(result.Silent), "silentNodes", strings.Join(result.Silent, ","))
-	return nil
+	slog.Info("retired", "answered", len(answered), "silent", len(silent), "silentNodes", strings.Join(silent, ","))
+	return installed.DeleteNodeObjects(ctx)
 }

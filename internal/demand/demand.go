@@ -52,7 +52,12 @@ type Cache struct {
 	parallel    intstr.IntOrString
 	tolerations []corev1.Toleration
 	required    nodeaffinity.RequiredNodeAffinity
+	// unreadable: the API server took an affinity that means nothing, such as one with a misspelt operator.
+	unreadable bool
 }
+
+// ErrAffinity is about an affinity that cannot be read. No node is let go for it, and none comes.
+var ErrAffinity = errors.New("spec.affinity cannot be read")
 
 // defaultParallel is maxParallelNodes where the API server has set no default.
 var defaultParallel = intstr.FromInt32(50)
@@ -81,10 +86,22 @@ func Of(c *v1alpha1.ImageCache) (Cache, error) {
 	for _, secret := range c.Spec.ImagePullSecrets {
 		read.Secrets = append(read.Secrets, secret.Name)
 	}
+	if wrong := readable(c.Spec.Affinity); wrong != nil {
+		read.unreadable = true
+		err = errors.Join(err, fmt.Errorf("%w: %w", ErrAffinity, wrong))
+	}
 	if !read.Purged {
 		err = errors.Join(err, read.add(c.Spec.Images))
 	}
 	return read, err
+}
+
+func readable(a *v1alpha1.Affinity) error {
+	if required := affinity(a); required != nil && required.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+		_, err := nodeaffinity.NewNodeSelector(required.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
+		return err
+	}
+	return nil
 }
 
 func interval(text string) (time.Duration, error) {
@@ -132,10 +149,10 @@ func (c *Cache) add(images []v1alpha1.CachedImage) error {
 }
 
 // Selects reports whether the node's labels fit the selector and the affinity. Nothing else decides what a node
-// should hold, and nothing else lets it go.
+// should hold, and nothing else lets it go. Where that cannot be read, a node stays what it is: see Place.
 func (c Cache) Selects(node *corev1.Node) bool {
 	fits, err := c.required.Match(node)
-	return err == nil && fits
+	return fits || err != nil
 }
 
 // Place is what a selected node is to a cache at this moment.
@@ -147,12 +164,18 @@ const (
 	Usable Place = iota
 	// Unavailable: it should hold the images, and no pull may start there now: cordoned, not ready, being drained.
 	Unavailable
-	// Tainted: it does not count, since a taint of the cluster's own is not tolerated. What it holds it keeps.
+	// Tainted: it does not count, since a taint of the cluster's own is not tolerated, or since nobody can tell whether it is
+	// meant. What it holds it keeps.
 	Tainted
 )
 
 // Place looks at a node that is selected; ready is whether the node and its agent are. why is for a person to read.
 func (c Cache) Place(node *corev1.Node, ready bool) (place Place, why string) {
+	if c.unreadable {
+		if _, err := c.required.Match(node); err != nil {
+			return Tainted, ErrAffinity.Error()
+		}
+	}
 	place = Usable
 	for i := range node.Spec.Taints {
 		taint := &node.Spec.Taints[i]

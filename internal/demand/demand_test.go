@@ -4,6 +4,7 @@
 package demand_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,44 @@ func TestLabelsAloneSelect(t *testing.T) {
 	})
 	if !read(t, v1alpha1.ImageCacheSpec{}).Selects(tainted) {
 		t.Error("a taint or a cordon let a node go")
+	}
+}
+
+// A misspelt operator must not be read as "no node".
+func TestAnAffinityThatCannotBeReadLetsNothingGo(t *testing.T) {
+	term := func(r corev1.NodeSelectorRequirement) corev1.NodeSelectorTerm {
+		return corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{r}}
+	}
+	fits := term(corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpIn, Values: []string{"a"}})
+	for name, c := range map[string]struct {
+		terms []corev1.NodeSelectorTerm
+		pool  string
+		want  bool
+		place demand.Place
+	}{
+		"a misspelt operator":     {terms: []corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "zone", Operator: "in", Values: []string{"a"}})}, want: true, place: demand.Tainted},
+		"no number":               {terms: []corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "zone", Operator: corev1.NodeSelectorOpGt, Values: []string{"a"}})}, want: true, place: demand.Tainted},
+		"another term fits":       {terms: []corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "zone", Operator: "in"}), fits}, want: true, place: demand.Usable},
+		"nodeSelector tells more": {terms: []corev1.NodeSelectorTerm{term(corev1.NodeSelectorRequirement{Key: "zone", Operator: "in"})}, pool: "gpu"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := v1alpha1.ImageCacheSpec{Affinity: &v1alpha1.Affinity{NodeAffinity: &v1alpha1.NodeAffinity{
+				RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: c.terms},
+			}}}
+			if c.pool != "" {
+				spec.NodeSelector = map[string]string{"pool": c.pool}
+			}
+			cache, err := demand.Of(&v1alpha1.ImageCache{Spec: spec})
+			if !errors.Is(err, demand.ErrAffinity) {
+				t.Errorf("error %v", err)
+			}
+			if got := cache.Selects(node(nil)); got != c.want {
+				t.Errorf("selects: %v", got)
+			}
+			if place, why := cache.Place(node(nil), true); c.want && place != c.place {
+				t.Errorf("place %v (%s), want %v", place, why, c.place)
+			}
+		})
 	}
 }
 

@@ -69,7 +69,7 @@ func (l *lookout) watchPods(ctx context.Context) {
 			return w, err
 		},
 	}
-	mirror(ctx, lw, l.fleet, podStore{l.seen, l.lost, l.replaced})
+	mirror(ctx, lw, l.fleet, &corev1.Pod{}, keeper[*corev1.Pod]{l.seen, l.lost, l.replaced})
 }
 
 // note keeps how a request for the pods ended.
@@ -95,28 +95,28 @@ func (l *lookout) sight() (denied bool, err error) {
 }
 
 // mirror keeps a store like what is on the server until the context ends.
-func mirror(ctx context.Context, lw *cache.ListWatch, f *Fleet, store cache.ReflectorStore) {
+func mirror(ctx context.Context, lw *cache.ListWatch, f *Fleet, kind any, store cache.ReflectorStore) {
 	source := cache.ToListWatcherWithWatchListSemantics(lw, f.client)
-	cache.NewReflectorWithOptions(source, &corev1.Pod{}, store, cache.ReflectorOptions{}).RunWithContext(ctx)
+	cache.NewReflectorWithOptions(source, kind, store, cache.ReflectorOptions{}).RunWithContext(ctx)
 }
 
-// podStore makes three functions what a reflector writes to.
-type podStore struct {
-	set     func(*corev1.Pod)
-	remove  func(*corev1.Pod)
-	replace func([]*corev1.Pod)
+// keeper makes three functions what a reflector writes to.
+type keeper[T any] struct {
+	set     func(T)
+	remove  func(T)
+	replace func([]T)
 }
 
-func (s podStore) Add(obj any) error    { s.set(obj.(*corev1.Pod)); return nil }
-func (s podStore) Update(obj any) error { s.set(obj.(*corev1.Pod)); return nil }
-func (s podStore) Delete(obj any) error { s.remove(obj.(*corev1.Pod)); return nil }
-func (s podStore) Resync() error        { return nil }
-func (s podStore) Replace(list []any, _ string) error {
-	pods := make([]*corev1.Pod, 0, len(list))
+func (s keeper[T]) Add(obj any) error    { s.set(obj.(T)); return nil }
+func (s keeper[T]) Update(obj any) error { s.set(obj.(T)); return nil }
+func (s keeper[T]) Delete(obj any) error { s.remove(obj.(T)); return nil }
+func (s keeper[T]) Resync() error        { return nil }
+func (s keeper[T]) Replace(list []any, _ string) error {
+	all := make([]T, 0, len(list))
 	for _, obj := range list {
-		pods = append(pods, obj.(*corev1.Pod))
+		all = append(all, obj.(T))
 	}
-	s.replace(pods)
+	s.replace(all)
 	return nil
 }
 

@@ -37,6 +37,8 @@ type needs struct {
 	only  string          // the one node that is meant, or empty
 	short map[string]bool // the nodes whose runtime decides itself which registry a short name means
 
+	stores *kept // nil: Orlop is not installed there
+
 	mu      sync.Mutex
 	nodes   map[string]*nodeNeeds
 	where   map[string]string // pod, node
@@ -53,8 +55,9 @@ type needs struct {
 // nodeNeeds is what the pods bound to one node name.
 type nodeNeeds struct {
 	pods    map[string][]plan.Need
+	caches  []plan.Need
 	version int           // counts the changes
-	more    chan struct{} // closed when a pod has come
+	more    chan struct{} // closed when a pod has come, or a cache wants something else
 }
 
 // told is what a node was told as last.
@@ -86,9 +89,12 @@ const markEvery = 15 * time.Second
 
 // watch follows the pods, and sends marks, until the context ends.
 func (n *needs) watch(ctx context.Context) {
-	var both sync.WaitGroup
-	both.Go(func() { n.watchPods(ctx) })
-	both.Go(func() {
+	var all sync.WaitGroup
+	all.Go(func() { n.watchPods(ctx) })
+	if n.stores != nil {
+		all.Go(func() { n.watchStores(ctx) })
+	}
+	all.Go(func() {
 		tick := time.NewTicker(markEvery)
 		defer tick.Stop()
 		for {
@@ -100,7 +106,7 @@ func (n *needs) watch(ctx context.Context) {
 			}
 		}
 	})
-	both.Wait()
+	all.Wait()
 }
 
 func (n *needs) watchPods(ctx context.Context) {
@@ -123,7 +129,7 @@ func (n *needs) watchPods(ctx context.Context) {
 			return w, err
 		},
 	}
-	mirror(ctx, lw, n.fleet, podStore{n.set, n.unset, n.replace})
+	mirror(ctx, lw, n.fleet, &corev1.Pod{}, keeper[*corev1.Pod]{n.set, n.unset, n.replace})
 }
 
 // refused notes why the pods cannot be listed. Only a missing right is final: a 401 is cured by a new token.
@@ -147,7 +153,7 @@ func (n *needs) ready(ctx context.Context) error {
 	defer cancel()
 	select {
 	case <-n.synced:
-		return nil
+		return n.storesReady(ctx)
 	case <-n.failed:
 	case <-ctx.Done():
 	}
@@ -179,6 +185,7 @@ func (n *needs) of(name string) (plan.Needs, told) {
 	for _, pod := range slices.Sorted(maps.Keys(node.pods)) {
 		now.Items = append(now.Items, node.pods[pod]...)
 	}
+	now.Items = append(now.Items, node.caches...)
 	return now, told{node.version, n.asOf}
 }
 
@@ -273,7 +280,7 @@ func (n *needs) seenMark(pod *corev1.Pod) {
 		newest = n.marks[number]
 		maps.DeleteFunc(n.marks, func(old int, _ time.Time) bool { return old < number })
 	}
-	if newest.After(n.asOf) {
+	if newest.After(n.asOf) && !n.storesUnseen() {
 		n.asOf = newest
 	}
 }

@@ -6,6 +6,7 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -15,13 +16,17 @@ import (
 // Right is something that a person must, or should, be allowed to do.
 type Right struct {
 	Verb, Resource, Subresource string
+	Group                       string
 	Namespace                   string // empty: in the whole cluster
 	// For names the commands that need it, Without what is missing where a command can do without it.
 	For, Without string
 }
 
+// resource is with its group, as kubectl takes it.
+func (r Right) resource() string { return strings.TrimSuffix(r.Resource+"."+r.Group, ".") }
+
 func (r Right) String() string {
-	text := r.Verb + " " + r.Resource
+	text := r.Verb + " " + r.resource()
 	if r.Subresource != "" {
 		text += "/" + r.Subresource
 	}
@@ -33,7 +38,7 @@ func (r Right) String() string {
 
 // CanI is the question to kubectl.
 func (r Right) CanI() string {
-	text := "kubectl auth can-i " + r.Verb + " " + r.Resource
+	text := "kubectl auth can-i " + r.Verb + " " + r.resource()
 	if r.Subresource != "" {
 		text += " --subresource=" + r.Subresource
 	}
@@ -74,7 +79,7 @@ func (f *Fleet) Missing(ctx context.Context, rights []Right) ([]Right, error) {
 	for i, r := range rights {
 		all.Go(func() {
 			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{
-				Verb: r.Verb, Resource: r.Resource, Subresource: r.Subresource, Namespace: r.Namespace}}}
+				Verb: r.Verb, Group: r.Group, Resource: r.Resource, Subresource: r.Subresource, Namespace: r.Namespace}}}
 			answer, err := f.client.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
 			if err != nil {
 				errs[i] = fmt.Errorf("asking for the right to %s: %w", r, err)

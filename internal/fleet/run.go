@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/cache"
 
 	"orlop.dev/orlop/internal/session"
 )
@@ -26,6 +27,8 @@ type Job struct {
 	Ask func(Node) session.Request
 	// Removes: it takes images away, so that what pods need is sent along and kept current.
 	Removes bool
+	// Stores lists and watches the ImageStores, so that what caches keep is sent along too; nil: Orlop is not installed.
+	Stores *cache.ListWatch
 	// Heard is told what a node says, Ended how it ended with one.
 	Heard func(Node, session.Message)
 	Ended func(Outcome)
@@ -94,6 +97,7 @@ func (f *Fleet) Run(ctx context.Context, nodes []Node, job Job) ([]Outcome, erro
 	watchers.Go(func() { r.lookout.watch(watching) })
 	if job.Removes {
 		r.needs = newNeeds(f, nodes)
+		r.needs.stores = newKept(job.Stores)
 		watchers.Go(func() { r.needs.watch(watching) })
 		if err := r.needs.ready(ctx); err != nil {
 			return nil, err

@@ -34,15 +34,15 @@ var mustNotReach = map[string][]string{
 	"internal/survey":                {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},
 	"internal/tell":                  {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},
 	"internal/fleet":                 {"google.golang.org/grpc", "github.com/spf13/cobra", module + "internal/node", module + "internal/engine/"},
-	"internal/cli":                   {"google.golang.org/grpc", module + "internal/node", module + "internal/engine/"},
+	"internal/cli":                   {"google.golang.org/grpc", module + "internal/node", module + "internal/engine/", "sigs.k8s.io/controller-runtime/pkg/manager"},
 	"internal/agent":                 {"k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/cli", module + "internal/fleet", module + "internal/controller"},
 	"internal/agent/apiserver":       {"k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "sigs.k8s.io/controller-runtime", "google.golang.org/grpc", module + "internal/engine/"},
 	"internal/agent/agenttest":       {"k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/"},
 	"cmd/orlop-node":                 {"github.com/spf13/cobra", "k8s.io/cli-runtime", "k8s.io/kubectl", "k8s.io/client-go/kubernetes", "k8s.io/client-go/informers", "sigs.k8s.io/controller-runtime", module + "internal/cli", module + "internal/fleet", module + "internal/controller"},
 	"cmd/kubectl-orlop":              {"google.golang.org/grpc", "k8s.io/cri-client", module + "internal/node", module + "internal/engine/"},
 	"internal/controller/imagestore": {"github.com/spf13/cobra", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/agent", module + "internal/controller/imagecache", "k8s.io/cri-client"},
-	"internal/retire":                {"github.com/spf13/cobra", "sigs.k8s.io/controller-runtime/pkg/manager", module + "internal"},
 	"cmd/orlop-controller":           {"github.com/spf13/cobra", "k8s.io/cri-client", "k8s.io/kubectl", "k8s.io/cli-runtime", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/agent"},
+	"internal/operator":              {"google.golang.org/grpc", "github.com/spf13/cobra", "sigs.k8s.io/controller-runtime", module + "internal/node", module + "internal/engine/", module + "internal/fleet"},
 }
 
 func TestNothingReachesUp(t *testing.T) {

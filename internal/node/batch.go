@@ -23,9 +23,10 @@ const (
 	batchSize = 128
 
 	// waveSize is how many images are looked at together and then removed at once: few, so that each is looked at
-	// just before its removal. maxWaves is how many waves are under way: enough to keep a runtime busy that writes
-	// every removal to disk.
-	waveSize = 8
+	// just before its removal, and no fewer, since each look costs the runtime as much as some removals. maxWaves is how
+	// many waves are under way: one is looked at while the other goes, which keeps a runtime busy that writes every
+	// removal to disk. On containerd both together take less than a tenth of a second on an idle machine.
+	waveSize = 16
 	maxWaves = 2
 
 	// settleTimeout bounds the looks after a batch and the way back, also for someone who has gone.

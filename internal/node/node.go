@@ -11,6 +11,8 @@ import (
 	goruntime "runtime"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
@@ -63,25 +65,42 @@ func (n *Node) look(ctx context.Context, ids ...string) (plan.State, error) {
 	if err != nil {
 		return plan.State{}, fmt.Errorf("listing the images: %w", err)
 	}
-	uses, err := n.Runtime.Uses(ctx)
+	uses, err := n.uses(ctx)
 	if err != nil {
-		return plan.State{}, fmt.Errorf("looking which images are in use: %w", err)
+		return plan.State{}, err
 	}
-	return plan.State{Images: images, Uses: uses, Needs: n.needs(), Now: n.now()}, nil
+	return n.state(images, uses), nil
 }
 
 // measured is look with what each image takes on disk.
 func (n *Node) measured(ctx context.Context) (plan.State, error) {
-	state, err := n.look(ctx)
+	images, err := n.Runtime.List(ctx)
 	if err != nil {
+		return plan.State{}, fmt.Errorf("listing the images: %w", err)
+	}
+	var uses []engine.Use
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) { uses, err = n.uses(groupCtx); return err })
+	if measurer, ok := engine.As[engine.Measurer](n.Runtime); ok {
+		group.Go(func() error { return measurer.Measure(groupCtx, images) })
+	}
+	if err := group.Wait(); err != nil {
 		return plan.State{}, err
 	}
-	if measurer, ok := engine.As[engine.Measurer](n.Runtime); ok {
-		if err := measurer.Measure(ctx, state.Images); err != nil {
-			return plan.State{}, err
-		}
+	return n.state(images, uses), nil
+}
+
+// uses is never empty because of a failure.
+func (n *Node) uses(ctx context.Context) ([]engine.Use, error) {
+	uses, err := n.Runtime.Uses(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("looking which images are in use: %w", err)
 	}
-	return state, nil
+	return uses, nil
+}
+
+func (n *Node) state(images []engine.Image, uses []engine.Use) plan.State {
+	return plan.State{Images: images, Uses: uses, Needs: n.needs(), Now: n.now()}
 }
 
 // Glance gives what is known of this machine's images without measuring them, where that costs more than a list.

@@ -79,7 +79,7 @@ func (p *pulls) pull(ctx context.Context, i int, ref oci.Ref) {
 	if err != nil {
 		step = session.Step{Asked: ref.String(), State: session.StateFailed, Reason: string(engine.ReasonOf(err)), Message: err.Error()}
 	}
-	step.Took = time.Since(start)
+	step.TookSeconds = time.Since(start).Seconds()
 	p.finish(i, step)
 }
 

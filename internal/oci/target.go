@@ -114,6 +114,16 @@ func (t Target) String() string { return t.text }
 // Exact reports whether t names one reference or image, rather than all that fit a pattern.
 func (t Target) Exact() bool { return t.pattern == nil }
 
+// AnyRegistry is a pattern in which no registry is named, and which therefore means Docker Hub, for every registry.
+func (t Target) AnyRegistry() (Target, bool) {
+	first, _, _ := strings.Cut(t.text, "/")
+	if t.Exact() || !strings.HasPrefix(t.pattern.String(), `^docker\.io/`) || first == "docker.io" {
+		return Target{}, false
+	}
+	wider, err := ParseTarget("**/" + t.text)
+	return wider, err == nil
+}
+
 // Ref is the reference that t names; ok is false for patterns and for what can only be an id.
 func (t Target) Ref() (ref Ref, ok bool) { return t.ref, !t.ref.IsZero() }
 

@@ -57,6 +57,8 @@ type Need struct {
 	By string `json:"by"`
 	// Cache: an ImageCache wants it, which --force passes over; else it is a pod, which nothing passes over.
 	Cache bool `json:"cache,omitempty"`
+	// Pinned: that the image is pinned here is this cache's doing, and no reason of its own.
+	Pinned bool `json:"pinned,omitempty"`
 }
 
 // NeedsMaxAge is how old an answer about pods may be when something is removed on its word.
@@ -72,6 +74,8 @@ type Plan struct {
 	Keep   []Kept    `json:"keep"`
 	// Absent are the things asked for by name that are not here: nothing to do.
 	Absent []string `json:"absent,omitempty"`
+	// Near are, for what is absent, the tags that are here of the same repository.
+	Near map[string][]string `json:"near,omitempty"`
 	// FreesBytes is what the removals together give back. Shared: layers that stay for others are counted out;
 	// where the runtime tells no layers, it is the sum of sizes, and more than will be freed.
 	FreesBytes int64 `json:"freesBytes"`

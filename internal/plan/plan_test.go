@@ -5,6 +5,7 @@ package plan
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -108,6 +109,8 @@ func TestWhatIsNeededStays(t *testing.T) {
 		"a pod by digest":           {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: image.Digests[0], By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
 		"a pod by tag and digest":   {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web).WithDigest(image.Digests[0].Digest()), By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
 		"a cache":                   {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true}}}}, ReasonCached, "kept by ImageCache shop/web", true, false},
+		"a cache's own pin":         {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}, Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true, Pinned: true}}}}, ReasonCached, "kept by ImageCache shop/web", true, false},
+		"someone's pin of a cached": {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}, Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true}}}}, ReasonPinned, "pinned", false, false},
 		"a pin":                     {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}}, ReasonPinned, "pinned", false, false},
 		"the sandbox image":         {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Sandbox = true })}}, ReasonSandbox, "the runtime starts every pod with it", false, false},
 		"it came just now":          {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(-3 * time.Minute) })}}, ReasonRecent, "came within the last 10m", true, true},
@@ -149,6 +152,15 @@ func TestWhatIsNeededStays(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNearNames: of a name that is not here, the tags of the same repository that are.
+func TestNearNames(t *testing.T) {
+	state := State{Images: []engine.Image{img(1, "redis:8"), img(2, "redis:7"), img(3, "ghcr.io/acme/redis:9")}, Now: now}
+	p := Remove(state, RemoveRequest{targets("redis", "postgres", "redis:7"), Options{}})
+	if want := map[string][]string{"redis": {"redis:7", "redis:8"}}; !maps.EqualFunc(p.Near, want, slices.Equal) || len(p.Absent) != 2 {
+		t.Errorf("%v, absent %v", p.Near, p.Absent)
 	}
 }
 

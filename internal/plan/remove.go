@@ -25,6 +25,12 @@ func Remove(s State, req RemoveRequest) Plan {
 	for _, target := range req.Targets {
 		if !choose(s.Images, target, choices, &p) {
 			p.Absent = append(p.Absent, target.String())
+			if tags := tagsOf(s.Images, target); len(tags) > 0 {
+				if p.Near == nil {
+					p.Near = map[string][]string{}
+				}
+				p.Near[target.String()] = tags
+			}
 		}
 	}
 	protector := newProtector(s)
@@ -41,6 +47,28 @@ func Remove(s State, req RemoveRequest) Plan {
 	}
 	p.count(s.Images)
 	return p
+}
+
+// maxNear is how many other tags are told of a name that is not here.
+const maxNear = 3
+
+// tagsOf are the first tags that are here of the repository of a reference.
+func tagsOf(images []engine.Image, target oci.Target) []string {
+	ref, ok := target.Ref()
+	if !ok {
+		return nil
+	}
+	var tags []string
+	for _, img := range images {
+		for _, tag := range img.Tags {
+			if tag.Repository() == ref.Repository() {
+				tags = append(tags, tag.Familiar())
+			}
+		}
+	}
+	slices.Sort(tags)
+	tags = slices.Compact(tags)
+	return tags[:min(len(tags), maxNear)]
 }
 
 // choose adds what the target means to the choices; names come before ids. It reports whether it found anything.

@@ -85,7 +85,7 @@ func Keychain(secrets []Secret) authn.Keychain {
 func Lookup(chain authn.Keychain, ref oci.Ref) (engine.Credentials, error) {
 	repository, err := name.NewRepository(ref.Repository())
 	if err != nil {
-		return engine.Credentials{}, nil // It is none that credentials could be kept for.
+		return engine.Credentials{}, nil //nolint:nilerr // It is none that credentials could be kept for.
 	}
 	auth, err := chain.Resolve(repository)
 	if err != nil {

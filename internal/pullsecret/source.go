@@ -206,7 +206,7 @@ func (s *Source) readSecret(ctx context.Context, key types.NamespacedName) (Secr
 	if err != nil {
 		return Secret{}, fmt.Errorf("reading the Secret %s: %w", key, err)
 	}
-	read, err := Read(&secret)
+	read, err := Read(&secret) //nolint:contextcheck // It asks nobody.
 	if err != nil {
 		return Secret{}, wrongError{err}
 	}

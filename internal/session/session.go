@@ -125,11 +125,14 @@ type Step struct {
 	// Digest is the digest of the manifest or index that a pulled name now stands for.
 	Digest string `json:"digest,omitempty"`
 	// Bytes were pulled, or are freed by the plan's count.
-	Bytes   int64         `json:"bytes,omitempty"`
-	Took    time.Duration `json:"tookNanoseconds,omitempty"`
-	Reason  string        `json:"reason,omitempty"`
-	Message string        `json:"message,omitempty"`
+	Bytes       int64   `json:"bytes,omitempty"`
+	TookSeconds float64 `json:"tookSeconds,omitempty"`
+	Reason      string  `json:"reason,omitempty"`
+	Message     string  `json:"message,omitempty"`
 }
+
+// Took is how long the work on the image took.
+func (s Step) Took() time.Duration { return time.Duration(s.TookSeconds * float64(time.Second)) }
 
 // State is what became of one image.
 type State string
@@ -166,12 +169,16 @@ type Inventory struct {
 	Images   []ImageInfo        `json:"images"`
 	// ReclaimableBytes is what would be freed if all went that nothing protects, recent arrivals included.
 	ReclaimableBytes int64 `json:"reclaimableBytes"`
+	// Omitted counts images that found no room in Images: only an inventory that is kept as an object is bounded so.
+	Omitted int `json:"omittedImages,omitempty"`
 }
 
 // ImageInfo is one image with what is known of its use.
 type ImageInfo struct {
 	engine.Image
 	Uses []engine.Use `json:"uses,omitempty"`
+	// MoreUsers counts those that Uses does not name, where it names only the first.
+	MoreUsers int `json:"moreUsers,omitempty"`
 	// UniqueBytes would be freed by removing it alone; 0 where the runtime tells no layers.
 	UniqueBytes int64 `json:"uniqueBytes,omitempty"`
 }

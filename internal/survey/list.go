@@ -22,6 +22,18 @@ import (
 type Answer struct {
 	Node      string
 	Inventory session.Inventory
+	// Kept are the ImageCaches that want an image on this node, by its name and by its digest.
+	Kept map[oci.Ref][]string
+}
+
+// caches are those that keep an image: as with all that protects, under whichever of its names.
+func (a Answer) caches(info session.ImageInfo) []string {
+	var found []string
+	for _, name := range slices.Concat(info.Tags, info.Digests) {
+		found = append(found, a.Kept[name]...)
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
 }
 
 // Image is one name of one image, on all nodes that have it so.
@@ -38,6 +50,8 @@ type Image struct {
 	PullBytes int64 `json:"pullBytes,omitempty"`
 	InUse     bool  `json:"inUse,omitempty"`
 	Pinned    bool  `json:"pinned,omitempty"`
+	// Cached: an ImageCache keeps it on some node.
+	Cached bool `json:"cached,omitempty"`
 	// Drift: the same tag is another image on some node.
 	Drift bool   `json:"drift,omitempty"`
 	Nodes []Copy `json:"nodes"`
@@ -55,9 +69,12 @@ type Copy struct {
 	InUse     bool      `json:"inUse,omitempty"`
 	Pinned    bool      `json:"pinned,omitempty"`
 	Sandbox   bool      `json:"sandbox,omitempty"`
-	// Pods are namespace/name; Containers counts those of no pod.
+	// Pods are namespace/name; Containers counts those of no pod, MoreUsers those of which only the number is known.
 	Pods       []string `json:"pods,omitempty"`
 	Containers int      `json:"containers,omitempty"`
+	MoreUsers  int      `json:"moreUsers,omitempty"`
+	// Caches are namespace/name of the ImageCaches that keep it here.
+	Caches []string `json:"caches,omitempty"`
 }
 
 // Choice narrows a list. Its zero value takes everything.
@@ -93,7 +110,9 @@ func (c Choice) takes(info session.ImageInfo) (names []oci.Ref, taken plan.Answe
 	return names, plan.Yes
 }
 
-func inUse(info session.ImageInfo) bool { return len(info.Uses) > 0 || info.Sandbox }
+func inUse(info session.ImageInfo) bool {
+	return len(info.Uses) > 0 || info.MoreUsers > 0 || info.Sandbox
+}
 
 // key is what makes a row of a list.
 type key struct {
@@ -160,7 +179,7 @@ func add(rows map[key]*Image, k key, answer Answer, info session.ImageInfo) {
 		row.Platforms = append(row.Platforms, c.Platform)
 	}
 	row.DiskBytes, row.PullBytes = max(row.DiskBytes, c.DiskBytes), max(row.PullBytes, c.PullBytes)
-	row.InUse, row.Pinned = row.InUse || c.InUse, row.Pinned || c.Pinned
+	row.InUse, row.Pinned, row.Cached = row.InUse || c.InUse, row.Pinned || c.Pinned, row.Cached || len(c.Caches) > 0
 	row.Nodes = append(row.Nodes, c)
 }
 
@@ -168,6 +187,7 @@ func copyOf(answer Answer, info session.ImageInfo) Copy {
 	c := Copy{
 		Node: answer.Node, Platform: answer.Inventory.Platform, DiskBytes: info.DiskBytes, PullBytes: info.PullBytes,
 		FirstSeen: info.FirstSeen, LastUsed: info.LastUsed, InUse: inUse(info), Pinned: info.Pinned, Sandbox: info.Sandbox,
+		MoreUsers: info.MoreUsers, Caches: answer.caches(info),
 	}
 	c.Pods, c.Containers = Users(info.Uses)
 	return c
@@ -186,18 +206,18 @@ func Users(uses []engine.Use) (pods []string, containers int) {
 	return slices.Sorted(maps.Keys(named)), containers
 }
 
-// Flags are the letters of a copy: U in use, P pinned.
-func (c Copy) Flags() string { return letters(c.InUse, c.Pinned, false) }
+// Flags are the letters of a copy: U in use, P pinned, C kept by a cache.
+func (c Copy) Flags() string { return letters(c.InUse, c.Pinned, len(c.Caches) > 0, false) }
 
-// Flags are the letters of a row: U in use, P pinned, D drift.
-func (i Image) Flags() string { return letters(i.InUse, i.Pinned, i.Drift) }
+// Flags are the letters of a row: U in use, P pinned, C kept by a cache, D drift.
+func (i Image) Flags() string { return letters(i.InUse, i.Pinned, i.Cached, i.Drift) }
 
-func letters(inUse, pinned, drift bool) string {
+func letters(inUse, pinned, cached, drift bool) string {
 	var s strings.Builder
 	for _, letter := range []struct {
 		on   bool
 		text string
-	}{{inUse, "U"}, {pinned, "P"}, {drift, "D"}} {
+	}{{inUse, "U"}, {pinned, "P"}, {cached, "C"}, {drift, "D"}} {
 		if letter.on {
 			s.WriteString(letter.text)
 		}

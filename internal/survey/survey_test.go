@@ -83,6 +83,24 @@ func TestList(t *testing.T) {
 	}
 }
 
+// TestListKept: an image that a cache keeps by one of its names, or by its digest, is kept under all of them.
+func TestListKept(t *testing.T) {
+	a := node("a", "linux/amd64", image(t, "1", "nginx:1", "nginx:stable", "nginx@a"), image(t, "2", "redis:8"))
+	b := node("b", "linux/amd64", image(t, "1", "nginx:1", "nginx@a"))
+	a.Kept = map[oci.Ref][]string{a.Inventory.Images[0].Digests[0]: {"shop/web"}, a.Inventory.Images[0].Tags[0]: {"shop/web", "a/b"}}
+	rows, _ := List([]Answer{a, b}, Choice{Now: now})
+	var got []string
+	for _, row := range rows {
+		for _, c := range row.Nodes {
+			got = append(got, strings.TrimSpace(c.Node+" "+row.Image+" "+row.Flags()+" "+strings.Join(c.Caches, ",")))
+		}
+	}
+	want := []string{"a docker.io/library/nginx:1 C a/b,shop/web", "b docker.io/library/nginx:1 C", "a docker.io/library/nginx:stable C a/b,shop/web", "a docker.io/library/redis:8"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestListChoice(t *testing.T) {
 	answers := []Answer{node("a", "linux/amd64", usedBy(image(t, "1aaa", "nginx:1", "ghcr.io/acme/web:2"), "p"), image(t, "2bbb", "redis:7"))}
 	cases := map[string]struct {

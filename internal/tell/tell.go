@@ -18,7 +18,7 @@ import (
 func Step(step session.Step) string {
 	switch step.State {
 	case session.StatePulled:
-		return fmt.Sprintf("✔ %s pulled %s in %s %s", step.Asked, table.Size(step.Bytes), Took(step.Took), table.ID(step.Digest))
+		return fmt.Sprintf("✔ %s pulled %s in %s %s", step.Asked, table.Size(step.Bytes), Took(step.Took()), table.ID(step.Digest))
 	case session.StatePresent:
 		return fmt.Sprintf("✔ %s present %s", step.Asked, table.ID(step.Digest))
 	case session.StateRemoved:

@@ -5,7 +5,6 @@ package tell
 
 import (
 	"testing"
-	"time"
 
 	"orlop.dev/orlop/internal/session"
 )
@@ -16,7 +15,7 @@ func TestStep(t *testing.T) {
 		step session.Step
 		want string
 	}{
-		"pulled":  {session.Step{Asked: image, State: session.StatePulled, Bytes: 2e6, Took: 1234 * time.Millisecond, Digest: "sha256:0123456789abcdef"}, "✔ " + image + " pulled 2MB in 1.2s 0123456789abc"},
+		"pulled":  {session.Step{Asked: image, State: session.StatePulled, Bytes: 2e6, TookSeconds: 1.234, Digest: "sha256:0123456789abcdef"}, "✔ " + image + " pulled 2MB in 1.2s 0123456789abc"},
 		"present": {session.Step{Asked: image, State: session.StatePresent, Digest: "sha256:0123456789abcdef"}, "✔ " + image + " present 0123456789abc"},
 		"removed with all names": {session.Step{Asked: image, State: session.StateRemoved, Names: []string{image, "a/b:1"}, Bytes: 1e6},
 			"✔ " + image + ", a/b:1 removed 1MB"},

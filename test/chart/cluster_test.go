@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -32,8 +31,8 @@ var (
 	start   sync.Once
 	cluster *lab.Cluster
 	startup error
-	// tools is where Helm's command lines are.
-	tools string
+	// helms are Helm's command lines by generation.
+	helms = map[string]string{}
 )
 
 func TestMain(m *testing.M) {
@@ -44,7 +43,6 @@ func TestMain(m *testing.M) {
 			code = 1
 		}
 	}
-	os.RemoveAll(tools)
 	os.Exit(code)
 }
 
@@ -62,19 +60,25 @@ func theCluster(t *testing.T) *lab.Cluster {
 func setUp() (err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
-	if tools, err = os.MkdirTemp("", "orlop-chart-"); err != nil {
-		return err
-	}
 	for _, generation := range generations {
-		cmd := exec.CommandContext(ctx, "go", "build", "-o", filepath.Join(tools, generation), "helm.sh/helm/"+generation+"/cmd/helm")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("building Helm %s: %w\n%s", generation, err, out)
+		if helms[generation], err = tool(ctx, "helm.sh/helm/"+generation+"/cmd/helm"); err != nil {
+			return err
 		}
 	}
 	if cluster, err = lab.Start(ctx, lab.Options{Name: "chart-test", Nodes: 2}); err != nil {
 		return err
 	}
 	return standIns(ctx)
+}
+
+// tool is where Go keeps a tool of this module that it has built.
+func tool(ctx context.Context, path string) (string, error) {
+	cmd := exec.CommandContext(ctx, "go", "tool", "-n", path)
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("building %s: %w", path, err)
+	}
+	return strings.TrimSpace(string(out)), nil
 }
 
 // standIns are images that do nothing in the place of Orlop's: here the chart is under test, and not what it starts.
@@ -98,7 +102,7 @@ var generations = []string{"v3", "v4"}
 func helm(t *testing.T, generation string, args ...string) (string, error) {
 	t.Helper()
 	c := theCluster(t)
-	cmd := exec.CommandContext(t.Context(), filepath.Join(tools, generation), append(args, "--kubeconfig", c.Kubeconfig(), "--namespace", namespace)...)
+	cmd := exec.CommandContext(t.Context(), helms[generation], append(args, "--kubeconfig", c.Kubeconfig(), "--namespace", namespace)...)
 	home := t.TempDir()
 	cmd.Env = append(os.Environ(), "HELM_CACHE_HOME="+home, "HELM_CONFIG_HOME="+home, "HELM_DATA_HOME="+home)
 	out, err := cmd.CombinedOutput()
@@ -205,7 +209,7 @@ func installYAML(t *testing.T, version string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := chart.InstallYAML(c)
+	out, err := chart.InstallYAML(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

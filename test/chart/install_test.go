@@ -49,11 +49,11 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 			onlyKindsAreLeft(t, ourKinds...)
 			kubectl(t, "get", "imagecache", "kept")
 			helmDoes(t, generation, "install", "orlop", folder)
-			helmDoes(t, generation, "uninstall", "orlop")
+			helmDoes(t, generation, "uninstall", "orlop", "--no-hooks")
 
 			kubectl(t, "delete", "crd", "imagecaches.orlop.dev", "imagestores.orlop.dev", "imageinventories.orlop.dev")
 			helmDoes(t, generation, "install", "orlop", folder, "--set", "crds.keep=false")
-			helmDoes(t, generation, "uninstall", "orlop")
+			helmDoes(t, generation, "uninstall", "orlop", "--no-hooks")
 			onlyKindsAreLeft(t)
 		})
 	}
@@ -186,6 +186,9 @@ func TestHelmTemplates(t *testing.T) {
 			rendered := s.render(t)
 			want := names(append(rendered.Objects, rendered.Hooks...))
 			for _, generation := range generations {
+				if generation == "v3" && strings.Contains(s.kubeVersion, "-gke.") {
+					continue // Helm 3 knows this ending from clusters only, and cuts it off a flag.
+				}
 				out, err := helm(t, generation, args...)
 				if err != nil {
 					t.Error(err)

@@ -6,13 +6,13 @@ package chart
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"helm.sh/helm/v4/pkg/chart/common"
-	"sigs.k8s.io/yaml"
-
 	"orlop.dev/orlop/hack/manifests/chart"
+	"sigs.k8s.io/yaml"
 )
 
 const folder = "../../charts/orlop"
@@ -79,6 +79,7 @@ controller:
   extraVolumes: [{name: more, configMap: {name: more}}]
   extraVolumeMounts: [{name: more, mountPath: /more}]
   hostAliases: [{ip: 10.0.0.9, hostnames: [registry.example]}]
+  registryMirrors: {docker.io: mirror.example/hub}
   podAnnotations: {a.example/b: "true"}`},
 }
 
@@ -264,6 +265,7 @@ func TestSwitches(t *testing.T) {
 			"Deployment/orlop-controller " + podPath + ".tolerations.0.tolerationSeconds": "60",
 			"Deployment/orlop-controller " + podPath + ".affinity.podAntiAffinity":        "",
 			"Deployment/orlop-controller " + podPath + ".hostAliases.0.ip":                "10.0.0.9",
+			"Deployment/orlop-controller " + podPath + ".containers.0.args.3":             "--registry-mirror=docker.io=mirror.example/hub",
 			"Deployment/orlop-controller " + containerPath + ".env.2.name":                "HTTPS_PROXY",
 			"Deployment/orlop-controller " + containerPath + ".volumeMounts.0.name":       "more",
 			"Deployment/orlop-controller " + podPath + ".volumes.0.name":                  "more",
@@ -276,7 +278,7 @@ func TestSwitches(t *testing.T) {
 				t.Fatal("there is no such scenario")
 			}
 			rendered := s.render(t)
-			all := append(rendered.Objects, rendered.Hooks...)
+			all := slices.Concat(rendered.Objects, rendered.Hooks)
 			for place, value := range want {
 				kindName, path, _ := strings.Cut(place, " ")
 				if got := text(t, one(t, all, kindName), path); got != value {

@@ -21,9 +21,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
-	"sigs.k8s.io/yaml"
-
 	"orlop.dev/orlop/hack/manifests/chart"
+	"sigs.k8s.io/yaml"
 )
 
 // foreign kinds belong to other projects, whose types are not worth their module.
@@ -76,7 +75,7 @@ func TestEveryScenarioKeepsTheRules(t *testing.T) {
 	for label, s := range scenarios {
 		t.Run(label, func(t *testing.T) {
 			rendered := s.render(t)
-			all := append(rendered.Objects, rendered.Hooks...)
+			all := slices.Concat(rendered.Objects, rendered.Hooks)
 			seen := map[string]bool{}
 			for _, o := range all {
 				if seen[name(o)] {
@@ -265,7 +264,7 @@ func TestInstallYAML(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := chart.InstallYAML(c)
+	out, err := chart.InstallYAML(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

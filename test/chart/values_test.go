@@ -15,7 +15,7 @@ import (
 // A value that does nothing is refused, with its name.
 func TestSchemaRefuses(t *testing.T) {
 	for label, c := range map[string]struct{ values, want string }{
-		"a typo":                      {`regsitry: x`, "regsitry"},
+		"a typo":                      {`registrys: x`, "registrys"},
 		"a typo below":                {`agent: {maxParalelPulls: 3}`, "maxParalelPulls"},
 		"a typo in a pool":            {`runtimes: [{name: a, nodeSelector: {a: b}, socket: /run/a.sock, nodeselector: {}}]`, "nodeselector"},
 		"a pool without selector":     {`runtimes: [{name: a, socket: /run/a.sock}]`, "nodeSelector"},

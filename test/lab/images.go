@@ -37,6 +37,9 @@ const (
 // within a pod finds the images there that nodes pull.
 const PlainHost = supervisor.PlainHost
 
+// MirrorHost has the images of all registry hosts but PrivateHost, each below its host's name: for what can be told of a mirror.
+const MirrorHost = supervisor.MirrorHost
+
 // NoProgram as an ImageSpec's Program makes an image that cannot run.
 const NoProgram = "none"
 

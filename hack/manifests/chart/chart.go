@@ -7,6 +7,7 @@ package chart
 import (
 	"bytes"
 	"fmt"
+	"maps"
 
 	"helm.sh/helm/v4/pkg/chart/common"
 	"helm.sh/helm/v4/pkg/chart/common/util"
@@ -88,9 +89,14 @@ func appendParsed(to []Object, path, text string) ([]Object, error) {
 }
 
 // InstallYAML is the chart for those without Helm: with its namespace, without hooks, and marked so that `helm install orlop`
-// takes over what stands there.
-func InstallYAML(c *v2.Chart) ([]byte, error) {
-	rendered, err := Render(c, map[string]any{"namespace": map[string]any{"create": true}}, nil)
+// takes over what stands there. values are the user's own; nil: the chart's.
+func InstallYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
+	values = maps.Clone(values)
+	if values == nil {
+		values = map[string]any{}
+	}
+	values["namespace"] = map[string]any{"create": true}
+	rendered, err := Render(c, values, nil)
 	if err != nil {
 		return nil, err
 	}

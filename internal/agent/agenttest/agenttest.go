@@ -28,10 +28,9 @@ type API struct {
 	changed   chan struct{}
 	err       error // of every write and read, while it is set
 	refused   error // of MayRead
+	unwritten error // of ApplyStore
 	writes    []v1alpha1.ImageStoreStatus
 	stocks    int
-	// OnWrite, if set, is called before each write of the store's status, and may refuse it.
-	OnWrite func(v1alpha1.ImageStoreStatus) error
 }
 
 var _ agent.API = (*API)(nil)
@@ -103,6 +102,13 @@ func (a *API) Refuse(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.refused = err
+}
+
+// RefuseWrites makes writes of the store's status fail, until err is nil.
+func (a *API) RefuseWrites(err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.unwritten = err
 }
 
 // Store is the store as it is; nil where there is none.
@@ -182,16 +188,11 @@ var errNotFound = errors.New("not found")
 
 // ApplyStore is part of agent.API.
 func (a *API) ApplyStore(_ context.Context, store *v1alpha1.ImageStore) (string, error) {
-	if a.OnWrite != nil {
-		if err := a.OnWrite(store.Status); err != nil {
-			return "", err
-		}
-	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	switch {
-	case a.err != nil:
-		return "", a.err
+	case a.err != nil || a.unwritten != nil:
+		return "", errors.Join(a.err, a.unwritten)
 	case a.store == nil, a.store.UID != store.UID:
 		return "", errNotFound
 	}

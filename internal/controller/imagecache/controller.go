@@ -58,6 +58,8 @@ type Config struct {
 	Catalog  *catalog.Catalog
 	// AgentReady reports whether the agent of the node with this name is.
 	AgentReady func(node string) bool
+	// Refusal is why the node's store could not be written; empty: it could. Who learns of one calls Wake.
+	Refusal func(node string) string
 	// Changed is sent each cache about whose images something new is known.
 	Changed  chan<- event.GenericEvent
 	Recorder events.EventRecorder
@@ -84,6 +86,9 @@ func New(cfg Config) *Controller {
 	}
 	return c
 }
+
+// Wake has a cache summed up again.
+func (c *Controller) Wake(ctx context.Context, key types.NamespacedName) { c.wake(ctx, key) }
 
 func (c *Controller) wake(ctx context.Context, key types.NamespacedName) { send(ctx, c.wakes, key) }
 
@@ -223,20 +228,12 @@ func (p *pass) result() reconcile.Result {
 func (p *pass) ask(ctx context.Context, known []fact) (unknown, unasked int, err error) {
 	var platforms []string
 	for i, f := range known {
-		busy, next := p.asker.state(f.Ref)
-		o := occasion{now: p.now, refresh: jittered(p.demand.Refresh, p.cache.UID), forced: p.forced, next: next, missing: i < len(p.sum.images) && p.sum.images[i].gone}
-		if next.After(p.now) && f.entry.Refusal != nil && refusedLogin(issue{told: told{reason: f.entry.Refusal.Reason}}) {
-			p.at(p.now.Add(lookBad))
-			p.cfg.Secrets.Doubt(p.demand)
-			if !busy && p.asker.otherCredentials(ctx, f.Ref) {
-				o.next = time.Time{}
-			}
-		}
-		at := due(f.Image, f.entry, o)
-		if p.demand.Suspended && p.forced.IsZero() && (f.want() != "" || f.entry.Refusal != nil) {
-			at = time.Time{}
-		}
-		if !at.IsZero() && !at.After(p.now) {
+		busy, at := p.when(ctx, f, i < len(p.sum.images) && p.sum.images[i].gone)
+		switch {
+		case at.IsZero():
+		case at.After(p.now):
+			p.at(at)
+		default:
 			if platforms == nil {
 				if platforms, err = p.platforms(ctx); err != nil {
 					return 0, 0, err
@@ -244,8 +241,6 @@ func (p *pass) ask(ctx context.Context, known []fact) (unknown, unasked int, err
 			}
 			p.asker.ask(f.Ref, platforms, p.demand.Key)
 			busy = true
-		} else if !at.IsZero() {
-			p.at(at)
 		}
 		if busy && f.want() == "" && f.entry.Refusal == nil {
 			unknown++
@@ -262,6 +257,23 @@ func (p *pass) ask(ctx context.Context, known []fact) (unknown, unasked int, err
 		p.began = p.now
 	}
 	return unknown, unasked, nil
+}
+
+// when is at what time an image is to be asked for, zero for never, and whether it is being asked for.
+func (p *pass) when(ctx context.Context, f fact, missing bool) (busy bool, at time.Time) {
+	busy, next := p.asker.state(f.Ref)
+	if p.demand.Suspended && p.forced.IsZero() && (f.want() != "" || f.entry.Refusal != nil) {
+		return busy, time.Time{}
+	}
+	o := occasion{now: p.now, refresh: jittered(p.demand.Refresh, p.cache.UID), forced: p.forced, next: next, missing: missing}
+	if r := f.entry.Refusal; r != nil && next.After(p.now) && refusedLogin(issue{told: told{reason: r.Reason}}) {
+		p.at(p.now.Add(lookBad))
+		p.cfg.Secrets.Doubt(p.demand)
+		if !busy && p.asker.otherCredentials(ctx, f.Ref) {
+			o.next = time.Time{}
+		}
+	}
+	return busy, due(f.Image, f.entry, o)
 }
 
 // platforms are those of the nodes that are selected.
@@ -293,7 +305,7 @@ func (p *pass) summedJustNow(known []fact) bool {
 
 func (p *pass) total(known []fact, nodes []view) {
 	began := time.Now()
-	p.sum = total(p.demand, known, nodes)
+	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation))
 	p.summed, p.summing = p.now, time.Since(began)
 	p.sum.measure(p.demand.Key)
 }

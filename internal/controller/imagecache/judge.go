@@ -5,6 +5,7 @@ package imagecache
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
+	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/engine"
 )
 
@@ -73,7 +75,7 @@ func (p *picture) rest() word {
 	switch {
 	case len(p.facts) == 0 && p.invalid == nil:
 		return word{true, v1alpha1.ReasonNoImages, "The cache asks for no images"}
-	case p.sum.desired == 0:
+	case p.sum.desired == 0 && p.invalid == nil:
 		return word{true, v1alpha1.ReasonNoNodes, "No node fits nodeSelector and affinity, or those that do have taints that are not tolerated"}
 	case p.sum.ready == p.sum.desired && p.invalid == nil:
 		return word{true, v1alpha1.ReasonReady, fmt.Sprintf("%s on %s", count(len(p.facts), "image"), count(p.sum.desired, "node"))}
@@ -82,7 +84,11 @@ func (p *picture) rest() word {
 }
 
 func (p *picture) progress() string {
-	text := fmt.Sprintf("%d of %s hold all of %s", p.sum.ready, count(p.sum.desired, "node"), count(len(p.facts), "image"))
+	what := "the image"
+	if n := len(p.facts); n != 1 {
+		what = fmt.Sprintf("all %d images", n)
+	}
+	text := fmt.Sprintf("%d of %s hold %s", p.sum.ready, count(p.sum.desired, "node"), what)
 	if p.sum.unavailable > 0 {
 		text += fmt.Sprintf("; %d unavailable", p.sum.unavailable)
 	}
@@ -102,6 +108,9 @@ func (p *picture) working() bool {
 func (p *picture) malformed() word {
 	if p.invalid == nil {
 		return word{}
+	}
+	if errors.Is(p.invalid, demand.ErrAffinity) {
+		return word{true, v1alpha1.ReasonInvalidAffinity, p.invalid.Error() + ": no node is let go meanwhile"}
 	}
 	return word{true, string(engine.InvalidReference), p.invalid.Error()}
 }

@@ -6,6 +6,7 @@ package imagecache
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/opencontainers/go-digest"
 	"k8s.io/apimachinery/pkg/types"
@@ -94,21 +95,21 @@ func (c *Controller) seedSizes(store *v1alpha1.ImageStore, platform string, byNa
 			continue
 		}
 		for _, ref := range byName[img.Image] {
-			c.cfg.Catalog.Update(ref, func(e catalog.Entry) catalog.Entry {
-				if e.Digest == "" && e.Refusal == nil && ref.Digest() == "" {
-					e.Digest = found
-				}
-				if (e.Digest == found || ref.Digest() == found) && img.Size > 0 && e.Sizes[platform] == 0 {
-					sizes := map[string]int64{platform: img.Size}
-					for k, v := range e.Sizes {
-						sizes[k] = v
-					}
-					e.Sizes = sizes // A new map: others may be reading the old one.
-				}
-				return e
-			})
+			c.cfg.Catalog.Update(ref, func(e catalog.Entry) catalog.Entry { return seeded(e, ref, found, platform, img.Size) })
 		}
 	}
+}
+
+func seeded(e catalog.Entry, ref oci.Ref, found digest.Digest, platform string, size int64) catalog.Entry {
+	if e.Digest == "" && e.Refusal == nil && ref.Digest() == "" {
+		e.Digest = found
+	}
+	if (e.Digest == found || ref.Digest() == found) && size > 0 && e.Sizes[platform] == 0 {
+		sizes := map[string]int64{platform: size} // A new map: others may be reading the old one.
+		maps.Copy(sizes, e.Sizes)
+		e.Sizes = sizes
+	}
+	return e
 }
 
 // names are the images that caches want, by the name that nodes call them.
@@ -140,7 +141,7 @@ func (c *Controller) views(ctx context.Context) ([]view, error) {
 	all := make([]view, len(nodes.Items))
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
-		all[i] = view{node: node, store: byNode[node.Name], ready: nodeReady(node) && c.cfg.AgentReady(node.Name)}
+		all[i] = view{node: node, store: byNode[node.Name], ready: nodeReady(node) && c.cfg.AgentReady(node.Name), refusal: c.cfg.Refusal(node.Name)}
 		if s := all[i].store; s != nil && !ownedBy(s, node.UID) {
 			all[i].store = nil // It is that of a node which is gone and had the same name.
 		}

@@ -62,6 +62,8 @@ type view struct {
 	node  *corev1.Node
 	store *v1alpha1.ImageStore
 	ready bool
+	// refusal is why the API server did not let the store be written.
+	refusal string
 }
 
 // sum is what all the nodes of a cache say together.
@@ -73,6 +75,8 @@ type sum struct {
 	images              []tally
 	failures            []v1alpha1.CacheFailure
 	omitted             int
+	demand              demand.Cache
+	before              earlier
 }
 
 // tally is one image over all nodes.
@@ -116,9 +120,9 @@ func incurable(reason engine.Reason) bool {
 	}
 }
 
-// total sums up what the nodes say of a cache's images.
-func total(d demand.Cache, images []fact, nodes []view) sum {
-	s := sum{images: make([]tally, len(images))}
+// total sums up what the nodes say of a cache's images. before is what its status told.
+func total(d demand.Cache, images []fact, nodes []view, before earlier) sum {
+	s := sum{images: make([]tally, len(images)), demand: d, before: before}
 	at := make(map[string][]int, len(images))
 	for i, f := range images {
 		at[f.name] = append(at[f.name], i)
@@ -148,37 +152,20 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 		s.unavailable++
 		return
 	}
-	here := make([]bool, len(images))
-	failing := make([]bool, len(images))
-	present, failed, bare := 0, 0, told{}
+	h := here{images: make([]held, len(images))}
 	if v.store != nil {
 		for i := range v.store.Status.Images {
-			status := &v.store.Status.Images[i]
-			for _, at := range at[status.Image] {
-				t := &s.images[at]
-				switch want := images[at].want(); {
-				case status.State == v1alpha1.ImagePresent && want == "":
-					t.find(digest.Digest(status.Digest))
-				case status.State == v1alpha1.ImagePresent && status.Digest == want.String():
-					here[at] = true
-					present++
-					t.ready++
-					if !status.Pinned && status.Reason != "" {
-						bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
-					}
-				case usable && fails.is(status):
-					failing[at] = true
-					failed++
-					t.failed++
-					t.gone = t.gone || status.Reason == string(engine.NotFound)
-					t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
-					fails.add(at, v.node.Name, images[at].Written, status)
-				}
+			for _, at := range at[v.store.Status.Images[i].Image] {
+				s.hear(&h, at, images[at], v, &v.store.Status.Images[i], usable, fails)
 			}
 		}
 	}
+	if v.refusal != "" && usable {
+		s.refused(&h, images, v, fails)
+	}
+	present, failed, bare := h.present, h.failed, h.bare
 	for i := range images {
-		if usable && !here[i] && !failing[i] {
+		if usable && h.images[i] == heldNot {
 			s.images[i].left++
 		}
 	}
@@ -198,6 +185,64 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 		s.unpinned++
 		s.unpinnedWhy.hear(bare)
 	}
+}
+
+// refused adds a node whose store could not be written: what it does not have, it will not get.
+func (s *sum) refused(h *here, images []fact, v view, fails *failures) {
+	for i := range images {
+		if h.images[i] != heldNot {
+			continue
+		}
+		h.images[i] = heldFailed
+		h.failed++
+		s.images[i].failed++
+		s.images[i].why.hear(told{node: v.node.Name, reason: v1alpha1.ReasonRefused, message: v.refusal})
+		fails.add(i, v.node.Name, images[i].Written, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonRefused, Message: v.refusal})
+	}
+}
+
+// here is one node while it is counted.
+type here struct {
+	images          []held
+	present, failed int
+	bare            told // why something is not pinned
+	answers         answers
+}
+
+type held int
+
+const (
+	heldNot held = iota
+	heldWell
+	heldFailed
+)
+
+// hear adds what one node says of one image.
+func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageStatus, usable bool, fails *failures) {
+	t := &s.images[at]
+	switch want := f.want(); {
+	case status.State == v1alpha1.ImagePresent && want == "":
+		t.find(digest.Digest(status.Digest))
+	case status.State == v1alpha1.ImagePresent && status.Digest == want.String():
+		h.images[at] = heldWell
+		h.present++
+		t.ready++
+		if !status.Pinned && status.Reason != "" {
+			h.bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
+		}
+	case usable && fails.is(status) && s.heeds(h, f, v, status):
+		h.images[at] = heldFailed
+		h.failed++
+		t.failed++
+		t.gone = t.gone || status.Reason == string(engine.NotFound)
+		t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
+		fails.add(at, v.node.Name, f.Written, status)
+	}
+}
+
+// heeds: a failure counts that was told before, or is about this cache.
+func (s *sum) heeds(h *here, f fact, v view, status *v1alpha1.StoreImageStatus) bool {
+	return s.before.all || s.before.told[nodeImage{v.node.Name, f.Written}] || h.answers.about(s.demand, v.store, status.Image)
 }
 
 func (t *tally) find(d digest.Digest) {

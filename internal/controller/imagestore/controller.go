@@ -42,6 +42,8 @@ type Config struct {
 	// Changed gives the ImageCaches of whose images something new is known.
 	Changed  <-chan event.GenericEvent
 	Recorder events.EventRecorder
+	// Wake tells who sums a cache up that a node was refused its store, or no longer is; nil: nobody.
+	Wake func(ctx context.Context, cache types.NamespacedName)
 }
 
 // Controller reconciles nodes. All that it remembers may be lost.
@@ -65,22 +67,32 @@ func New(cfg Config) *Controller {
 	}
 }
 
+// Refusal is why the API server did not let the node's store be written; empty: it did.
+func (c *Controller) Refusal(node string) string { return c.told.refusal(node) }
+
 // Reconcile makes one node's store say what the node should do now.
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if err := c.seed(ctx); err != nil {
 		return reconcile.Result{}, err
 	}
 	node := &corev1.Node{}
-	if err := c.Client.Get(ctx, request.NamespacedName, node); err != nil {
+	if err := c.Client.Get(ctx, request.NamespacedName, node); apierrors.IsNotFound(err) {
 		// The Node owns its objects: they go with it.
 		c.gone(request.Name)
-		return reconcile.Result{}, client.IgnoreNotFound(err)
+		return reconcile.Result{}, nil
+	} else if err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading node %s: %w", request.Name, err)
 	}
 	store, err := c.storeOf(ctx, node)
-	if err != nil || store == nil {
+	if err != nil {
 		return reconcile.Result{}, err
 	}
+	if store == nil {
+		c.yield(node.Name, nil)
+		return reconcile.Result{}, nil
+	}
 	if wait := c.retired.wait(store, time.Now()); wait > 0 {
+		c.yield(node.Name, nil)
 		return reconcile.Result{RequeueAfter: wait}, nil
 	}
 	return c.bring(ctx, node, store)
@@ -101,20 +113,28 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 		in.settling[in.caches[i].Key] = time.Now().Before(c.demands.settling(in.caches[i].Key))
 	}
 	v := look(in)
-	granted, wake := c.turns.Update(node.Name, v.asks(), time.Now())
+	asks := v.asks()
+	granted, wake := c.turns.Update(node.Name, asks, time.Now())
 	c.enqueue(wake...)
-	spec, left, err := c.spec(ctx, v, granted)
+	spec, now, err := c.spec(ctx, v, granted)
 	if err != nil {
+		c.yield(node.Name, asks)
 		return reconcile.Result{}, err
 	}
 	err = c.write(ctx, node, store, spec)
-	c.tell(node, store, left, err)
+	if err != nil {
+		c.yield(node.Name, asks)
+	}
+	c.tell(ctx, node, store, in.caches, now, err)
 	if apierrors.IsConflict(err) {
 		// It was deleted, or made anew: what is seen of it is old.
 		return reconcile.Result{RequeueAfter: soon}, nil
 	}
 	if err != nil {
 		return reconcile.Result{}, fmt.Errorf("writing what node %s should hold: %w", node.Name, err)
+	}
+	if v.unlisted != nil {
+		return reconcile.Result{}, v.unlisted
 	}
 	if v.waits {
 		return reconcile.Result{RequeueAfter: settle}, nil
@@ -128,10 +148,10 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 // soon is when what is seen will have caught up with the API server.
 const soon = 250 * time.Millisecond
 
-// spec is all that the store should say.
-func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool) (spec v1alpha1.ImageStoreSpec, left int, err error) {
+// spec is all that the store should say, and what it has no room for.
+func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool) (spec v1alpha1.ImageStoreSpec, now saying, err error) {
 	spec.Runtime = v.node.Status.NodeInfo.ContainerRuntimeVersion
-	spec.Images, left = v.images(granted)
+	spec.Images, now.left = v.images(granted)
 	found := map[types.NamespacedName][]pullsecret.Secret{}
 	for i := range v.caches {
 		if len(v.caches[i].Images) > 0 {
@@ -139,15 +159,18 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 			found[v.caches[i].Key], _ = c.Secrets.For(ctx, v.caches[i])
 		}
 	}
-	if spec.Credentials, err = v.credentials(spec.Images, found); err != nil {
-		return spec, left, err
+	if spec.Credentials, now.unsealed, err = v.credentials(spec.Images, found); err != nil {
+		return spec, now, err
 	}
 	needs, list := v.needsAfter(spec.Images)
 	if list {
-		needs, err = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, time.Now())
+		needs, v.unlisted = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, time.Now())
+	}
+	if v.unlisted != nil {
+		needs = v.store.Spec.Needs // It is dated: the agent removes nothing on the word of an old one.
 	}
 	spec.Needs = needs
-	return spec, left, err
+	return spec, now, nil
 }
 
 // ready reports whether pulls may start on the node as far as it and its agent are concerned, and until when that holds if
@@ -169,9 +192,24 @@ func nodeReady(node *corev1.Node) bool {
 }
 
 func (c *Controller) gone(node string) {
-	_, wake := c.turns.Update(node, nil, time.Now())
+	c.yield(node, nil)
 	c.told.forget(node)
+}
+
+// yield gives back the turns that the node got just now and cannot be told of; without asks, all that it has.
+func (c *Controller) yield(node string, asks []ask) {
+	_, wake := c.turns.Update(node, nothingNew(asks), time.Now())
 	c.enqueue(wake...)
+}
+
+// nothingNew are the asks of a node that is given nothing new.
+func nothingNew(asks []ask) []ask {
+	for a := range asks {
+		if asks[a].need == needsTurn {
+			asks[a].need = needsNone
+		}
+	}
+	return asks
 }
 
 // seed reads off the stores who has a turn, before anybody is given one.
@@ -208,12 +246,7 @@ func (c *Controller) seed(ctx context.Context) error {
 			return err
 		}
 		asks := look(input{node: node, ready: ready, caches: caches, facts: c.Catalog.Get, store: store}).asks()
-		for a := range asks {
-			if asks[a].need == needsTurn {
-				asks[a].need = needsNone
-			}
-		}
-		c.turns.Update(node.Name, asks, time.Now())
+		c.turns.Update(node.Name, nothingNew(asks), time.Now())
 	}
 	c.seeded = true
 	return nil

@@ -46,6 +46,9 @@ type bench struct {
 	// writes counts; refuse, if set, is what the API server answers to one.
 	writes int
 	refuse error
+	// blind is what reads of a Node end with; refused is whose store alone is refused, empty: everybody's.
+	blind   error
+	refused string
 }
 
 func (b *bench) For(context.Context, demand.Cache) ([]pullsecret.Secret, []pullsecret.Problem) {
@@ -65,9 +68,15 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 		WithIndex(&corev1.Pod{}, "status.phase", func(o client.Object) []string { return []string{string(o.(*corev1.Pod).Status.Phase)} }).
 		Build()
 	counted := interceptor.NewClient(b.api, interceptor.Funcs{
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+			if _, node := o.(*corev1.Node); node && b.blind != nil {
+				return b.blind
+			}
+			return c.Get(ctx, key, o, opts...)
+		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			b.writes++
-			if b.refuse != nil {
+			if b.refuse != nil && (b.refused == "" || b.refused == o.GetName()) {
 				return b.refuse
 			}
 			return b.patch(ctx, c, o, p, opts...)

@@ -32,10 +32,7 @@ func (v *view) images(granted map[string]bool) (entries []v1alpha1.StoreImage, l
 	}
 	entries = append(entries, v.released(append(slices.Clone(entries), added...))...)
 	// What stands is never dropped for want of room: the agent may have a record of it.
-	room := maxImageBytes
-	for i := range entries {
-		room -= weight(&entries[i])
-	}
+	room := roomBeside(entries)
 	for i := range added {
 		room -= weight(&added[i])
 		if len(entries) >= maxImages || room < 0 {
@@ -50,6 +47,15 @@ func (v *view) images(granted map[string]bool) (entries []v1alpha1.StoreImage, l
 
 // entryBytes is what an entry takes beside its texts: names of fields, quotes, a size, and the names of its credentials.
 const entryBytes = 140
+
+// roomBeside is what entries leave of the room for them.
+func roomBeside(entries []v1alpha1.StoreImage) int {
+	room := maxImageBytes
+	for i := range entries {
+		room -= weight(&entries[i])
+	}
+	return room
+}
 
 func weight(entry *v1alpha1.StoreImage) int {
 	bytes := entryBytes + len(entry.Image) + len(entry.Digest)
@@ -122,7 +128,7 @@ func (v *view) released(wanted []v1alpha1.StoreImage) []v1alpha1.StoreImage {
 		digest, wantedStill := is[had.Image]
 		switch {
 		case !wantedStill && (!had.Released || !v.answered(had, is)):
-			letGo(had.Image, had.Digest, had.RemovalPolicy)
+			letGo(had.Image, had.Digest, v.policy(had))
 		case wantedStill && digest != "" && !strings.Contains(had.Image, "@"):
 			// A scout's entry names no digest: what the node has under the name does.
 			old := had.Digest
@@ -130,7 +136,7 @@ func (v *view) released(wanted []v1alpha1.StoreImage) []v1alpha1.StoreImage {
 				old = record.Digest
 			}
 			if old != "" && old != digest {
-				letGo(byDigest(had.Image, old), old, had.RemovalPolicy)
+				letGo(byDigest(had.Image, old), old, v.policy(had))
 			}
 		}
 	}
@@ -146,6 +152,17 @@ func (v *view) released(wanted []v1alpha1.StoreImage) []v1alpha1.StoreImage {
 		entries = append(entries, entry)
 	}
 	return entries
+}
+
+// policy is what becomes of an entry that is let go: as it stands, or Keep, if a cache that it was there for says so by now. One
+// edit may both change the policy and drop the image.
+func (v *view) policy(had *v1alpha1.StoreImage) v1alpha1.RemovalPolicy {
+	for i := range v.caches {
+		if c := &v.caches[i]; c.Policy == v1alpha1.RemovalPolicyKeep && slices.Contains(had.Caches, c.Key.String()) {
+			return c.Policy
+		}
+	}
+	return had.RemovalPolicy
 }
 
 // answered reports whether the agent has seen that the entry is released, and has no record of it, nor one of a tag that still

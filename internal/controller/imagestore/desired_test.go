@@ -208,6 +208,9 @@ func TestEntries(t *testing.T) {
 
 		"let go":                               {spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, one, present)}, want: []string{"web:1 =ONE released"}},
 		"let go, to be kept":                   {spec: []v1alpha1.StoreImage{entry(web, one, func(e *v1alpha1.StoreImage) { e.RemovalPolicy = v1alpha1.RemovalPolicyKeep })}, want: []string{"web:1 =ONE keep released"}},
+		"let go, and kept as of this edit":     {caches: []*v1alpha1.ImageCache{with(cacheOf("x"), keep)}, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE keep released"}},
+		"let go, another is to be kept":        {caches: []*v1alpha1.ImageCache{with(cacheOf("y"), keep)}, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE released"}},
+		"moved, and kept as of this edit":      {caches: []*v1alpha1.ImageCache{with(cacheOf("x", web), keep)}, facts: map[string]string{web: two}, spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =TWO pin keep a/x", "web@ONE =ONE keep released"}},
 		"let go, never seen":                   {spec: []v1alpha1.StoreImage{entry(web, one)}, want: []string{"web:1 =ONE released"}},
 		"let go, still there":                  {spec: []v1alpha1.StoreImage{entry(web, one, release)}, status: []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImageReleasing)}, want: []string{"web:1 =ONE released"}},
 		"let go, the agent away":               {spec: []v1alpha1.StoreImage{entry(web, one, release)}, behind: true, want: []string{"web:1 =ONE released"}},

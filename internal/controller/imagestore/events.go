@@ -4,6 +4,7 @@
 package imagestore
 
 import (
+	"context"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
+	"orlop.dev/orlop/internal/demand"
 )
 
 // maxNote is what the API server takes for an event's note, less our own words.
@@ -23,8 +25,8 @@ type told struct {
 }
 
 type saying struct {
-	left    int
-	refusal string
+	left, unsealed int
+	refusal        string
 }
 
 func newTold() *told { return &told{last: map[string]saying{}} }
@@ -42,15 +44,26 @@ func (t *told) news(node string, now saying) (before saying) {
 	return before
 }
 
+// refusal is what the API server said when the node's store was last written; empty: it was taken.
+func (t *told) refusal(node string) string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.last[node].refusal
+}
+
 func (t *told) forget(node string) { t.news(node, saying{}) }
 
 // tell makes events of what changed: images that found no room in the store, and writes that the API server refused, in its words.
-func (c *Controller) tell(node *corev1.Node, store *v1alpha1.ImageStore, left int, err error) {
-	now := saying{left: left}
+func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha1.ImageStore, caches []demand.Cache, now saying, err error) {
 	if refused(err) {
 		now.refusal = err.Error()
 	}
 	before := c.told.news(node.Name, now)
+	if now.refusal != before.refusal && c.Wake != nil {
+		for _, cache := range caches {
+			c.Wake(ctx, cache.Key)
+		}
+	}
 	if c.Recorder == nil {
 		return
 	}
@@ -58,7 +71,11 @@ func (c *Controller) tell(node *corev1.Node, store *v1alpha1.ImageStore, left in
 		c.Recorder.Eventf(node, nil, corev1.EventTypeWarning, "ImageStoreRefused", "Write",
 			"The ImageStore of this node was not written: %s", condition.Cut(now.refusal, maxNote))
 	}
-	if left > 0 && left != before.left && store.UID != "" {
+	if now.unsealed > 0 && now.unsealed != before.unsealed && store.UID != "" {
+		c.Recorder.Eventf(store, nil, corev1.EventTypeWarning, "TooManyCredentials", "Assign",
+			"%d pull secrets were left out: they are too large, or more than can be told to one node; what needs them is pulled without", now.unsealed)
+	}
+	if left := now.left; left > 0 && left != before.left && store.UID != "" {
 		c.Recorder.Eventf(store, nil, corev1.EventTypeWarning, "TooManyImages", "Assign",
 			"%d images of the caches that select this node were left out: it holds as many as can be told to one node (%d, or %d KB)", left, maxImages, maxImageBytes>>10)
 	}

@@ -57,6 +57,8 @@ type view struct {
 	undecided map[string]bool
 	// waits: some images wait for others of their cache.
 	waits bool
+	// unlisted is why the node's pods could not be listed, if they were to be. It holds up removals, and nothing else.
+	unlisted error
 	// now is what the node is to a cache; settled what it would be if it were ready.
 	now, settled map[types.NamespacedName]demand.Place
 	had          map[string]*v1alpha1.StoreImage

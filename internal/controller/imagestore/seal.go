@@ -5,6 +5,7 @@ package imagestore
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
@@ -20,10 +21,12 @@ import (
 	"orlop.dev/orlop/internal/seal"
 )
 
-// The bounds of what is sealed for one node. Credentials of a cloud's registry take 3 KB.
+// The bounds of what is sealed for one node, and of one envelope as the schema has it. Credentials of a cloud's registry take
+// 3 KB: maxSealedBytes is for them in any case, and what the images leave of their room.
 const (
 	maxSealed      = 256
 	maxSealedBytes = 24 << 10
+	maxEnvelope    = 16384
 	maxPerImage    = 32
 )
 
@@ -35,13 +38,18 @@ type safe struct {
 	key       *v1alpha1.SealingKey
 	stands    map[string]*v1alpha1.SealedCredentials
 	envelopes map[string]v1alpha1.SealedCredentials
-	bytes     int
+	room      int
+	left      map[string]bool // those that found none
 }
 
 // credentials names for each entry the envelopes to open, and gives the envelopes. One that stands is left as it is while
 // the agent's key and the Secret are the same. Where there is no key yet the names are there without them, so that the agent waits.
-func (v *view) credentials(entries []v1alpha1.StoreImage, secrets map[types.NamespacedName][]pullsecret.Secret) ([]v1alpha1.SealedCredentials, error) {
-	s := &safe{view: v, secrets: secrets, stands: map[string]*v1alpha1.SealedCredentials{}, envelopes: map[string]v1alpha1.SealedCredentials{}}
+// One that finds no room is not named: the agent would wait for ever, and with it those who wait for its turn.
+func (v *view) credentials(entries []v1alpha1.StoreImage, secrets map[types.NamespacedName][]pullsecret.Secret) (_ []v1alpha1.SealedCredentials, left int, _ error) {
+	s := &safe{
+		view: v, secrets: secrets, room: maxSealedBytes + max(0, roomBeside(entries)), left: map[string]bool{},
+		stands: map[string]*v1alpha1.SealedCredentials{}, envelopes: map[string]v1alpha1.SealedCredentials{},
+	}
 	if v.store.UID != "" && v.store.Status.NodeUID == string(v.node.UID) {
 		s.key = v.store.Status.Key
 	}
@@ -59,7 +67,7 @@ func (v *view) credentials(entries []v1alpha1.StoreImage, secrets map[types.Name
 		}
 		names, err := s.forImage(w)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		entries[i].Credentials = names
 	}
@@ -68,7 +76,7 @@ func (v *view) credentials(entries []v1alpha1.StoreImage, secrets map[types.Name
 		sealed = append(sealed, e)
 	}
 	slices.SortFunc(sealed, func(a, b v1alpha1.SealedCredentials) int { return strings.Compare(a.Name, b.Name) })
-	return sealed, nil
+	return sealed, len(s.left), nil
 }
 
 func (s *safe) forImage(w *want) (names []string, err error) {
@@ -83,10 +91,13 @@ func (s *safe) forImage(w *want) (names []string, err error) {
 			if slices.Contains(names, name) || len(names) == maxPerImage {
 				continue
 			}
-			if err := s.put(name, secret, w.ref.Registry(), credentials); err != nil {
+			fits, err := s.put(name, secret, w.ref.Registry(), credentials)
+			if err != nil {
 				return nil, err
 			}
-			names = append(names, name)
+			if fits {
+				names = append(names, name)
+			}
 		}
 	}
 	return names, nil
@@ -109,31 +120,40 @@ func envelopeName(secret *pullsecret.Secret, scope string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// put makes sure of an envelope, if there is a key.
-func (s *safe) put(name string, secret *pullsecret.Secret, registry string, credentials engine.Credentials) error {
-	if _, ok := s.envelopes[name]; ok || s.key == nil || len(s.envelopes) == maxSealed {
-		return nil
+// put makes sure of an envelope, if there is a key and room.
+func (s *safe) put(name string, secret *pullsecret.Secret, registry string, credentials engine.Credentials) (fits bool, err error) {
+	if _, ok := s.envelopes[name]; ok || s.key == nil {
+		return true, nil
+	}
+	if s.left[name] {
+		return false, nil
 	}
 	stands := s.stands[name]
 	if stands == nil || stands.KeyID != s.key.ID || stands.SecretUID != secret.UID || stands.SecretResourceVersion != secret.ResourceVersion {
 		plain, err := json.Marshal(credentials)
 		if err != nil {
-			return fmt.Errorf("writing credentials for %s: %w", registry, err)
+			return false, fmt.Errorf("writing credentials for %s: %w", registry, err)
 		}
 		sealed, err := seal.Seal(s.key.Public, plain, seal.Binding{
 			NodeUID: string(s.view.node.UID), StoreUID: string(s.view.store.UID), SecretUID: secret.UID, Registry: registry,
 		})
 		if err != nil {
-			return err
+			return false, err
 		}
 		stands = &v1alpha1.SealedCredentials{
 			Name: name, KeyID: s.key.ID, Registry: registry, Secret: secret.Namespace + "/" + secret.Name,
 			SecretUID: secret.UID, SecretResourceVersion: secret.ResourceVersion, Sealed: sealed,
 		}
 	}
-	if s.bytes += len(stands.Sealed)*4/3 + 300; s.bytes > maxSealedBytes {
-		return nil
+	encoded := base64.StdEncoding.EncodedLen(len(stands.Sealed))
+	if len(s.envelopes) == maxSealed || encoded > maxEnvelope || encoded+envelopeBytes > s.room {
+		s.left[name] = true
+		return false, nil
 	}
+	s.room -= encoded + envelopeBytes
 	s.envelopes[name] = *stands
-	return nil
+	return true, nil
 }
+
+// envelopeBytes is what an envelope takes beside what is sealed.
+const envelopeBytes = 300

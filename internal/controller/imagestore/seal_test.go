@@ -92,3 +92,59 @@ func TestSealing(t *testing.T) {
 	opens(second, "ann/pw2", "bob/pw")
 	b.quiet("n1")
 }
+
+// A node waits for the envelopes that are named to it, and holds its turn meanwhile: none may be named that does not come.
+func TestEveryEnvelopeThatIsNamedComes(t *testing.T) {
+	for name, c := range map[string]struct {
+		secrets, most, least int
+	}{
+		"a dozen tokens of a cloud's registry": {secrets: 12, least: 12, most: 12},
+		"more than one object takes":           {secrets: 32, least: 12, most: 31},
+	} {
+		t.Run(name, func(t *testing.T) {
+			size := 3 << 10
+			if c.most < c.secrets {
+				size = 8 << 10
+			}
+			b := newBench(t, nodeOf("n1"), agentOn("n1"), cacheOf("x", web))
+			b.learn(web, one)
+			for i := range c.secrets {
+				read, err := pullsecret.Read(&corev1.Secret{
+					ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: fmt.Sprint("reg", i), UID: "uid-secret", ResourceVersion: "1"},
+					Type:       corev1.SecretTypeDockerConfigJson,
+					Data:       map[string][]byte{corev1.DockerConfigJsonKey: fmt.Appendf(nil, `{"auths":{"ghcr.io":{"username":"ann","password":%q}}}`, strings.Repeat("x", size))},
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				b.secrets = append(b.secrets, read)
+			}
+			b.reconcile("n1")
+			key, err := seal.NewKey()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.answer("n1", func(s *v1alpha1.ImageStoreStatus) {
+				s.NodeUID, s.Key = "uid-node", &v1alpha1.SealingKey{ID: key.ID(), Public: key.Public()}
+			})
+			b.reconcile("n1")
+			store := b.store("n1")
+			there := map[string]bool{}
+			for _, e := range store.Spec.Credentials {
+				there[e.Name] = true
+			}
+			for _, e := range store.Spec.Images[0].Credentials {
+				if !there[e] {
+					t.Errorf("%s is named, and is not there", e)
+				}
+			}
+			if n := len(there); n < c.least || n > c.most {
+				t.Errorf("%d envelopes of %d", n, c.secrets)
+			}
+			if size := len(encoded(t, store.Spec)); size > maxImageBytes+maxSealedBytes {
+				t.Errorf("the spec takes %d bytes", size)
+			}
+			b.quiet("n1")
+		})
+	}
+}

@@ -146,9 +146,8 @@ func (c *Controller) concern(ctx context.Context, q queue, objects ...client.Obj
 		if cache, ok := object.(*v1alpha1.ImageCache); ok {
 			selection := cache.DeepCopy()
 			selection.Spec.Images, selection.Spec.RefreshInterval = nil, ""
-			if read, err := demand.Of(selection); err == nil {
-				caches = append(caches, read)
-			}
+			read, _ := demand.Of(selection) // What is wrong with it concerns its nodes too.
+			caches = append(caches, read)
 		}
 	}
 	c.addNodes(ctx, q, caches)

@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
+	"golang.org/x/sync/errgroup"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/engine/socket"
@@ -34,45 +35,41 @@ type batch struct {
 // Batch begins a row of removals whose content goes when it is closed. It is Unsupported on a disk that is so full that
 // nothing can be held: there, single removals may yet make room.
 func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
-	compared, err := r.compares(ctx)
-	if err != nil {
-		return nil, err
-	}
-	records, err := r.records(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r.endOrphans(ctx)
-	b := &batch{
-		runtime: r, before: index(records), compared: compared,
-		held: map[string]bool{}, gone: map[string][]*record{}, unsettled: map[string]bool{},
+	b := &batch{runtime: r, held: map[string]bool{}, gone: map[string][]*record{}, unsettled: map[string]bool{}}
+	if err := b.begin(ctx); err != nil {
+		return nil, b.giveUp(ctx, err)
 	}
 	var likely []*record
 	for _, image := range images {
 		likely = append(likely, b.before.of(image)...)
 	}
-	if err = b.begin(ctx, targetsOf(likely)); errors.Is(err, engine.InsufficientDisk) {
-		return nil, engine.Because(engine.Unsupported, err)
-	}
-	if err != nil {
-		return nil, err
+	if err := b.holdLikely(ctx, targetsOf(likely)); err != nil {
+		return nil, b.giveUp(ctx, err)
 	}
 	return b, nil
 }
 
-// begin takes a lease, and holds what is likely to go.
-func (b *batch) begin(ctx context.Context, likely []string) (err error) {
-	if b.lease, err = b.runtime.newLease(ctx); err != nil {
+// begin takes a lease, which waits for the disk, and looks at the records meanwhile.
+func (b *batch) begin(ctx context.Context) error {
+	var group errgroup.Group // One failure cancels no other, since a lease has to be known to be ended.
+	group.Go(func() (err error) { b.lease, err = b.runtime.newLease(ctx); return err })
+	group.Go(func() (err error) { b.compared, err = b.runtime.compares(ctx); return err })
+	group.Go(func() error { b.runtime.endOrphans(ctx); return nil })
+	group.Go(func() error {
+		records, err := b.runtime.records(ctx)
+		b.before = index(records)
 		return err
-	}
-	err = b.holdAll(ctx, likely)
+	})
+	return group.Wait()
+}
+
+// holdLikely holds what is likely to go.
+func (b *batch) holdLikely(ctx context.Context, likely []string) error {
+	err := b.holdAll(ctx, likely)
 	if errors.Is(err, engine.InsufficientDisk) {
 		err = b.holdEach(ctx, likely)
 	}
-	if err != nil {
-		return errors.Join(err, b.giveUp(ctx))
-	}
-	return nil
+	return err
 }
 
 // Remove deletes names while the lease holds their content.
@@ -215,11 +212,17 @@ func (r *Runtime) settleRestored(ctx context.Context, id string, back []*record)
 	})
 }
 
-// giveUp closes a batch that nobody got.
-func (b *batch) giveUp(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
-	defer cancel()
-	return b.Close(ctx)
+// giveUp closes a batch that nobody gets, and says why.
+func (b *batch) giveUp(ctx context.Context, why error) error {
+	if b.lease.id != "" {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), callTimeout)
+		defer cancel()
+		why = errors.Join(why, b.Close(ctx))
+	}
+	if errors.Is(why, engine.InsufficientDisk) {
+		return engine.Because(engine.Unsupported, why)
+	}
+	return why
 }
 
 // Close ends the lease, and returns when containerd has collected what nothing holds any more.

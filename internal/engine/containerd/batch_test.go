@@ -60,6 +60,24 @@ func TestOnlyTheCallerBoundsTheCollectionOfABatch(t *testing.T) {
 	}
 }
 
+// A batch takes its lease while it looks: one that cannot look leaves none behind.
+func TestBatchThatCannotLookLeavesNoLease(t *testing.T) {
+	for _, method := range []string{"Images/List", "RuntimeService/Version"} {
+		t.Run(method, func(t *testing.T) {
+			s := newServer("2.4.2")
+			s.fails[method] = status.Error(codes.Internal, "ill")
+			if _, err := s.connected(t).Batch(t.Context()); err == nil {
+				t.Error("the batch began")
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if len(s.leases) > 0 || !slices.Contains(s.called, "Leases/Create") {
+				t.Errorf("leases are left: %v; called: %v", s.leases, s.called)
+			}
+		})
+	}
+}
+
 func TestBatchEndsTheLeasesOfThoseWhoWereKilled(t *testing.T) {
 	ours := map[string]string{labelBatch: "true"}
 	s := newServer("2.4.2")

@@ -53,11 +53,12 @@ type Runtime struct {
 	pods       criapi.RuntimeServiceClient
 	events     eventsapi.EventsClient
 
-	mu     sync.Mutex
-	usage  map[snapshotKey]int64 // committed snapshots never change
-	bases  map[string][]string   // from containers that CRI did not make to the ids of their images, which never change
-	leads  map[string][]string   // from a manifest or an index to the ids of its images, as of the last Measure and since
-	claims map[string]bool       // manifests that pulls of this process have found to be theirs
+	mu       sync.Mutex
+	usage    map[snapshotKey]int64 // committed snapshots never change
+	bases    map[string][]string   // from containers that CRI did not make to the ids of their images, which never change
+	leads    map[string][]string   // from a manifest or an index to the ids of its images, as of the last Measure and since
+	measured int                   // how many images the last Measure saw; 0 is unknown
+	claims   map[string]bool       // manifests that pulls of this process have found to be theirs
 }
 
 var (

@@ -5,6 +5,7 @@ package containerd
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"orlop.dev/orlop/internal/engine"
@@ -30,18 +31,52 @@ func (r *Runtime) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 
 // named finds the image that a reference means here.
 func (r *Runtime) named(ctx context.Context, ref oci.Ref) (engine.Image, error) {
+	if image, ok, err := r.namedQuickly(ctx, ref); err != nil || ok {
+		return image, err
+	}
 	images, err := r.cri.List(ctx)
 	if err != nil {
 		return engine.Image{}, err
 	}
 	for _, image := range images {
-		byTag := ref.Tag() == "" || slices.Contains(image.Tags, ref.WithoutDigest())
-		byDigest := ref.Digest() == "" || slices.Contains(image.Digests, ref.WithoutTag())
-		if byTag && byDigest {
+		if bears(image, ref) {
 			return image, nil
 		}
 	}
 	return engine.Image{}, engine.Becausef(engine.NotFound, "%s is not on this machine", ref)
+}
+
+// namedQuickly goes from the name's own record to that of the id, which has the same target. Where there is none, as for an
+// image that was imported, all images must be looked at.
+func (r *Runtime) namedQuickly(ctx context.Context, ref oci.Ref) (engine.Image, bool, error) {
+	record, err := r.get(ctx, ref.WithoutTag().String())
+	if err != nil || record == nil {
+		return engine.Image{}, false, err
+	}
+	same, err := r.records(ctx, fmt.Sprintf("target.digest==%q", record.Target.Digest))
+	if err != nil {
+		return engine.Image{}, false, err
+	}
+	for _, other := range same {
+		if !isID(other.Name) {
+			continue
+		}
+		images, err := r.cri.List(ctx, other.Name)
+		if err != nil {
+			return engine.Image{}, false, err
+		}
+		if len(images) == 1 && bears(images[0], ref) {
+			return images[0], true, nil
+		}
+	}
+	return engine.Image{}, false, nil
+}
+
+// bears reports whether an image has the tag and the digest of a reference.
+func bears(image engine.Image, ref oci.Ref) bool {
+	byTag := ref.Tag() == "" || slices.Contains(image.Tags, ref.WithoutDigest())
+	byDigest := ref.Digest() == "" || slices.Contains(image.Digests, ref.WithoutTag())
+	return byTag && byDigest
 }
 
 func (r *Runtime) pin(ctx context.Context, image engine.Image, ref oci.Ref, records []*record) error {

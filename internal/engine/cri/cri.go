@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -46,6 +47,8 @@ type Runtime struct {
 	endpoint string
 	name     string
 	version  string
+
+	count atomic.Int64 // of the images in the last list of all; 0 is unknown
 
 	mu      sync.Mutex
 	sandbox sandboxImage

@@ -26,8 +26,10 @@ import (
 )
 
 const (
-	// maxStatusCalls is how many images are asked for one by one; above it, one list costs less.
+	// maxStatusCalls is how many images are asked for one by one; above it, one list costs less, as it does where
+	// statusCost times as many as are asked for would be all: that is what one call costs, measured in images of a list.
 	maxStatusCalls = 32
+	statusCost     = 8
 
 	// sandboxImageAge is how long the configured sandbox image is believed: CRI-O changes it on a signal.
 	sandboxImageAge = time.Minute
@@ -56,10 +58,12 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 }
 
 func (r *Runtime) listRaw(ctx context.Context, ids []string) ([]*cri.Image, error) {
-	if len(ids) > 0 && len(ids) <= maxStatusCalls {
+	all := r.count.Load()
+	if len(ids) > 0 && len(ids) <= maxStatusCalls && (all == 0 || int64(len(ids))*statusCost < all) {
 		return r.listEach(ctx, ids)
 	}
 	found, err := r.listAll(ctx)
+	r.count.Store(int64(len(found)))
 	if len(ids) > 0 {
 		found = slices.DeleteFunc(found, func(i *cri.Image) bool { return !slices.Contains(ids, i.Id) })
 	}

@@ -78,7 +78,7 @@ type Search struct {
 // not answer for one that is down, whose images would seem not to be there.
 func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 	var idle engine.Interface
-	var said []string
+	var said refusals
 	down := false
 	candidates := s.candidates()
 	alone := countSockets(candidates) == 1
@@ -86,13 +86,13 @@ func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 		rt, serving, err := s.try(ctx, c, alone)
 		switch {
 		case err != nil:
-			said = append(said, fmt.Sprintf("  unix://%s: %v", c.Path, err))
+			said.add(c.Path, err.Error())
 			down = down || isSocket(c.Path) == nil && !errors.Is(err, engine.Unsupported)
 		case serving:
 			release(idle)
 			return rt, nil
 		case idle == nil:
-			said = append(said, fmt.Sprintf("  unix://%s: answers, and holds nothing of Kubernetes", c.Path))
+			said.add(c.Path, "answers, and holds nothing of Kubernetes")
 			idle = rt
 		default:
 			release(rt)
@@ -109,12 +109,34 @@ func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 	return nil, engine.Because(engine.RuntimeUnavailable, s.nothing(said))
 }
 
-func (s Search) nothing(said []string) error {
+// refusals are what was found at each place, a line for each.
+type refusals struct{ paths, words []string }
+
+// add notes what was found. A place that is tried for two languages says most often the same.
+func (r *refusals) add(path, words string) {
+	last := len(r.paths) - 1
+	switch {
+	case last < 0 || r.paths[last] != path:
+		r.paths, r.words = append(r.paths, path), append(r.words, words)
+	case r.words[last] != words:
+		r.words[last] += "; " + words
+	}
+}
+
+func (r refusals) String() string {
+	var lines []string
+	for i, path := range r.paths {
+		lines = append(lines, "  unix://"+path+": "+r.words[i])
+	}
+	return strings.Join(lines, "\n")
+}
+
+func (s Search) nothing(said refusals) error {
 	what := "no container runtime that serves Kubernetes found"
 	if s.Runtime != "" {
 		what = "no " + nameOf(s.Runtime) + " found, which this node reports as its runtime"
 	}
-	return fmt.Errorf("%s; tried\n%s\nname its socket with --runtime-endpoint or $%s", what, strings.Join(said, "\n"), EndpointEnv)
+	return fmt.Errorf("%s; tried\n%s\nname its socket with --runtime-endpoint or $%s", what, said, EndpointEnv)
 }
 
 // candidates are those to try, each socket once: /var/run is most often /run.

@@ -269,3 +269,12 @@ func TestFindTakesTheOneThatWasNamed(t *testing.T) {
 		}
 	}
 }
+
+// TestNamedSocketIsToldOnce: a socket that was named is tried for every language, and told of in one line.
+func TestNamedSocketIsToldOnce(t *testing.T) {
+	refuse := func(context.Context, string) (Answer, error) { return Answer{}, errors.New("refused") }
+	_, err := Search{Probes: map[Kind]Probe{CRI: refuse, Docker: refuse}, Endpoint: "unix:///no/such.sock"}.Find(t.Context())
+	if err == nil || strings.Count(err.Error(), "/no/such.sock") != 1 || !strings.Contains(err.Error(), "no such file") {
+		t.Errorf("%v", err)
+	}
+}

@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -18,6 +19,8 @@ import (
 	"syscall"
 	"time"
 
+	"orlop.dev/orlop/internal/term"
+	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -86,22 +89,13 @@ type show struct {
 	version string
 }
 
-// prepare pushes Orlop's own two images, and images to show it with. There is no Internet in a lab: behind each name
+// prepare pushes Orlop's own images, and images to show it with. There is no Internet in a lab: behind each name
 // is a program that waits, and layers of random bytes.
 func (s *show) prepare(ctx context.Context) error {
-	for image, binaries := range map[string][]string{
-		"ghcr.io/orlop-dev/orlop-node:" + s.version:  {filepath.Join(s.bin, "orlop-node")},
-		"ghcr.io/orlop-dev/orlop-tools:" + s.version: {filepath.Join(s.bin, "orlop-node"), s.cluster.Program("crictl")},
-	} {
-		args := append([]string{"run", "./hack/image", "--insecure", "--push", s.cluster.Registry() + "/" + image}, binaries...)
-		cmd := exec.CommandContext(ctx, "go", args...)
-		cmd.Dir, cmd.Stderr = "../..", os.Stderr
-		out, err := cmd.Output()
-		if err != nil {
-			return fmt.Errorf("pushing %s: %w", image, err)
-		}
-		fmt.Fprint(os.Stderr, "✓ pushed ", string(out))
+	if err := stage.PushOwn(ctx, s.cluster, filepath.Dir(s.bin), s.version); err != nil {
+		return err
 	}
+	fmt.Fprintln(os.Stderr, "✓ pushed Orlop's own images")
 	base := lab.Layer{Size: 4 << 20, Shared: "debian"}
 	for image, mebibytes := range map[string]int64{
 		"docker.io/library/nginx:1.29": 12, "docker.io/library/redis:8": 9, "docker.io/library/postgres:18.1": 30,
@@ -113,8 +107,37 @@ func (s *show) prepare(ctx context.Context) error {
 		}
 	}
 	fmt.Fprintln(os.Stderr, "✓ pushed seven images to show it with")
+	return s.render(ctx)
+}
+
+// render writes the operator's manifests. The lab's nodes find the images of every registry by a mirror; the controller asks the same.
+func (s *show) render(ctx context.Context) error {
+	mirrors := map[string]string{}
+	for _, host := range []string{"docker.io", "ghcr.io"} {
+		mirrors[host] = lab.MirrorHost + "/" + host
+	}
+	values, err := json.Marshal(map[string]any{"controller": map[string]any{"registryMirrors": mirrors}})
+	if err != nil {
+		return err
+	}
+	file := filepath.Join(s.cluster.Dir(), "values.json")
+	if err := os.WriteFile(file, values, 0o600); err != nil {
+		return err
+	}
+	cmd := exec.CommandContext(ctx, "go", "run", ".", "--version", s.version, "--values", file, "--out", s.manifests())
+	cmd.Dir, cmd.Stderr = "../../hack/manifests", os.Stderr
+	if err := os.MkdirAll(filepath.Dir(s.manifests()), 0o755); err != nil {
+		return err
+	}
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("rendering the manifests: %w", err)
+	}
+	fmt.Fprintln(os.Stderr, "✓ rendered the operator's manifests from the chart")
 	return nil
 }
+
+// manifests is the file that render writes.
+func (s *show) manifests() string { return filepath.Join(filepath.Dir(s.bin), "dist", "install.yaml") }
 
 // moved is ghcr.io/acme/web:latest after its tag has moved.
 func (s *show) moved(ctx context.Context) error {
@@ -126,13 +149,25 @@ const nginxPod = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop
   "spec": {"nodeName": "node1", "terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "nginx:1.29"}]}}`
 
 func (s *show) play(ctx context.Context) error {
-	orlop := func(args ...string) step {
-		return step{program: filepath.Join(s.bin, "kubectl-orlop"), args: args, shown: "kubectl orlop"}
+	for _, st := range append(s.withNothingInstalled(), s.withTheOperator()...) {
+		if err := s.perform(ctx, st); err != nil {
+			return err
+		}
 	}
-	kubectl := func(args ...string) step {
-		return step{program: s.cluster.Program("kubectl"), args: args, shown: "kubectl"}
-	}
-	for _, st := range []step{
+	return nil
+}
+
+func (s *show) orlop(args ...string) step {
+	return step{program: filepath.Join(s.bin, "kubectl-orlop"), args: args, shown: "kubectl orlop"}
+}
+
+func (s *show) kubectl(args ...string) step {
+	return step{program: s.cluster.Program("kubectl"), args: args, shown: "kubectl"}
+}
+
+func (s *show) withNothingInstalled() []step {
+	orlop, kubectl := s.orlop, s.kubectl
+	return []step{
 		kubectl("get", "nodes"),
 		orlop("list").because("What is on which node? Nothing is installed in this cluster: a pod per node answers, and is gone."),
 		orlop("pull", "nginx:1.29", "redis:8", "ghcr.io/acme/web:latest", "ghcr.io/acme/web:2026.10.9", "minchou/cleaner:1", "minchou/report:7").because("Fetch images on every node in advance."),
@@ -148,12 +183,23 @@ func (s *show) play(ctx context.Context) error {
 		orlop("prune", "--match", "docker.io/minchou/*", "--force", "--dry-run").because("Clean up: first the plan …"),
 		orlop("prune", "--match", "docker.io/minchou/*", "--force", "--yes").because("… then the act."),
 		orlop("shell", "node1", "--", "images").because("And crictl on a node, without a way in."),
-	} {
-		if err := s.perform(ctx, st); err != nil {
-			return err
-		}
 	}
-	return nil
+}
+
+// withTheOperator is what an install adds.
+func (s *show) withTheOperator() []step {
+	orlop, kubectl := s.orlop, s.kubectl
+	return []step{
+		kubectl("apply", "--server-side", "--force-conflicts", "-f", s.manifests()).quietly().because("Install the operator: images are declared now, and an agent on each node keeps them."),
+		kubectl("rollout", "status", "deployment/orlop-controller", "-n", stage.Namespace, "--timeout=120s"),
+		kubectl("rollout", "status", "daemonset/orlop-agent", "-n", stage.Namespace, "--timeout=120s"),
+		orlop("cache", "create", "web", "--image", "ghcr.io/acme/web:latest", "--image", "postgres:18.1", "--wait").because("Keep two images on every node. One tag is two images by now; it will be one."),
+		kubectl("get", "imagecaches"),
+		orlop("status", "imagecache/web"),
+		orlop("rm", "postgres:18.1", "--yes").because("What a cache keeps is not removed."),
+		orlop("status"),
+		orlop("list").because("The same list, from what the agents have told: no pod is started for it."),
+	}
 }
 
 // step is one command of the show.
@@ -165,8 +211,10 @@ type step struct {
 	args    []string
 	stdin   string
 	code    int
+	quiet   bool
 }
 
+func (st step) quietly() step           { st.quiet = true; return st }
 func (st step) because(why string) step { st.why = why; return st }
 func (st step) reads(text string) step  { st.stdin = text; return st }
 func (st step) fails(code int) step     { st.code = code; return st }
@@ -182,10 +230,13 @@ func (s *show) perform(ctx context.Context, st step) error {
 			return err
 		}
 	}
-	fmt.Printf("$ %s %s\n", st.shown, strings.Join(st.args, " "))
+	fmt.Printf("$ %s %s\n", st.shown, term.CommandLine(st.args...))
 	cmd := exec.CommandContext(ctx, st.program, st.args...)
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+s.cluster.Kubeconfig())
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(st.stdin), os.Stdout, os.Stdout
+	if st.quiet {
+		cmd.Stdout = nil
+	}
 	begun := time.Now()
 	err := cmd.Run()
 	if code := cmd.ProcessState.ExitCode(); code != st.code {

@@ -20,14 +20,18 @@ import (
 
 // Orlop's own images, as the cluster has them.
 const (
-	Tag        = "e2e"
-	Registry   = "ghcr.io/orlop-dev"
-	NodeImage  = Registry + "/orlop-node:" + Tag
-	ToolsImage = Registry + "/orlop-tools:" + Tag
+	Tag             = "e2e"
+	Registry        = "ghcr.io/orlop-dev"
+	NodeImage       = Registry + "/orlop-node:" + Tag
+	ControllerImage = Registry + "/orlop-controller:" + Tag
+	ToolsImage      = Registry + "/orlop-tools:" + Tag
 )
 
 // Patience is how long the cluster may take for what it always does in the end.
 const Patience = time.Minute
+
+// attachEnv names a running lab for the tests to use rather than one of their own, while they are worked on.
+const attachEnv = "ORLOP_E2E_LAB"
 
 // Stage is a cluster that is made when the first test asks for it.
 type Stage struct {
@@ -36,16 +40,17 @@ type Stage struct {
 	// Prepare is done once, after the images have been pushed; nil: nothing.
 	Prepare func(ctx context.Context, s *Stage, cluster *lab.Cluster) error
 
-	once sync.Once
-	lab  *lab.Cluster
-	bin  string
-	err  error
+	once     sync.Once
+	lab      *lab.Cluster
+	attached bool
+	bin      string
+	err      error
 }
 
 // Main runs the tests, and takes the cluster apart.
 func (s *Stage) Main(m *testing.M) {
 	code := m.Run()
-	if s.lab != nil {
+	if s.lab != nil && !s.attached {
 		if err := s.lab.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, "taking the cluster apart:", err)
 			code = 1
@@ -87,7 +92,13 @@ func (s *Stage) setUp() error {
 			fmt.Fprintf(os.Stderr, "lab: %s (%s)\n", e.Text, e.Elapsed.Round(100*time.Millisecond))
 		}
 	}
-	if s.lab, err = lab.Start(ctx, s.Options); err != nil {
+	if attach := os.Getenv(attachEnv); attach != "" {
+		s.attached = true
+		s.lab, err = lab.Attach(ctx, attach)
+	} else {
+		s.lab, err = lab.Start(ctx, s.Options)
+	}
+	if err != nil {
 		return err
 	}
 	if err := PushOwn(ctx, s.lab, root, Tag); err != nil {
@@ -117,11 +128,16 @@ func Root() (string, error) {
 func PushOwn(ctx context.Context, cluster *lab.Cluster, root, tag string) error {
 	node := filepath.Join(root, "bin", "orlop-node")
 	for image, binaries := range map[string][]string{
-		"orlop-node":  {node},
-		"orlop-tools": {node, cluster.Program("crictl")},
+		"orlop-node":       {node},
+		"orlop-tools":      {node, cluster.Program("crictl")},
+		"orlop-controller": {filepath.Join(root, "bin", "orlop-controller")},
 	} {
 		where := cluster.Registry() + "/" + Registry + "/" + image + ":" + tag
-		cmd := exec.CommandContext(ctx, "go", append([]string{"run", "./hack/image", "--insecure", "--push", where}, binaries...)...)
+		args := []string{"run", "./hack/image", "--insecure", "--push", where}
+		if image == "orlop-controller" {
+			args = append(args, "--roots") // It asks registries, whose certificates it must be able to check.
+		}
+		cmd := exec.CommandContext(ctx, "go", append(args, binaries...)...)
 		cmd.Dir = root
 		if out, err := cmd.CombinedOutput(); err != nil {
 			return fmt.Errorf("pushing %s: %w\n%s", image, err, out)

@@ -8,6 +8,7 @@ package supervisor
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -35,6 +36,11 @@ func (s *Supervisor) startRegistries(ctx context.Context) error {
 		return err
 	}
 	s.serveFronts()
+	mirror, err := net.Listen("tcp", MirrorHost)
+	if err != nil {
+		return err
+	}
+	go forward(mirror, registryAddr)
 	go forward(s.hosts.registry, registryAddr)
 	go forward(s.hosts.private, gateway+":"+privatePort)
 	pause := images.Spec{Program: s.spec.Programs["guest"], Entrypoint: []string{"/guest", "pause"}}

@@ -145,6 +145,9 @@ const (
 	// without TLS.
 	PlainHost = gateway + ":" + mirrorPort
 
+	// MirrorHost is such a host too: it has the images of every registry host below that host's name, as a mirror has.
+	MirrorHost = gateway + ":5003"
+
 	gateway       = "172.30.0.1"
 	serviceRange  = "10.96.0.0/16"
 	serviceIP     = "10.96.0.1"

@@ -1,0 +1,188 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent_test
+
+import (
+	"testing"
+	"time"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/engine/enginetest"
+)
+
+// An agent notes what it is about to pull. What somebody else brings before the next agent comes to it is theirs.
+func TestWhatCameBetweenTwoAgentsIsFound(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.cfg.MaxParallelPulls = 1
+		w.rt.BytesPerSecond = 1000
+		a, b := w.push("a:1", "a", 100_000), w.push("b:1", "b", 1000)
+		w.start()
+		w.want(a, b)
+		w.pass(time.Second)
+		if st := w.wantState("b:1", v1alpha1.ImageWaiting, ""); !st.Pulled {
+			t.Fatalf("it is not noted before its pull: %+v", st)
+		}
+		w.stop()
+		w.rt.Load(content("b", 1000), "b:1")
+		w.start()
+		w.pass(10 * time.Second)
+		if st := w.wantState("b:1", v1alpha1.ImagePresent, ""); st.Pulled {
+			t.Errorf("it counts as ours: %+v", st)
+		}
+		w.release(b)
+		w.wantHere("b:1", true)
+	})
+}
+
+// A removal looks once more after it, and may put the image back. Until then its record must not go.
+func TestARecordOutlivesItsRemoval(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.rt.Before = func(c enginetest.Call) {
+			switch c.Op {
+			case enginetest.OpRemove:
+				w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"}) // After the last look.
+			case enginetest.OpRestore:
+				time.Sleep(2 * time.Minute)
+			}
+		}
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.release(e)
+		w.pass(90 * time.Second)
+		w.wantHere("a:1", false)
+		if st := w.wantState("a:1", v1alpha1.ImageReleasing, ""); !st.Pulled {
+			t.Errorf("in the middle of the removal the record is %+v", st)
+		}
+		w.pass(2 * time.Minute)
+		w.wantHere("a:1", true)
+		if st := w.wantState("a:1", v1alpha1.ImageReleasing, "InUse"); !st.Pulled {
+			t.Errorf("after it was put back the record is %+v", st)
+		}
+	})
+}
+
+// It is wanted again while it goes.
+func TestWantedAgainWhileItGoes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		slow := true
+		w.rt.Before = func(c enginetest.Call) {
+			if c.Op == enginetest.OpRestore || c.Op == enginetest.OpRemove && slow {
+				slow = false
+				time.Sleep(2 * time.Minute)
+			}
+		}
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.release(e)
+		w.want(e)
+		w.pass(10 * time.Minute)
+		w.wantHere("a:1", true)
+		if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); !st.Pulled || !st.Pinned {
+			t.Errorf("the record is %+v", st)
+		}
+	})
+}
+
+// Two pools of agents that both select a node must not write against each other for ever.
+func TestTwoAgentsOnOneNode(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		first := w.stop
+		w.stop = nil
+		w.start()
+		w.pass(10 * time.Second)
+		before := len(w.api.Writes())
+		w.pass(time.Hour)
+		if n := len(w.api.Writes()) - before; n > 60 {
+			t.Errorf("an hour took %d writes", n)
+		}
+		first()
+		w.pass(10 * time.Minute)
+		before = len(w.api.Writes())
+		w.pass(time.Hour)
+		if n := len(w.api.Writes()) - before; n > 0 {
+			t.Errorf("alone, it took %d writes", n)
+		}
+		w.want(w.push("a:1", "a", 1000))
+		w.pass(5 * time.Second)
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
+	})
+}
+
+// What the runtime alone holds, for reasons that nobody else sees, is not asked for six times a minute.
+func TestARemovalThatIsRefusedAgainAndAgain(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		refusals := make([]error, 1000)
+		for i := range refusals {
+			refusals[i] = engine.Becausef(engine.InUse, "a:1 has children")
+		}
+		w.rt.FailNext(enginetest.OpRemove, refusals...)
+		w.release(e)
+		before := len(w.api.Writes())
+		for range 1800 {
+			w.pass(2 * time.Second)
+			w.answer()
+		}
+		w.wantHere("a:1", true)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "InUse")
+		if n := len(w.api.Writes()) - before; n > 60 {
+			t.Errorf("an hour took %d writes", n)
+		}
+	})
+}
+
+// A pin that could not be lifted when the store went is lifted later.
+func TestDeletedStoreWhileTheRuntimeIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.rt.FailNext(enginetest.OpPin, engine.Becausef(engine.RuntimeUnavailable, "restarting"))
+		w.api.Delete()
+		w.pass(3 * time.Minute)
+		if img, here := w.here("a:1"); !here || img.Pinned {
+			t.Errorf("the image: here %t, pinned %t", here, img.Pinned)
+		}
+	})
+}
+
+// On a runtime without marks the record is all that tells. It goes over to the name by digest that a cache wants too.
+func TestTheRecordOfAMovedTagGoesToAWantedDigest(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.rt = enginetest.NewCRIO(w.registry)
+		w.runtime = engine.Verify(w.rt)
+		w.gate.Interface = w.runtime
+		tag := w.push("a:1", "old", 1000)
+		fixed := tag
+		fixed.Image = ref("a:1").Repository() + "@" + tag.Digest
+		w.start()
+		w.want(tag)
+		w.pass(time.Second)
+		w.stop()
+		status := w.api.Store().Status
+		found := w.state(tag.Image)
+		found.Image, found.Pulled = fixed.Image, false // The cache that asked for the digest found it there.
+		status.Images = append(status.Images, found)
+		w.api.SetStatus(status)
+		moved := w.push("a:1", "new", 1000)
+		w.want(moved, fixed)
+		w.start()
+		w.pass(time.Second)
+		w.wantHere("a@"+tag.Digest, true)
+		w.release(moved, fixed)
+		w.pass(time.Second)
+		w.wantHere("a:1", false)
+		w.wantHere("a@"+tag.Digest, false)
+	})
+}

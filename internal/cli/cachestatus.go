@@ -1,0 +1,304 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/operator"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/tell"
+	"orlop.dev/orlop/internal/term"
+)
+
+// cacheStatus shows one ImageCache.
+type cacheStatus struct {
+	*app
+	output          output
+	op              *operator.Client
+	namespace, name string
+}
+
+// printObject writes one object as it is.
+func (a *app) printObject(o *output, object any) error {
+	printer, err := o.printer()
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	doc := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, &doc.Object); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	unstructured.RemoveNestedField(doc.Object, "metadata", "managedFields")
+	return printer.PrintObj(doc, a.Out)
+}
+
+// show prints the cache as it is now.
+func (s *cacheStatus) show(ctx context.Context) error {
+	cache, err := s.op.Cache(ctx, s.namespace, s.name)
+	if err != nil {
+		return s.unknownCache(ctx, s.op, s.namespace, s.name, err)
+	}
+	return s.print(ctx, cache)
+}
+
+func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) error {
+	cache.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ImageCache"))
+	switch {
+	case s.output.structured():
+		return s.printObject(&s.output, cache)
+	case s.output.format == "name":
+		_, err := fmt.Fprintln(s.Out, "imagecache.orlop.dev/"+cache.Name)
+		return err
+	case s.output.format == "csv":
+		return s.app.print(&s.output, answer{table: s.table(cache)})
+	}
+	fmt.Fprintln(s.Out, s.header(cache))
+	if len(cache.Status.Conditions) > 0 { // Else nobody has looked for nodes.
+		fmt.Fprintln(s.Out, s.nodesLine(ctx, cache))
+	}
+	if len(cache.Status.Images) > 0 {
+		if err := s.app.print(&s.output, answer{table: s.table(cache)}); err != nil {
+			return err
+		}
+	}
+	if n := cache.Status.OmittedImages; n > 0 {
+		fmt.Fprintf(s.Out, "and %s more, all ready\n", count(int(n), "image"))
+	}
+	s.failures(cache)
+	return nil
+}
+
+// header is what the cache is, and its Ready condition.
+func (s *cacheStatus) header(cache *v1alpha1.ImageCache) string {
+	line := fmt.Sprintf("ImageCache %s/%s   generation %d (observed %d)", cache.Namespace, cache.Name, cache.Generation, cache.Status.ObservedGeneration)
+	ready := meta.FindStatusCondition(cache.Status.Conditions, v1alpha1.ConditionReady)
+	if ready == nil {
+		return line + "   Ready=Unknown: the controller has not looked at it yet"
+	}
+	dyes := map[metav1.ConditionStatus]string{metav1.ConditionTrue: green, metav1.ConditionFalse: yellow}
+	if meta.IsStatusConditionTrue(cache.Status.Conditions, v1alpha1.ConditionStalled) {
+		dyes[metav1.ConditionFalse] = red
+	}
+	word := "Ready=" + string(ready.Status)
+	if ready.Reason == v1alpha1.ReasonReady { // That is said.
+		return line + "   " + dye(s.paint.out, dyes[ready.Status], word)
+	}
+	line += "   " + dye(s.paint.out, dyes[ready.Status], word+" "+ready.Reason)
+	if ready.Message != "" {
+		line += ": " + ready.Message
+	}
+	return line
+}
+
+func (s *cacheStatus) nodesLine(ctx context.Context, cache *v1alpha1.ImageCache) string {
+	st := cache.Status
+	line := fmt.Sprintf("%d of %s ready", st.ReadyNodes, count(int(st.DesiredNodes), "node"))
+	if st.ImageCount == 0 && st.ObservedGeneration == cache.Generation {
+		line = "no image is kept on " + count(int(st.DesiredNodes), "node")
+	}
+	if st.FailedNodes > 0 {
+		line += fmt.Sprintf(", %d failed", st.FailedNodes)
+	}
+	if st.UnavailableNodes > 0 {
+		line += fmt.Sprintf(", %d unavailable", st.UnavailableNodes)
+		if nodes := s.unavailable(ctx); len(nodes) > 0 {
+			line += " (" + some(nodes) + ")"
+		}
+	}
+	told := ""
+	if ready := meta.FindStatusCondition(st.Conditions, v1alpha1.ConditionReady); ready != nil {
+		told = ready.Message
+	}
+	for _, kind := range []string{v1alpha1.ConditionStalled, v1alpha1.ConditionDegraded} {
+		if c := meta.FindStatusCondition(st.Conditions, kind); c != nil && c.Status == metav1.ConditionTrue && c.Message != told {
+			line += fmt.Sprintf("\n%s: %s: %s", kind, c.Reason, c.Message)
+		}
+	}
+	return line
+}
+
+// unavailable are the nodes on which the cache may start no pull now, as far as that is seen: the status has their
+// number only.
+func (s *cacheStatus) unavailable(ctx context.Context) []string {
+	stores, err := s.op.Stores(ctx, nil)
+	if err != nil {
+		return nil
+	}
+	key := s.namespace + "/" + s.name
+	var nodes []string
+	for node, store := range stores {
+		held := func(image v1alpha1.StoreImage) bool {
+			return image.Hold == v1alpha1.HoldNode && slices.Contains(image.Caches, key)
+		}
+		if slices.ContainsFunc(store.Spec.Images, held) {
+			nodes = append(nodes, node)
+		}
+	}
+	slices.Sort(nodes)
+	return nodes
+}
+
+func (s *cacheStatus) table(cache *v1alpha1.ImageCache) *table.Table {
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "READY", Right: true}, {Name: "FAILED", Right: true}, {Name: "DIGEST"}, {Name: "REASON"}, {Name: "MESSAGE", Wide: true}}}
+	for _, image := range cache.Status.Images {
+		digest := table.ID(image.Digest)
+		if s.output.format == "wide" || s.output.format == "csv" {
+			digest = image.Digest
+		}
+		t.Add(image.Image, fmt.Sprintf("%d/%d", image.ReadyNodes, cache.Status.DesiredNodes), fmt.Sprint(image.FailedNodes), digest, image.Reason, image.Message)
+	}
+	if s.output.format == "table" {
+		t.DropEmpty(4)
+	}
+	return t
+}
+
+// failures tells what went wrong, once for all nodes of which the same is said.
+func (s *cacheStatus) failures(cache *v1alpha1.ImageCache) {
+	type group struct{ image, reason, message string }
+	var order []group
+	nodes := map[group][]string{}
+	for _, f := range cache.Status.Failures {
+		message := f.Message
+		if f.Attempts > 1 {
+			message += fmt.Sprintf(" (attempt %d)", f.Attempts)
+		}
+		g := group{f.Image, f.Reason, message}
+		if nodes[g] == nil {
+			order = append(order, g)
+		}
+		nodes[g] = append(nodes[g], cmp.Or(f.Node, "the registry, asked by the controller"))
+	}
+	for _, g := range order {
+		fmt.Fprintf(s.Out, "  %s: %s%s: %s\n", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
+		if g.reason == string(engine.Unauthorized) {
+			fmt.Fprintf(s.Out, "    try: %s\n", login(cache))
+		}
+	}
+	if n := cache.Status.OmittedFailures; n > 0 {
+		fmt.Fprintf(s.Out, "  and %s more\n", count(int(n), "failure"))
+	}
+}
+
+// login is what helps against a missing login.
+func login(cache *v1alpha1.ImageCache) string {
+	if len(cache.Spec.ImagePullSecrets) == 0 {
+		return "name a Secret with a login for the registry in spec.imagePullSecrets (cache create --pull-secret)"
+	}
+	var names []string
+	for _, secret := range cache.Spec.ImagePullSecrets {
+		names = append(names, cache.Namespace+"/"+secret.Name)
+	}
+	return "see whether " + some(names) + " has a login for this registry that may pull the image"
+}
+
+// verdict is whether waiting for a cache has an end: a code, and what is to be said.
+func verdict(cache *v1alpha1.ImageCache) (over bool, code int, why string) {
+	conditions := cache.Status.Conditions
+	if cache.Status.ObservedGeneration < cache.Generation {
+		return false, 0, ""
+	}
+	ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+	stalled := meta.FindStatusCondition(conditions, v1alpha1.ConditionStalled)
+	switch {
+	case ready == nil || ready.ObservedGeneration < cache.Generation:
+		return false, 0, ""
+	case ready.Status == metav1.ConditionTrue:
+		return true, term.ExitOK, ready.Reason
+	case stalled != nil && stalled.Status == metav1.ConditionTrue:
+		return true, term.ExitPartial, "Stalled: " + stalled.Reason + "; to try again does not cure it"
+	case ready.Reason == v1alpha1.ReasonSuspended || ready.Reason == v1alpha1.ReasonPurged:
+		return true, term.ExitPartial, ready.Reason + ": " + ready.Message
+	}
+	return false, 0, ""
+}
+
+// await waits until the cache is ready, or cannot be, and prints it.
+func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
+	begun := time.Now()
+	waiting, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	l := &liveLine{to: s.Err, begun: begun}
+	if term.IsTerminal(s.Err) {
+		l.width = term.Width(s.Err, 80)
+		l.start()
+	}
+	var last *v1alpha1.ImageCache
+	code, why := term.ExitTimeout, ""
+	err := s.op.FollowCache(waiting, s.namespace, s.name, func(cache *v1alpha1.ImageCache) (over bool) {
+		last = cache
+		l.show(progressOf(cache))
+		if over, result, text := verdict(cache); over {
+			code, why = result, text
+			return true
+		}
+		return false
+	})
+	l.close()
+	switch {
+	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && last != nil:
+		why = "not ready after " + timeout.String()
+		if last.Status.ObservedGeneration < last.Generation {
+			why += ": no controller looks at it; try: " + s.commandLine("check", "--pre")
+		}
+	case err != nil && last == nil:
+		return s.unknownCache(ctx, s.op, s.namespace, s.name, err)
+	case err != nil:
+		return fmt.Errorf("waiting for ImageCache %s/%s: %w", s.namespace, s.name, err)
+	}
+	if err := s.print(ctx, last); err != nil {
+		return err
+	}
+	if code == term.ExitOK {
+		sign := s.paint.good("✔")
+		if why != v1alpha1.ReasonReady { // No node or no image: seldom what was meant.
+			sign = s.paint.warn()
+		}
+		fmt.Fprintf(s.Err, "%s %s after %s\n", sign, why, tell.Took(time.Since(begun)))
+		return nil
+	}
+	fmt.Fprintf(s.Err, "%s %s\n", s.paint.bad("✗"), why)
+	return exitError{code}
+}
+
+// progressOf is how far a cache is, in a line.
+func progressOf(cache *v1alpha1.ImageCache) string {
+	st := cache.Status
+	if st.ObservedGeneration < cache.Generation {
+		return fmt.Sprintf("%s/%s: generation %d is not looked at yet", cache.Namespace, cache.Name, cache.Generation)
+	}
+	parts := []string{fmt.Sprintf("%s/%s: %d of %s ready", cache.Namespace, cache.Name, st.ReadyNodes, count(int(st.DesiredNodes), "node"))}
+	there, wanted := 0, 0
+	for _, image := range st.Images {
+		there, wanted = there+int(image.ReadyNodes), wanted+int(st.DesiredNodes)
+	}
+	if wanted > 0 {
+		parts = append(parts, fmt.Sprintf("%d of %s", there, count(wanted, "copy")))
+	}
+	if st.FailedNodes > 0 {
+		parts = append(parts, fmt.Sprintf("%d failed", st.FailedNodes))
+	}
+	if st.UnavailableNodes > 0 {
+		parts = append(parts, fmt.Sprintf("%d unavailable", st.UnavailableNodes))
+	}
+	return strings.Join(parts, ", ")
+}

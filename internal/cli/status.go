@@ -1,0 +1,323 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/operator"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+type statusOptions struct {
+	*app
+	namespaced
+	output  output
+	agents  string
+	wait    bool
+	timeout time.Duration
+}
+
+func (a *app) statusCommand() *cobra.Command {
+	o := &statusOptions{app: a}
+	cmd := &cobra.Command{
+		Use: "status [imagecache/NAME]", GroupID: groupDeclare, Short: "Show how an installed Orlop is, or one ImageCache",
+		Long: `Show how an installed Orlop is: its controller, its agents, the nodes' runtimes, and how many ImageCaches are ready; or show
+one ImageCache: its images, on how many nodes they are, and what went wrong.
+
+--wait waits until it is ready. Exit code 3: it cannot become ready without you (Stalled, suspended, purged); 4: the time
+was over.`,
+		Example: a.examples(`
+			{} status
+			{} status imagecache/web -n shop
+			{} status ic/web -n shop --wait --timeout 10m
+			{} status imagecache web -o yaml`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := o.output.check()
+			name := ""
+			if err == nil && len(args) > 0 {
+				name, err = cacheName(args, false)
+			}
+			if err == nil && o.timeout <= 0 {
+				err = fmt.Errorf("--timeout is a time span such as 30s, not %s", o.timeout)
+			}
+			if err != nil {
+				return usageError{err, a.program + " status --help"}
+			}
+			if name != "" {
+				return o.cache(cmd.Context(), name)
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	cmd.ValidArgsFunction = a.completeCaches(&o.namespaced, "imagecache/")
+	flags := cmd.Flags()
+	o.namespaced.add(flags)
+	o.output.add(flags)
+	flags.StringVar(&o.agents, "agent-namespace", "", "the `namespace` of the install; unset: it is looked for")
+	flags.BoolVar(&o.wait, "wait", false, "wait until it is ready")
+	flags.DurationVar(&o.timeout, "timeout", waitTimeout, "how long to wait")
+	return cmd
+}
+
+func (o *statusOptions) cache(ctx context.Context, name string) error {
+	namespace, err := o.of(o.app)
+	if err != nil {
+		return err
+	}
+	op, err := o.mustBeInstalled(ctx)
+	if err != nil {
+		return err
+	}
+	s := &cacheStatus{app: o.app, output: o.output, op: op, namespace: namespace, name: name}
+	if o.wait {
+		return s.await(ctx, o.timeout)
+	}
+	return s.show(ctx)
+}
+
+// installStatus is the answer of status for programs.
+type installStatus struct {
+	APIVersion string         `json:"apiVersion"`
+	Kind       string         `json:"kind"`
+	Version    string         `json:"version,omitempty"`
+	Namespace  string         `json:"namespace"`
+	Kubernetes string         `json:"kubernetes,omitempty"`
+	Controller partStatus     `json:"controller"`
+	Agents     partStatus     `json:"agents"`
+	NotReady   []agentTrouble `json:"agentsNotReady,omitempty"`
+	Runtimes   map[string]int `json:"runtimes"`
+	Caches     cacheCounts    `json:"caches"`
+	// Hidden is what could not be looked at, for want of a right.
+	Hidden []string `json:"hidden,omitempty"`
+}
+
+type partStatus struct {
+	Desired int    `json:"desired"`
+	Ready   int    `json:"ready"`
+	Leader  string `json:"leader,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+type agentTrouble struct {
+	Node    string `json:"node"`
+	Message string `json:"message"`
+}
+
+type cacheCounts struct {
+	Ready       int      `json:"ready"`
+	Progressing int      `json:"progressing"`
+	Stalled     int      `json:"stalled"`
+	StalledOnes []string `json:"stalledCaches,omitempty"`
+	// Idle are suspended or purged.
+	Idle int `json:"idle"`
+}
+
+func (o *statusOptions) run(ctx context.Context) error {
+	op, err := o.mustBeInstalled(ctx)
+	if err != nil {
+		return err
+	}
+	now, err := o.gather(ctx, op)
+	if err != nil {
+		return err
+	}
+	code := term.ExitOK
+	if o.wait {
+		if now, code, err = o.await(ctx, op, now); err != nil {
+			return err
+		}
+	}
+	if o.output.structured() {
+		err = o.printObject(&o.output, now)
+	} else {
+		err = o.print(now)
+	}
+	if err != nil {
+		return err
+	}
+	return exitWith(code)
+}
+
+// await waits until the controller and every agent are ready.
+func (o *statusOptions) await(ctx context.Context, op *operator.Client, now installStatus) (installStatus, int, error) {
+	deadline := time.NewTimer(o.timeout)
+	defer deadline.Stop()
+	l := &liveLine{to: o.Err, begun: time.Now()}
+	if term.IsTerminal(o.Err) {
+		l.width = term.Width(o.Err, 80)
+		l.start()
+	}
+	defer l.close()
+	for !now.ready() {
+		l.show(fmt.Sprintf("controller %d/%d, agents %d/%d ready", now.Controller.Ready, now.Controller.Desired, now.Agents.Ready, now.Agents.Desired))
+		select {
+		case <-time.After(time.Second):
+		case <-deadline.C:
+			return now, term.ExitTimeout, nil
+		case <-ctx.Done():
+			return now, 0, ctx.Err()
+		}
+		var err error
+		if now, err = o.gather(ctx, op); err != nil {
+			return now, 0, err
+		}
+	}
+	return now, term.ExitOK, nil
+}
+
+func (s installStatus) ready() bool {
+	return s.Controller.Ready > 0 && s.Agents.Desired > 0 && s.Agents.Ready >= s.Agents.Desired
+}
+
+func (o *statusOptions) gather(ctx context.Context, op *operator.Client) (installStatus, error) {
+	found, err := op.Install(ctx, o.agents)
+	if err != nil {
+		return installStatus{}, err
+	}
+	if found.Nothing() {
+		return installStatus{}, advised{errLeftKinds, o.commandLine("check", "--pre")}
+	}
+	now := installStatus{
+		APIVersion: apiVersion, Kind: "InstallStatus", Version: found.Version, Namespace: found.Namespace,
+		Controller: partStatus{Desired: int(found.Replicas), Ready: int(found.Ready), Leader: found.Leader, Message: found.Why},
+		Agents:     partStatus{Desired: max(int(found.Desired), len(found.Agents))},
+		Runtimes:   map[string]int{}, Hidden: found.Hidden,
+	}
+	for _, node := range slices.Sorted(maps.Keys(found.Agents)) {
+		if agent := found.Agents[node]; agent.Ready {
+			now.Agents.Ready++
+		} else {
+			now.NotReady = append(now.NotReady, agentTrouble{cmp.Or(node, agent.Pod), agent.Why})
+		}
+	}
+	if info, err := op.Core().Discovery().ServerVersion(); err == nil {
+		now.Kubernetes = info.GitVersion
+	}
+	stores, err := op.Stores(ctx, nil)
+	if err != nil {
+		return now, err
+	}
+	for _, store := range stores {
+		if name, version, ok := strings.Cut(store.Status.Runtime, "://"); ok {
+			now.Runtimes[name+" "+strings.TrimPrefix(version, "v")]++
+		}
+	}
+	all, err := op.Caches(ctx, "")
+	if err != nil {
+		return now, err
+	}
+	now.Caches = countCaches(all)
+	return now, nil
+}
+
+func countCaches(all []v1alpha1.ImageCache) cacheCounts {
+	var c cacheCounts
+	for i := range all {
+		conditions := all[i].Status.Conditions
+		ready := meta.FindStatusCondition(conditions, v1alpha1.ConditionReady)
+		current := ready != nil && all[i].Status.ObservedGeneration >= all[i].Generation
+		switch {
+		case current && (ready.Reason == v1alpha1.ReasonSuspended || ready.Reason == v1alpha1.ReasonPurged):
+			c.Idle++
+		case current && meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionReady):
+			c.Ready++
+		case current && meta.IsStatusConditionTrue(conditions, v1alpha1.ConditionStalled):
+			c.Stalled++
+			c.StalledOnes = append(c.StalledOnes, all[i].Namespace+"/"+all[i].Name)
+		default:
+			c.Progressing++
+		}
+	}
+	return c
+}
+
+func (o *statusOptions) print(now installStatus) error {
+	t := &table.Table{Columns: []table.Column{{Name: "PART"}, {Name: "STATE"}, {Name: "MESSAGE"}}}
+	message := now.Controller.Message
+	if now.Controller.Leader != "" {
+		message = strings.TrimSuffix("leader "+now.Controller.Leader+"; "+message, "; ")
+	}
+	if now.Controller.Desired == 0 && len(now.Hidden) == 0 {
+		message = "no Deployment of it is found, or it is scaled to 0"
+	}
+	t.Add("controller", fmt.Sprintf("%d/%d ready", now.Controller.Ready, now.Controller.Desired), message)
+	t.Add("agents", fmt.Sprintf("%d/%d ready", now.Agents.Ready, now.Agents.Desired), o.notReady(now.NotReady))
+	var runtimes []string
+	for _, runtime := range slices.Sorted(maps.Keys(now.Runtimes)) {
+		runtimes = append(runtimes, fmt.Sprintf("%s ×%d", runtime, now.Runtimes[runtime]))
+	}
+	t.Add("runtimes", cmp.Or(strings.Join(runtimes, ", "), "not known yet"), "")
+	t.Add("caches", now.Caches.String(), some(now.Caches.StalledOnes))
+	if o.output.format == "csv" {
+		return o.app.print(&o.output, answer{table: t})
+	}
+	if o.output.format == "name" {
+		_, err := fmt.Fprintln(o.Out, "namespace/"+now.Namespace)
+		return err
+	}
+	fmt.Fprintf(o.Out, "orlop %s in %s · Kubernetes %s\n", cmp.Or(now.Version, "(version not known)"), now.Namespace, cmp.Or(now.Kubernetes, "(version not known)"))
+	for _, row := range t.Rows {
+		if row[0] == "runtimes" { // Its length is no measure for the others.
+			fmt.Fprintf(o.Out, "%-10s   %s\n", row[0], row[1])
+			continue
+		}
+		if len(now.Hidden) > 0 && row[1] == "0/0 ready" {
+			row[1] = "not seen"
+		}
+		fmt.Fprintln(o.Out, strings.TrimRight(fmt.Sprintf("%-10s   %-12s   %s", row[0], row[1], row[2]), " "))
+	}
+	for _, words := range now.Hidden {
+		fmt.Fprintf(o.Err, "%s %s\n", o.paint.warn(), words)
+	}
+	if o.output.format == "wide" {
+		for _, trouble := range now.NotReady {
+			fmt.Fprintf(o.Out, "  %s: %s\n", trouble.Node, trouble.Message)
+		}
+	}
+	return nil
+}
+
+// notReady names the nodes of which the same is said together, and the most of them first.
+func (o *statusOptions) notReady(troubles []agentTrouble) string {
+	var order []string
+	nodes := map[string][]string{}
+	for _, trouble := range troubles {
+		_, why, _ := strings.Cut(trouble.Message, ": ")
+		if nodes[why] == nil {
+			order = append(order, why)
+		}
+		nodes[why] = append(nodes[why], trouble.Node)
+	}
+	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(len(nodes[b]), len(nodes[a])) })
+	var parts []string
+	for _, why := range order {
+		parts = append(parts, some(nodes[why])+": "+why)
+	}
+	return strings.Join(parts, "; ")
+}
+
+func (c cacheCounts) String() string {
+	var parts []string
+	for _, part := range []struct {
+		n    int
+		word string
+	}{{c.Ready, "ready"}, {c.Progressing, "progressing"}, {c.Stalled, "stalled"}, {c.Idle, "suspended or purged"}} {
+		if part.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.word))
+		}
+	}
+	return cmp.Or(strings.Join(parts, ", "), "none")
+}

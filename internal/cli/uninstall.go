@@ -1,0 +1,292 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"orlop.dev/orlop/internal/operator"
+	"orlop.dev/orlop/internal/table"
+	"orlop.dev/orlop/internal/term"
+)
+
+const (
+	// retireTimeout is how long agents may take to let go: to unpin a few hundred images takes seconds.
+	retireTimeout = time.Minute
+	// goneTimeout is how long pods may take to end.
+	goneTimeout = 2 * time.Minute
+)
+
+type uninstallOptions struct {
+	*app
+	namespace string
+	crds      bool
+	dryRun    bool
+	yes       bool
+	timeout   time.Duration
+
+	op      *operator.Client
+	served  bool
+	install operator.Install
+	parts   operator.Parts
+	release string
+	caches  int
+	nodes   []string
+}
+
+func (a *app) uninstallCommand() *cobra.Command {
+	o := &uninstallOptions{app: a}
+	cmd := &cobra.Command{
+		Use: "uninstall", GroupID: groupOperate, Short: "Take Orlop out of a cluster, and leave no pin behind",
+		Long: `Take Orlop out of a cluster. First every agent lets go: it lifts the pins that it has set, leaves every image where it is, and
+forgets what it has pulled. Nodes that do not answer are named. Then the objects go, the workloads first; what Helm has
+installed is left to Helm, and the command for that is printed.
+
+The definitions of the kinds stay, and with them your ImageCaches, unless --crds is given. All that goes is shown first, and
+you are asked; without a terminal, --yes is needed.`,
+		Example: a.examples(`
+			{} uninstall --dry-run
+			{} uninstall
+			{} uninstall --crds --yes`),
+		Args: a.noArgs(""),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.timeout <= 0 {
+				return usageError{fmt.Errorf("--timeout is a time span such as 30s, not %s", o.timeout), a.program + " uninstall --help"}
+			}
+			if !o.dryRun && !o.yes && !term.IsTerminal(o.In) {
+				return advised{errors.New("an install is removed only after a yes, and standard input is no terminal to ask at"), term.CommandLine(append(o.words, "--yes")...)}
+			}
+			return o.run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&o.namespace, "agent-namespace", "", "the `namespace` of the install; unset: it is looked for")
+	flags.BoolVar(&o.crds, "crds", false, "also the definitions of the kinds, and every ImageCache with them")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "show what would go, and do nothing")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	flags.DurationVar(&o.timeout, "timeout", retireTimeout, "how long to wait for the nodes to let go")
+	return cmd
+}
+
+func (o *uninstallOptions) run(ctx context.Context) error {
+	if err := o.gather(ctx); err != nil {
+		return err
+	}
+	if o.nothingToDo() {
+		fmt.Fprintln(o.Err, "Orlop is not installed in this cluster: there is nothing to remove.")
+		if len(o.parts.CRDs) > 0 {
+			fmt.Fprintf(o.Err, "- the definitions of its kinds are left, and %s; --crds takes them too\n", count(o.caches, "ImageCache"))
+		}
+		o.tellNamespaces()
+		return nil
+	}
+	if err := o.show(); err != nil {
+		return err
+	}
+	if o.dryRun {
+		fmt.Fprintln(o.Err, "Nothing was done (dry run).")
+		return nil
+	}
+	if !o.yes {
+		if err := o.Confirm("Uninstall Orlop?", term.CommandLine(o.words...)); err != nil {
+			return err
+		}
+	}
+	silent, err := o.retire(ctx)
+	if err != nil {
+		return err
+	}
+	if o.release != "" {
+		fmt.Fprintf(o.Err, "Helm installed it, and is to remove it:\n  %s\n", o.helmLine())
+		return exitWith(partialIf(len(silent) > 0))
+	}
+	return o.remove(ctx, len(silent) > 0)
+}
+
+func (o *uninstallOptions) nothingToDo() bool {
+	return len(o.parts.All())+len(o.nodes) == 0 && o.release == "" && (len(o.parts.CRDs) == 0 || !o.crds)
+}
+
+// tellNamespaces names those that are left: to delete one deletes what others have in it.
+func (o *uninstallOptions) tellNamespaces() {
+	for _, namespace := range o.parts.Namespaces {
+		fmt.Fprintf(o.Err, "- namespace %s stays, since others may use it: kubectl delete namespace %s\n", namespace.Name, namespace.Name)
+	}
+}
+
+func partialIf(partial bool) int {
+	if partial {
+		return term.ExitPartial
+	}
+	return term.ExitOK
+}
+
+func (o *uninstallOptions) helmLine() string {
+	words := []string{"helm", "uninstall", o.release, "-n", o.install.Namespace}
+	if context := *o.conn.Context; context != "" {
+		words = append(words, "--kube-context", context)
+	}
+	return term.CommandLine(words...)
+}
+
+// gather finds all that is there.
+func (o *uninstallOptions) gather(ctx context.Context) error {
+	config, err := o.connect()
+	if err != nil {
+		return err
+	}
+	if o.op, err = operator.New(config); err != nil {
+		return err
+	}
+	if o.served, err = o.op.Served(ctx); err != nil {
+		return err
+	}
+	if o.install, err = o.op.Install(ctx, o.namespace); err != nil {
+		return err
+	}
+	if len(o.install.Hidden) > 0 {
+		return errors.New(o.install.Hidden[0])
+	}
+	if o.parts, err = o.op.Parts(ctx); err != nil {
+		return err
+	}
+	if o.release, err = o.op.HelmRelease(ctx, slices.Concat(o.parts.All(), o.parts.CRDs), o.install.Namespace); err != nil {
+		return err
+	}
+	if !o.served {
+		return nil
+	}
+	stores, err := o.op.Stores(ctx, nil)
+	if err != nil {
+		return err
+	}
+	o.nodes = slices.Sorted(maps.Keys(stores))
+	all, err := o.op.Caches(ctx, "")
+	o.caches = len(all)
+	return err
+}
+
+// show tells what goes, in its order.
+func (o *uninstallOptions) show() error {
+	t := &table.Table{Columns: []table.Column{{Name: "STEP"}, {Name: "WHAT"}, {Name: "HOW MANY", Right: true}, {Name: "WHICH"}}}
+	if len(o.nodes) > 0 {
+		t.Add("let go", "nodes", fmt.Sprint(len(o.nodes)), some(o.nodes))
+	}
+	if o.release != "" {
+		t.Add("by Helm", "release", "1", o.helmLine())
+		return t.Write(o.Out, table.Options{Fit: term.Width(o.Out, 0)})
+	}
+	var order []string
+	names := map[string][]string{}
+	parts := o.parts.All()
+	if o.crds {
+		parts = append(parts, o.parts.CRDs...)
+	}
+	for _, part := range parts {
+		kind := part.Resource.Resource
+		if names[kind] == nil {
+			order = append(order, kind)
+		}
+		names[kind] = append(names[kind], part.Name)
+	}
+	for _, kind := range order {
+		t.Add("delete", kind, fmt.Sprint(len(names[kind])), strings.Join(names[kind], ", "))
+		if kind == "daemonsets" && len(o.nodes) > 0 {
+			t.Add("delete", "imagestores, imageinventories", fmt.Sprint(len(o.nodes)), "of each node")
+		}
+	}
+	if err := t.Write(o.Out, table.Options{Fit: term.Width(o.Out, 0)}); err != nil {
+		return err
+	}
+	switch {
+	case o.crds && o.caches > 0:
+		fmt.Fprintf(o.Err, "%s with the definitions of the kinds go %s\n", o.paint.warn(), count(o.caches, "ImageCache"))
+	case len(o.parts.CRDs) > 0:
+		fmt.Fprintf(o.Err, "- the definitions of the kinds stay, and %s with them; --crds takes them too\n", count(o.caches, "ImageCache"))
+	}
+	return nil
+}
+
+// retire lets every agent let go, and gives the nodes that have not answered.
+func (o *uninstallOptions) retire(ctx context.Context) ([]string, error) {
+	if !o.served || len(o.nodes) == 0 {
+		return nil, nil
+	}
+	fmt.Fprintf(o.Err, "► %s: the agents lift their pins, and leave the images\n", count(len(o.nodes), "node"))
+	waiting, cancel := context.WithTimeout(ctx, o.timeout)
+	defer cancel()
+	answered, silent, err := o.op.Retire(waiting, func(node string) bool { return o.install.Agents[node].Ready })
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, err
+	}
+	mark := o.paint.good("✔")
+	if len(silent) > 0 {
+		mark = o.paint.warn()
+	}
+	fmt.Fprintf(o.Err, "%s %d of %s let go\n", mark, len(answered), count(len(o.nodes), "node"))
+	for _, g := range o.silence(silent) {
+		fmt.Fprintf(o.Err, "  %s: %s\n", some(g.nodes), g.text)
+	}
+	if len(silent) > 0 {
+		fmt.Fprintln(o.Err, "  Images that Orlop had pinned there stay pinned. When such a node is back, lift them there: orlop-node unpin IMAGE")
+	}
+	return silent, nil
+}
+
+// silence is why nodes have not answered.
+func (o *uninstallOptions) silence(nodes []string) []textGroup {
+	var groups []textGroup
+	for _, node := range nodes {
+		why := "no agent runs there"
+		if agent, ok := o.install.Agents[node]; ok && agent.Ready {
+			why = "its agent did not answer within " + o.timeout.String()
+		} else if ok {
+			why = agent.Why
+		}
+		at := slices.IndexFunc(groups, func(g textGroup) bool { return g.text == why })
+		if at < 0 {
+			at = len(groups)
+			groups = append(groups, textGroup{text: why})
+		}
+		groups[at].nodes = append(groups[at].nodes, node)
+	}
+	return groups
+}
+
+// remove deletes what was applied from manifests.
+func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
+	failed := o.op.Delete(ctx, o.parts.Workloads)
+	waiting, cancel := context.WithTimeout(ctx, goneTimeout)
+	defer cancel()
+	if left := o.op.AwaitGone(waiting, o.parts.Workloads); len(left) > 0 && len(failed) == 0 {
+		return fmt.Errorf("%s is not gone after %s; the rest was left, so that it can end in order", left[0], goneTimeout)
+	}
+	if o.served && len(failed) == 0 { // While the controller is there, it would make them anew.
+		if err := o.op.DeleteNodeObjects(ctx); err != nil {
+			failed["imagestores, imageinventories"] = err
+		}
+	}
+	parts := o.parts.Others
+	if o.crds {
+		parts = append(parts, o.parts.CRDs...)
+	}
+	maps.Copy(failed, o.op.Delete(ctx, parts))
+	for _, what := range slices.Sorted(maps.Keys(failed)) {
+		fmt.Fprintf(o.Err, "%s %s: %v\n", o.paint.bad("✗"), what, failed[what])
+	}
+	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good("✔"), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
+	o.tellNamespaces()
+	return exitWith(partialIf(partial || len(failed) > 0))
+}

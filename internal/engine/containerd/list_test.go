@@ -1,0 +1,80 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"orlop.dev/orlop/internal/engine"
+)
+
+// stocked is a CRI that has these images.
+type stocked struct {
+	engine.Interface
+	list []engine.Image
+}
+
+func (s stocked) List(context.Context, ...string) ([]engine.Image, error) {
+	return slices.Clone(s.list), nil
+}
+
+// Few images and many are dated by the same records, which are read in two ways.
+func TestListDatesByTheRecordOfTheID(t *testing.T) {
+	for name, count := range map[string]int{"few": maxRecordCalls, "many": maxRecordCalls + 1} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2")
+			var images []engine.Image
+			var ids []string
+			since := map[string]time.Time{}
+			for n := range count {
+				id := "sha256:" + strings.Repeat(fmt.Sprintf("%02x", n), 32)
+				created := at(id, indexA)
+				since[id] = time.Unix(int64(1_000_000+n), 0).UTC()
+				created.CreatedAt = timestamppb.New(since[id])
+				s.set(created)
+				images, ids = append(images, engine.Image{ID: id}), append(ids, id)
+			}
+			r := s.connected(t)
+			r.cri = stocked{list: images}
+			listed, err := r.List(t.Context(), ids...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(listed) != count {
+				t.Errorf("%d images, want %d", len(listed), count)
+			}
+			for _, image := range listed {
+				if !image.FirstSeen.Equal(since[image.ID]) {
+					t.Errorf("%s since %s, want %s", image.ID, image.FirstSeen, since[image.ID])
+				}
+			}
+			if got := slices.Contains(s.called, "Images/Get"); got != (count <= maxRecordCalls) {
+				t.Errorf("records were read one by one: %v", got)
+			}
+		})
+	}
+}
+
+// What cannot be dated is not listed as if it could.
+func TestListFailsWithItsRecords(t *testing.T) {
+	for name, count := range map[string]int{"few": 1, "many": maxRecordCalls + 1} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2")
+			failed := fmt.Errorf("the store is ill")
+			s.fails["Images/Get"], s.fails["Images/List"] = failed, failed
+			r := s.connected(t)
+			r.cri = stocked{list: slices.Repeat([]engine.Image{{ID: imageID}}, count)}
+			if images, err := r.List(t.Context(), imageID); err == nil || images != nil {
+				t.Errorf("%d images, error %v", len(images), err)
+			}
+		})
+	}
+}
