@@ -28,7 +28,9 @@ func (s *Supervisor) setUpNetwork(ctx context.Context) error {
 		"link set lo up",
 		"addr add "+serviceIP+"/32 dev lo",
 		"addr add "+dnsIP+"/32 dev lo",
-		"link add "+bridgeName+" type bridge",
+		// Left to itself, a bridge takes the lowest address of its ports: a node that comes or goes would cut off the others, until they
+		// ask anew where their gateway is.
+		"link add "+bridgeName+" address "+bridgeMAC+" type bridge",
 		"addr add "+gateway+"/24 dev "+bridgeName,
 		"link set "+bridgeName+" up",
 	)
@@ -37,7 +39,7 @@ func (s *Supervisor) setUpNetwork(ctx context.Context) error {
 // plug joins a node's network namespace to the bridge.
 func (n *node) plug(ctx context.Context, pid int) error {
 	if err := ip(ctx, 0,
-		fmt.Sprintf("link add %s type veth peer name eth0 netns %d", n.link(), pid),
+		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %d", n.link(), n.mac(), pid),
 		fmt.Sprintf("link set %s master %s up", n.link(), bridgeName),
 		fmt.Sprintf("route replace %s via %s", n.podRange(), n.address()),
 	); err != nil {
@@ -51,8 +53,11 @@ func (n *node) plug(ctx context.Context, pid int) error {
 	)
 }
 
-func (n *node) link() string     { return fmt.Sprintf("veth%d", n.index) }
-func (n *node) address() string  { return fmt.Sprintf("172.30.0.%d", 10+n.index) }
+func (n *node) link() string    { return fmt.Sprintf("veth%d", n.index) }
+func (n *node) address() string { return fmt.Sprintf("172.30.0.%d", 10+n.index) }
+
+// mac is the same for every node that has this address, one after the other.
+func (n *node) mac() string      { return fmt.Sprintf("02:ac:1e:00:00:%02x", 10+n.index) }
 func (n *node) podRange() string { return fmt.Sprintf("10.244.%d.0/24", n.index) }
 
 // ip runs commands of ip(8) in the network namespace of the process, or here.

@@ -149,6 +149,7 @@ const (
 	MirrorHost = gateway + ":5003"
 
 	gateway       = "172.30.0.1"
+	bridgeMAC     = "02:ac:1e:00:00:01"
 	serviceRange  = "10.96.0.0/16"
 	serviceIP     = "10.96.0.1"
 	dnsIP         = "10.96.0.10"
