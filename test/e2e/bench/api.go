@@ -18,6 +18,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -31,7 +32,9 @@ func (b *bench) dial() error {
 		return err
 	}
 	config.QPS = -1
+	// What clients tell of their waits would go between the lines of progress.
 	log.SetLogger(logr.Discard())
+	klog.SetLogger(logr.Discard())
 	scheme := runtime.NewScheme()
 	if err := errors.Join(clientgoscheme.AddToScheme(scheme), v1alpha1.AddToScheme(scheme)); err != nil {
 		return err
@@ -43,9 +46,9 @@ func (b *bench) dial() error {
 
 // follower keeps every state of an object, with the time at which it was told.
 type follower struct {
-	what  string
-	watch apiwatch.Interface
-	done  chan struct{}
+	what string
+	end  context.CancelFunc
+	done chan struct{}
 
 	mu     sync.Mutex
 	states []state
@@ -59,33 +62,50 @@ type state struct {
 
 // follow begins to watch the object of this name; list is an empty list of its kind.
 func (b *bench) follow(ctx context.Context, list client.ObjectList, name string) (*follower, error) {
-	w, err := b.api.Watch(ctx, list, client.MatchingFields{"metadata.name": name})
+	ctx, end := context.WithCancel(ctx)
+	again := func() (apiwatch.Interface, error) {
+		return b.api.Watch(ctx, list, client.MatchingFields{"metadata.name": name})
+	}
+	w, err := again()
 	if err != nil {
+		end()
 		return nil, fmt.Errorf("watching %s: %w", name, err)
 	}
-	f := &follower{what: name, watch: w, done: make(chan struct{}), news: make(chan struct{})}
-	go f.run()
+	f := &follower{what: name, end: end, done: make(chan struct{}), news: make(chan struct{})}
+	go f.run(ctx, w, again)
 	return f, nil
 }
 
-func (f *follower) run() {
+// run takes in what is told. The API server closes a watch whose reader was too busy: the next one begins with what there is.
+func (f *follower) run(ctx context.Context, w apiwatch.Interface, again func() (apiwatch.Interface, error)) {
 	defer close(f.done)
-	for event := range f.watch.ResultChan() {
-		at := monotonic()
-		object, ok := event.Object.(client.Object)
-		if !ok || event.Type == apiwatch.Deleted {
-			continue
+	for {
+		for event := range w.ResultChan() {
+			f.take(event)
 		}
-		f.mu.Lock()
-		f.states = append(f.states, state{at, object})
-		close(f.news)
-		f.news = make(chan struct{})
-		f.mu.Unlock()
+		w.Stop()
+		var err error
+		if w, err = again(); err != nil || ctx.Err() != nil {
+			return
+		}
 	}
 }
 
+func (f *follower) take(event apiwatch.Event) {
+	at := monotonic()
+	object, ok := event.Object.(client.Object)
+	if !ok || event.Type == apiwatch.Deleted {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.states = append(f.states, state{at, object})
+	close(f.news)
+	f.news = make(chan struct{})
+}
+
 func (f *follower) stop() {
-	f.watch.Stop()
+	f.end()
 	<-f.done
 }
 

@@ -31,14 +31,14 @@ func (s *hollowSize) flags() {
 	flag.IntVar(&s.held, "hollow-held", 100, "how many images each of them holds from the start")
 	flag.IntVar(&s.images, "hollow-images", 50, "how many images the cache for them has")
 	flag.DurationVar(&s.pull, "hollow-pull", 100*time.Millisecond, "how long one pull takes there")
-	flag.StringVar(&s.parallel, "hollow-parallel", "50,100%", "maxParallelNodes of the cache: one cache after the other, with commas between")
+	flag.StringVar(&s.parallel, "hollow-parallel", "50", "maxParallelNodes of the cache: one cache after the other, with commas between")
 }
 
 const (
 	// extrapolated is the size that is told of and not measured.
 	extrapolated = 5000
 	// hollowPatience is how long anything of a fleet may take.
-	hollowPatience = 10 * time.Minute
+	hollowPatience = 15 * time.Minute
 )
 
 // hollow measures what many agents cost the API server and the controller.
@@ -127,6 +127,9 @@ func (b *bench) hollowRound(ctx context.Context, fleet *hollow.Fleet, images map
 	}
 	b.say("maxParallelNodes %s: pulled after %s, Ready after %s, %d writes", parallel, short(r.pulled), short(r.ready), r.writes.writes)
 	b.reportReach(r, before, parallel)
+	if revived := fleet.Revived(); revived > 0 {
+		b.report.told("hollow nodes that were taken for dead for a moment", fmt.Sprintf("%d so far: this machine was too busy", revived), none)
+	}
 	if count, first := fleet.Warnings(); count > 0 {
 		b.report.told("warnings of hollow agents so far", fmt.Sprintf("%d, the first: %s", count, first), none)
 	}
@@ -181,6 +184,7 @@ func (b *bench) reportReach(r reach, before weight, parallel string) {
 	b.report.told("these writes by kind", r.writes.String(), none)
 	b.report.told("bytes of the objects afterwards", r.objects.String(), none)
 	b.report.told("resident memory before the nodes, with them at rest, and the most during the cache", before.beside(r.rest, r.most), none)
+	b.report.told("CPU time of the cache, inventories included", r.most.cpu.since(r.rest.cpu).String(), none)
 	b.report.told("how long "+fmt.Sprint(extrapolated)+" nodes would take, extrapolated", fmt.Sprintf("%s at this maxParallelNodes, if it grows as the nodes do", short(r.ready*extrapolated/time.Duration(n))), none)
 	b.report.told(fmt.Sprintf("%d nodes, extrapolated in a straight line from %d", extrapolated, n), r.extrapolate(before, n), none)
 }
@@ -194,11 +198,10 @@ func (r reach) extrapolate(before weight, n int) string {
 		line(before.apiserver, r.most.apiserver), line(before.controller, r.most.controller), line(before.etcd, r.most.etcd))
 }
 
-// dismiss takes the cache and the fleet away, and waits until their objects are gone.
+// dismiss takes the fleet and its cache away, and waits until their objects are gone.
 func (b *bench) dismiss(ctx context.Context, fleet *hollow.Fleet) error {
 	b.say("taking the hollow nodes away")
-	problem := b.emptied(ctx)
-	return errors.Join(problem, fleet.Close(ctx), eventually(ctx, "the hollow nodes' objects are gone", func() (bool, error) {
+	return errors.Join(fleet.Close(ctx), b.deleteCaches(ctx), eventually(ctx, "the hollow nodes' objects are gone", func() (bool, error) {
 		var stores v1alpha1.ImageStoreList
 		err := b.api.List(ctx, &stores)
 		return err == nil && len(stores.Items) <= nodes, errors.Join(err, fmt.Errorf("there are %d stores", len(stores.Items)))

@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -32,8 +33,11 @@ const (
 	cacheName   = "bench"
 )
 
-// system is the namespace that the chart installs into.
-const system = "orlop-system"
+// values are what the chart is installed with.
+const values = "{registry: " + imagesOrlop + ", image: {tag: " + benchTag + "}, namespace: {create: true}}\n"
+
+// system is the namespace that it is installed into.
+const system = stage.Namespace
 
 // operator installs Orlop, once, and lets go of everything that an earlier part had it hold.
 func (b *bench) operator(ctx context.Context) error {
@@ -55,29 +59,18 @@ func (b *bench) operator(ctx context.Context) error {
 	return b.emptied(ctx)
 }
 
-// install applies what the chart renders, as a person without Helm does, and waits until all of it is ready.
+// install puts what the chart renders into the cluster, and waits until all of it is ready.
 func (b *bench) install(ctx context.Context) error {
 	dir, err := os.MkdirTemp("", "orlop-bench-")
 	if err != nil {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	manifests := filepath.Join(dir, "install.yaml")
-	render := exec.CommandContext(ctx, "go", "run", ".", "--version", benchTag, "--out", manifests)
-	render.Dir = filepath.Join(filepath.Dir(b.bin), "hack/manifests")
-	if out, err := render.CombinedOutput(); err != nil {
-		return fmt.Errorf("rendering the chart: %w: %s", err, lastLine(string(out)))
+	file := filepath.Join(dir, "values.yaml")
+	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
+		return err
 	}
-	for _, step := range [][]string{
-		{"apply", "--server-side", "--force-conflicts", "-f", manifests},
-		{"rollout", "status", "deployment/orlop-controller", "-n", system, "--timeout", patience.String()},
-		{"rollout", "status", "daemonset/orlop-agent", "-n", system, "--timeout", patience.String()},
-	} {
-		if _, err := b.lab.Kubectl(ctx, step...); err != nil {
-			return fmt.Errorf("installing the operator: %w", err)
-		}
-	}
-	return nil
+	return stage.Install(ctx, b.lab, filepath.Dir(b.bin), file)
 }
 
 // pushOwn makes an image of one of the binaries and puts it where the nodes find it.
@@ -97,7 +90,7 @@ func (b *bench) emptied(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.api.DeleteAllOf(ctx, &v1alpha1.ImageCache{}, client.InNamespace(inNamespace)); err != nil {
+	if err := b.deleteCaches(ctx); err != nil {
 		return err
 	}
 	err = eventually(ctx, "no node is asked for anything", func() (bool, error) {
@@ -116,6 +109,10 @@ func (b *bench) emptied(ctx context.Context) error {
 	}
 	_, err = b.settled(ctx, mark, 0)
 	return err
+}
+
+func (b *bench) deleteCaches(ctx context.Context) error {
+	return b.api.DeleteAllOf(ctx, &v1alpha1.ImageCache{}, client.InNamespace(inNamespace))
 }
 
 // newCache is a cache of these images, made as a person would.

@@ -10,14 +10,29 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
 	"k8s.io/client-go/rest"
 )
 
-// weight is the resident memory of what a cluster's size weighs on.
-type weight struct{ apiserver, etcd, controller int64 }
+// weight is the resident memory of what a cluster's size weighs on, and the CPU time that it has used so far.
+type weight struct {
+	apiserver, etcd, controller int64
+	cpu                         work
+}
+
+// work is CPU time; agents are all hollow agents, and what else this process does.
+type work struct{ apiserver, etcd, controller, agents time.Duration }
+
+func (w work) since(o work) work {
+	return work{w.apiserver - o.apiserver, w.etcd - o.etcd, w.controller - o.controller, w.agents - o.agents}
+}
+
+func (w work) String() string {
+	return fmt.Sprintf("API server %s, controller %s, etcd %s, all hollow agents %s", short(w.apiserver), short(w.controller), short(w.etcd), short(w.agents))
+}
 
 func (b *bench) weigh(ctx context.Context) (w weight, err error) {
 	server, err := b.planeProcess("kube-apiserver")
@@ -32,12 +47,17 @@ func (b *bench) weigh(ctx context.Context) (w weight, err error) {
 	if err != nil {
 		return w, err
 	}
+	self, err := readLife("/proc", os.Getpid())
+	if err != nil {
+		return w, err
+	}
 	controller, err := b.process(ctx, pod.Spec.NodeName, "orlop-controller", "")
-	return weight{server.RSS, etcd.RSS, controller.RSS}, err
+	return weight{server.RSS, etcd.RSS, controller.RSS, work{server.CPU, etcd.CPU, controller.CPU, self.CPU}}, err
 }
 
+// most takes the larger memory of each, and the work until the later.
 func (w weight) most(o weight) weight {
-	return weight{max(w.apiserver, o.apiserver), max(w.etcd, o.etcd), max(w.controller, o.controller)}
+	return weight{max(w.apiserver, o.apiserver), max(w.etcd, o.etcd), max(w.controller, o.controller), o.cpu}
 }
 
 // beside tells three weights of each.

@@ -55,6 +55,7 @@ type Fleet struct {
 
 	pulls    atomic.Int64
 	lastPull atomic.Int64
+	revived  atomic.Int64
 	warnings warnings
 }
 
@@ -76,6 +77,9 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	}
 	living, end := context.WithCancel(context.WithoutCancel(ctx))
 	f.end = end
+	f.jobs.Go(func() {
+		f.watch(living, &corev1.NodeList{}, func(object client.Object) { f.revive(living, object) }, client.HasLabels{Label})
+	})
 	group, making := errgroup.WithContext(ctx)
 	group.SetLimit(makers)
 	for i := range f.nodes {
@@ -86,7 +90,6 @@ func Start(ctx context.Context, o Options) (*Fleet, error) {
 	}
 	err := group.Wait()
 	if err == nil {
-		f.jobs.Go(func() { f.beat(living) })
 		err = f.servePods(ctx, living)
 	}
 	if err != nil {
@@ -111,6 +114,9 @@ func (f *Fleet) fillRegistry() error {
 
 // Pulls is how many pulls have ended well, on all nodes.
 func (f *Fleet) Pulls() int64 { return f.pulls.Load() }
+
+// Revived is how often a node was taken for dead, since this machine was too busy for its lease.
+func (f *Fleet) Revived() int64 { return f.revived.Load() }
 
 // LastPull is when the last of them ended.
 func (f *Fleet) LastPull() time.Time { return time.Unix(0, f.lastPull.Load()) }

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -23,8 +24,6 @@ const (
 	leases = "kube-node-lease"
 	// beatEvery is well within the 15 s after which the lab takes a node for dead.
 	beatEvery = 5 * time.Second
-	// hearts is how many of them show it at once: an API server that is busy with the rest of them takes a while.
-	hearts = 32
 	// runtimeName is what the in-memory containerd says of itself.
 	runtimeName = "containerd://2.4.2"
 )
@@ -43,11 +42,11 @@ func (f *Fleet) add(ctx, living context.Context, name string) (*node, error) {
 	if err := f.API.Create(ctx, lease); err != nil {
 		return n, fmt.Errorf("making the lease of %s: %w", name, err)
 	}
+	f.jobs.Go(func() { f.beat(living, name) })
 	return n, f.employ(living, n)
 }
 
 func newNode(name string) *corev1.Node {
-	now := metav1.Now()
 	room := corev1.ResourceList{
 		corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("8Gi"),
 		corev1.ResourcePods: resource.MustParse("110"), corev1.ResourceEphemeralStorage: resource.MustParse("100Gi"),
@@ -58,37 +57,29 @@ func newNode(name string) *corev1.Node {
 		}},
 		Status: corev1.NodeStatus{
 			Capacity: room, Allocatable: room,
-			NodeInfo: corev1.NodeSystemInfo{ContainerRuntimeVersion: runtimeName, KubeletVersion: "v1.36.3", OperatingSystem: "linux", Architecture: "amd64"},
-			Conditions: []corev1.NodeCondition{{
-				Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Hollow", LastHeartbeatTime: now, LastTransitionTime: now,
-			}},
+			NodeInfo:   corev1.NodeSystemInfo{ContainerRuntimeVersion: runtimeName, KubeletVersion: "v1.36.3", OperatingSystem: "linux", Architecture: "amd64"},
+			Conditions: readyNow(),
 		},
 	}
 }
 
-// beat renews the leases until ctx ends, evenly over time, and again and again where that fails.
-func (f *Fleet) beat(ctx context.Context) {
-	turns := make(chan *node)
-	for range hearts {
-		f.jobs.Go(func() {
-			for n := range turns {
-				f.renew(ctx, n.object.Name)
-			}
-		})
+// beat renews the lease until ctx ends, and again and again where that fails.
+func (f *Fleet) beat(ctx context.Context, name string) {
+	first := time.NewTimer(rand.N(beatEvery)) // Not all at once.
+	defer first.Stop()
+	select {
+	case <-ctx.Done():
+		return
+	case <-first.C:
 	}
-	defer close(turns)
-	tick := time.NewTicker(beatEvery / time.Duration(len(f.nodes)))
+	tick := time.NewTicker(beatEvery)
 	defer tick.Stop()
-	for i := 0; ; i = (i + 1) % len(f.nodes) {
+	for {
+		f.renew(ctx, name)
 		select {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case turns <- f.nodes[i]:
 		}
 	}
 }
@@ -98,9 +89,37 @@ func (f *Fleet) renew(ctx context.Context, name string) {
 	if err == nil {
 		err = f.API.Patch(ctx, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: leases, Name: name}}, client.RawPatch(types.MergePatchType, patch))
 	}
-	if err != nil && ctx.Err() == nil {
-		f.warnings.add("renewing the lease of " + name + ": " + err.Error())
+	f.note("renewing the lease of "+name, err)
+}
+
+// revive says that a node is Ready again which somebody took for dead: a busy machine may be silent for too long.
+func (f *Fleet) revive(ctx context.Context, object client.Object) {
+	n, ok := object.(*corev1.Node)
+	if !ok || isReady(n) {
+		return
 	}
+	patch, err := json.Marshal(map[string]any{"status": map[string]any{"conditions": readyNow()}})
+	if err == nil {
+		err = f.API.Status().Patch(ctx, n, client.RawPatch(types.StrategicMergePatchType, patch))
+	}
+	f.note("reviving "+n.Name, client.IgnoreNotFound(err))
+	f.revived.Add(1)
+}
+
+func isReady(n *corev1.Node) bool {
+	for _, c := range n.Status.Conditions {
+		if c.Type == corev1.NodeReady {
+			return c.Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
+func readyNow() []corev1.NodeCondition {
+	now := metav1.Now()
+	return []corev1.NodeCondition{{
+		Type: corev1.NodeReady, Status: corev1.ConditionTrue, Reason: "Hollow", LastHeartbeatTime: now, LastTransitionTime: now,
+	}}
 }
 
 // remove takes the node and its lease away; the garbage collector takes what they own.

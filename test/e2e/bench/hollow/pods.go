@@ -31,14 +31,14 @@ func (f *Fleet) servePods(ctx, living context.Context) error {
 	for _, n := range f.nodes {
 		byName[n.object.Name] = n
 	}
-	w, err := f.API.Watch(living, &corev1.PodList{}, client.InNamespace(f.Namespace), agents)
-	if err != nil {
-		return err
-	}
 	ready := make(chan string)
+	begun := map[types.UID]bool{}
 	f.jobs.Go(func() {
-		defer w.Stop()
-		f.follow(living, w.ResultChan(), byName, ready)
+		f.watch(living, &corev1.PodList{}, func(object client.Object) {
+			if pod, ok := object.(*corev1.Pod); ok && byName[pod.Spec.NodeName] != nil {
+				f.serve(living, pod, byName[pod.Spec.NodeName], begun, ready)
+			}
+		}, client.InNamespace(f.Namespace), agents)
 	})
 	ctx, cancel := context.WithTimeout(ctx, podsWithin)
 	defer cancel()
@@ -53,28 +53,44 @@ func (f *Fleet) servePods(ctx, living context.Context) error {
 	return nil
 }
 
-func (f *Fleet) follow(living context.Context, events <-chan watch.Event, byName map[string]*node, ready chan<- string) {
-	begun := map[types.UID]bool{}
-	for event := range events {
-		pod, ok := event.Object.(*corev1.Pod)
-		if !ok || event.Type == watch.Deleted || byName[pod.Spec.NodeName] == nil {
+// watch sees every object, and every change of one, until living ends. The API server closes watches whose reader was too
+// busy: the next one begins with all that there is.
+func (f *Fleet) watch(living context.Context, list client.ObjectList, see func(client.Object), options ...client.ListOption) {
+	for living.Err() == nil {
+		w, err := f.API.Watch(living, list, options...)
+		if err != nil {
+			f.note("watching", err)
+			select {
+			case <-living.Done():
+			case <-time.After(lookEvery):
+			}
 			continue
 		}
-		n, first := byName[pod.Spec.NodeName], !begun[pod.UID]
-		switch {
-		case pod.DeletionTimestamp != nil:
-			f.note("letting the pod of "+pod.Spec.NodeName+" go", client.IgnoreNotFound(f.API.Delete(living, pod, client.GracePeriodSeconds(0))))
-		case first || wasReady(pod): // The node was silent for too long, and its pods were said to be lost.
-			begun[pod.UID] = true
-			f.jobs.Go(func() {
-				if f.makeReady(living, pod, n) && first {
-					select {
-					case ready <- pod.Spec.NodeName:
-					case <-living.Done():
-					}
-				}
-			})
+		for event := range w.ResultChan() {
+			if object, ok := event.Object.(client.Object); ok && event.Type != watch.Deleted {
+				see(object)
+			}
 		}
+		w.Stop()
+	}
+}
+
+// serve does what a pod asks of its kubelet at this moment. It is not called twice at once.
+func (f *Fleet) serve(living context.Context, pod *corev1.Pod, n *node, begun map[types.UID]bool, ready chan<- string) {
+	first := !begun[pod.UID]
+	switch {
+	case pod.DeletionTimestamp != nil:
+		f.note("letting the pod of "+pod.Spec.NodeName+" go", client.IgnoreNotFound(f.API.Delete(living, pod, client.GracePeriodSeconds(0))))
+	case first || wasReady(pod): // The node was silent for too long, and its pods were said to be lost.
+		begun[pod.UID] = true
+		f.jobs.Go(func() {
+			if f.makeReady(living, pod, n) && first {
+				select {
+				case ready <- pod.Spec.NodeName:
+				case <-living.Done():
+				}
+			}
+		})
 	}
 }
 

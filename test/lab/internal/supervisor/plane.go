@@ -166,6 +166,8 @@ func (s *Supervisor) startAPIServer(ctx context.Context) error {
 		"--service-account-key-file="+cert("accounts.pub"), "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction",
 		"--allow-privileged=true", "--cert-dir="+s.instance.Path("control", "apiserver"),
 		"--audit-policy-file="+policy, "--audit-log-path="+s.instance.AuditLog(), "--audit-log-mode=blocking",
+		// In megabytes: what was counted up to a place in the file must not move to another file.
+		"--audit-log-maxsize=10000",
 		// Otherwise logs and exec look up the names of nodes in DNS.
 		"--kubelet-preferred-address-types=InternalIP")
 	if err != nil {
