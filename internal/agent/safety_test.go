@@ -46,6 +46,7 @@ func TestARecordOutlivesItsRemoval(t *testing.T) {
 				w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"}) // After the last look.
 			case enginetest.OpRestore:
 				time.Sleep(2 * time.Minute)
+			default:
 			}
 		}
 		w.start()

@@ -231,7 +231,7 @@ func (o *uninstallOptions) retire(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark := o.paint.good("✔")
+	mark := o.paint.good()
 	if len(silent) > 0 {
 		mark = o.paint.warn()
 	}
@@ -293,7 +293,7 @@ func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 	for _, what := range slices.Sorted(maps.Keys(failed)) {
 		fmt.Fprintf(o.Err, "%s %s: %v\n", o.paint.bad("✗"), what, failed[what])
 	}
-	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good("✔"), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
+	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good(), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
 	o.tellNamespaces()
 	return exitWith(partialIf(partial || len(failed) > 0))
 }

@@ -38,26 +38,26 @@ func (p Part) String() string {
 	return name
 }
 
-func resource(group, version, name string) schema.GroupVersionResource {
-	return schema.GroupVersionResource{Group: group, Version: version, Resource: name}
+func resource(group, name string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: group, Version: "v1", Resource: name}
 }
 
 var (
-	crds       = resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-	namespaces = resource("", "v1", "namespaces")
-	secrets    = resource("", "v1", "secrets")
+	crds       = resource("apiextensions.k8s.io", "customresourcedefinitions")
+	namespaces = resource("", "namespaces")
+	secrets    = resource("", "secrets")
 	// workloads go first: nothing of ours is to act while the rest goes.
 	workloads = []schema.GroupVersionResource{
-		resource("batch", "v1", "jobs"), resource("apps", "v1", "deployments"), resource("apps", "v1", "daemonsets"),
+		resource("batch", "jobs"), resource("apps", "deployments"), resource("apps", "daemonsets"),
 	}
 	// others go next. The policy goes before the rights: without the agents nobody is left whom it would hold.
 	others = []schema.GroupVersionResource{
-		resource("monitoring.coreos.com", "v1", "podmonitors"), resource("monitoring.coreos.com", "v1", "servicemonitors"),
-		resource("policy", "v1", "poddisruptionbudgets"), resource("", "v1", "services"), resource("", "v1", "configmaps"),
-		resource("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings"), resource("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"),
-		resource("rbac.authorization.k8s.io", "v1", "rolebindings"), resource("rbac.authorization.k8s.io", "v1", "roles"),
-		resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings"), resource("rbac.authorization.k8s.io", "v1", "clusterroles"),
-		resource("", "v1", "serviceaccounts"),
+		resource("monitoring.coreos.com", "podmonitors"), resource("monitoring.coreos.com", "servicemonitors"),
+		resource("policy", "poddisruptionbudgets"), resource("", "services"), resource("", "configmaps"),
+		resource("admissionregistration.k8s.io", "validatingadmissionpolicybindings"), resource("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+		resource("rbac.authorization.k8s.io", "rolebindings"), resource("rbac.authorization.k8s.io", "roles"),
+		resource("rbac.authorization.k8s.io", "clusterrolebindings"), resource("rbac.authorization.k8s.io", "clusterroles"),
+		resource("", "serviceaccounts"),
 	}
 )
 
