@@ -297,6 +297,8 @@ func (d *decider) pulling(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus) v
 }
 
 // present is about an image that is here as it should be.
+//
+//nolint:gocognit // The cases of one thing, one after the other: apart they would be harder to compare.
 func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, want oci.Ref, img engine.Image) v1alpha1.StoreImageStatus {
 	if _, tried := d.tries[e.Image]; tried {
 		d.forget = append(d.forget, e.Image)

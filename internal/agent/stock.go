@@ -75,6 +75,8 @@ func (s *stock) uidMayChange(store *v1alpha1.ImageStore) {
 var seed = maphash.MakeSeed()
 
 // look notes what a look has seen: arrivals, uses, and whether anything differs from what is written.
+//
+//nolint:gocognit // The cases of one thing, one after the other: apart they would be harder to compare.
 func (s *stock) look(v *view, now time.Time) {
 	if s.firstSeen == nil {
 		s.firstSeen, s.lastUsed, s.measures, s.watched = map[string]time.Time{}, map[string]time.Time{}, map[string]measure{}, now

@@ -287,6 +287,7 @@ func (s *apiServer) write(w http.ResponseWriter, r *http.Request) {
 		maps.DeleteFunc(s.objects, func(at string, _ *unstructured.Unstructured) bool {
 			return at == path || strings.HasPrefix(at, path+"/")
 		})
+		s.collect(path)
 		_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Success"}`)
 		return
 	}
@@ -294,6 +295,21 @@ func (s *apiServer) write(w http.ResponseWriter, r *http.Request) {
 		s.set(path, u)
 	}
 	_ = json.NewEncoder(w).Encode(u.Object)
+}
+
+// collect ends the pods of a workload that was deleted. Those that are not ready are on nodes that are away: they stay. The lock
+// is held.
+func (s *apiServer) collect(path string) {
+	for kind, component := range map[string]string{"/daemonsets/": "agent", "/deployments/": "controller"} {
+		if !strings.Contains(path, kind) {
+			continue
+		}
+		maps.DeleteFunc(s.objects, func(at string, u *unstructured.Unstructured) bool {
+			text, err := u.MarshalJSON()
+			ready := err == nil && strings.Contains(string(text), `"status":"True","type":"Ready"`)
+			return strings.Contains(at, "/pods/") && u.GetLabels()["app.kubernetes.io/component"] == component && ready
+		})
+	}
 }
 
 // merge applies a JSON merge patch.

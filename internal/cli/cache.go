@@ -94,7 +94,7 @@ come later.`,
 		},
 	}
 	flags := cmd.Flags()
-	o.namespaced.add(flags)
+	o.add(flags)
 	o.output.add(flags)
 	flags.StringArrayVar(&o.images, "image", nil, "an `image` to keep; may be repeated")
 	flags.StringVarP(&o.selector, "selector", "l", "", "nodes by `label`, such as pool=web,zone!=b; unset: every node")

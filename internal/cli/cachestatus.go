@@ -69,14 +69,14 @@ func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) err
 		_, err := fmt.Fprintln(s.Out, "imagecache.orlop.dev/"+cache.Name)
 		return err
 	case s.output.format == "csv":
-		return s.app.print(&s.output, answer{table: s.table(cache)})
+		return s.app.print(&s.output, answer{table: s.table(cache)}) //nolint:forbidigo // A method of ours, and not the builtin.
 	}
 	fmt.Fprintln(s.Out, s.header(cache))
 	if len(cache.Status.Conditions) > 0 { // Else nobody has looked for nodes.
 		fmt.Fprintln(s.Out, s.nodesLine(ctx, cache))
 	}
 	if len(cache.Status.Images) > 0 {
-		if err := s.app.print(&s.output, answer{table: s.table(cache)}); err != nil {
+		if err := s.app.print(&s.output, answer{table: s.table(cache)}); err != nil { //nolint:forbidigo // As above.
 			return err
 		}
 	}
@@ -269,7 +269,7 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 		return err
 	}
 	if code == term.ExitOK {
-		sign := s.paint.good("✔")
+		sign := s.paint.good()
 		if why != v1alpha1.ReasonReady { // No node or no image: seldom what was meant.
 			sign = s.paint.warn()
 		}

@@ -12,6 +12,7 @@ import (
 	"io"
 	"path/filepath"
 	"strings"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"github.com/spf13/cobra"
@@ -124,10 +125,13 @@ func (a *app) prepare(verbosity int) error {
 	return nil
 }
 
+// silence is done once in a process: connections of a command that has ended may still log something.
+var silence = sync.OnceFunc(func() { klog.SetLogger(logr.Discard()) })
+
 // setVerbosity keeps the client libraries' own complaints to who asked for them: what matters is told by us.
 func setVerbosity(level int, to io.Writer) {
 	if level == 0 {
-		klog.SetLogger(logr.Discard())
+		silence()
 		return
 	}
 	klog.LogToStderr(false)

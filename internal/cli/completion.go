@@ -65,7 +65,7 @@ func (a *app) installCompletion() error {
 	if err := os.WriteFile(path, fmt.Appendf(nil, completer, self), 0o755); err != nil {
 		return advised{fmt.Errorf("writing %s: %w", path, err), "run it as a user who may write there, or put the file anywhere on your PATH"}
 	}
-	_, err = fmt.Fprintf(a.Err, "%s wrote %s: kubectl completes orlop now, if that folder is on your PATH.\n", a.paint.good("✔"), path)
+	_, err = fmt.Fprintf(a.Err, "%s wrote %s: kubectl completes orlop now, if that folder is on your PATH.\n", a.paint.good(), path)
 	return err
 }
 

@@ -29,7 +29,7 @@ const (
 )
 
 // errNotInstalled is a command that has nothing to do without Orlop's kinds.
-var errNotInstalled = errors.New("Orlop is not installed in this cluster: it does not know the kinds of orlop.dev/v1alpha1")
+var errNotInstalled = errors.New("this cluster has no Orlop: it does not know the kinds of orlop.dev/v1alpha1")
 
 // errLeftKinds is what an uninstall without --crds leaves, or an --agent-namespace where nothing is.
 var errLeftKinds = errors.New("neither a controller nor an agent of Orlop is found, though its kinds are known: it is not installed, or not there")

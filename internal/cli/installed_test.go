@@ -216,7 +216,7 @@ redis:none             1/3        2   -               NotFound
 	if diff := cmp.Diff(want, out); diff != "" || code != 0 {
 		t.Errorf("exit code %d %s", code, diff)
 	}
-	for _, line := range strings.Split(out, "\n") {
+	for line := range strings.SplitSeq(out, "\n") {
 		if len(line) > 90 {
 			t.Errorf("%d columns: %s", len(line), line)
 		}
@@ -323,7 +323,7 @@ func TestNotInstalled(t *testing.T) {
 			if code != term.ExitError || len(s.writes()) > 0 {
 				t.Errorf("exit code %d, %s", code, s.writes())
 			}
-			expect(t, errs, "Orlop is not installed in this cluster")
+			expect(t, errs, "this cluster has no Orlop")
 		})
 	}
 	code, _, errs := s.run("uninstall", "--yes")

@@ -43,9 +43,9 @@ func newPaint(mode string, s term.Streams) (paint, error) {
 	return paint{}, fmt.Errorf("--color is %s, not %q%s", strings.Join(modes, ", "), mode, suggest.DidYouMean(mode, modes))
 }
 
-func (p paint) bad(s string) string  { return dye(p.err, red, s) }
-func (p paint) good(s string) string { return dye(p.err, green, s) }
-func (p paint) warn() string         { return dye(p.err, yellow, "!") }
+func (p paint) bad(s string) string { return dye(p.err, red, s) }
+func (p paint) good() string        { return dye(p.err, green, "✔") }
+func (p paint) warn() string        { return dye(p.err, yellow, "!") }
 
 func dye(on bool, color, s string) string {
 	if !on || s == "" {

@@ -67,7 +67,7 @@ func (a *app) pokeCommand(p poke) *cobra.Command {
 		},
 	}
 	cmd.ValidArgsFunction = a.completeCaches(&o.namespaced, "")
-	o.namespaced.add(cmd.Flags())
+	o.add(cmd.Flags())
 	if p.question != "" {
 		cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	}
@@ -120,7 +120,7 @@ func (o *pokeOptions) run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("waiting for ImageCache %s/%s: %w", namespace, name, err)
 		}
-		fmt.Fprintf(o.Err, "%s imagecache.orlop.dev/%s: %s acted upon\n", o.paint.good("✔"), name, o.poke.verb)
+		fmt.Fprintf(o.Err, "%s imagecache.orlop.dev/%s: %s acted upon\n", o.paint.good(), name, o.poke.verb)
 	}
 	return nil
 }

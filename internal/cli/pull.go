@@ -236,7 +236,7 @@ func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) err
 		}
 	}
 	if !o.output.structured() && !o.output.quiet {
-		mark := o.paint.good("✔")
+		mark := o.paint.good()
 		if failures.any() || !whole {
 			mark = o.paint.bad("✗")
 		}

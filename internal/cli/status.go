@@ -64,7 +64,7 @@ was over.`,
 	}
 	cmd.ValidArgsFunction = a.completeCaches(&o.namespaced, "imagecache/")
 	flags := cmd.Flags()
-	o.namespaced.add(flags)
+	o.add(flags)
 	o.output.add(flags)
 	flags.StringVar(&o.agents, "agent-namespace", "", "the `namespace` of the install; unset: it is looked for")
 	flags.BoolVar(&o.wait, "wait", false, "wait until it is ready")
@@ -262,7 +262,7 @@ func (o *statusOptions) print(now installStatus) error {
 	t.Add("runtimes", cmp.Or(strings.Join(runtimes, ", "), "not known yet"), "")
 	t.Add("caches", now.Caches.String(), some(now.Caches.StalledOnes))
 	if o.output.format == "csv" {
-		return o.app.print(&o.output, answer{table: t})
+		return o.app.print(&o.output, answer{table: t}) //nolint:forbidigo // A method of ours, and not the builtin.
 	}
 	if o.output.format == "name" {
 		_, err := fmt.Fprintln(o.Out, "namespace/"+now.Namespace)

@@ -231,7 +231,7 @@ func (o *uninstallOptions) retire(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	mark := o.paint.good("✔")
+	mark := o.paint.good()
 	if len(silent) > 0 {
 		mark = o.paint.warn()
 	}
@@ -265,13 +265,20 @@ func (o *uninstallOptions) silence(nodes []string) []textGroup {
 	return groups
 }
 
+// away reports whether a node has an agent that is not ready, so that nothing on it can be waited for.
+func (o *uninstallOptions) away(node string) bool {
+	agent, ok := o.install.Agents[node]
+	return ok && !agent.Ready
+}
+
 // remove deletes what was applied from manifests.
 func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 	failed := o.op.Delete(ctx, o.parts.Workloads)
 	waiting, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
-	if left := o.op.AwaitGone(waiting, o.parts.Workloads); len(left) > 0 && len(failed) == 0 {
-		return fmt.Errorf("%s is not gone after %s; the rest was left, so that it can end in order", left[0], goneTimeout)
+	left := o.op.AwaitEnd(waiting, o.install.Namespace, func(node string) bool { return !o.away(node) })
+	if len(left) > 0 && len(failed) == 0 {
+		return fmt.Errorf("pods on %s have not ended after %s; the rest was left, so that they can end in order: try again", some(left), goneTimeout)
 	}
 	if o.served && len(failed) == 0 { // While the controller is there, it would make them anew.
 		if err := o.op.DeleteNodeObjects(ctx); err != nil {
@@ -286,7 +293,7 @@ func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 	for _, what := range slices.Sorted(maps.Keys(failed)) {
 		fmt.Fprintf(o.Err, "%s %s: %v\n", o.paint.bad("✗"), what, failed[what])
 	}
-	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good("✔"), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
+	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good(), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
 	o.tellNamespaces()
 	return exitWith(partialIf(partial || len(failed) > 0))
 }

@@ -28,7 +28,7 @@ func (r *removal) sum(c tally, outcomes []fleet.Outcome) {
 	case c.failed > 0:
 		mark = r.paint.bad("✗")
 	case c.removed > 0:
-		mark = r.paint.good("✔")
+		mark = r.paint.good()
 	}
 	fmt.Fprintf(r.Err, "%s %s%s removed, %s freed (measured), %d spared, %d failed on %s.\n", mark, least, count(c.removed, "image"), c.freedText(r.output.told), c.spared, c.failed, count(len(outcomes), "node"))
 	if len(unsettled) > 0 {

@@ -127,7 +127,7 @@ func read[T, L any, PT interface {
 }](ctx context.Context, c *Client, resource string, names []string, one func() PT, list func() PL, items func(PL) ([]T, string)) (map[string]PT, error) {
 	found := map[string]PT{}
 	if names != nil && len(names) <= byName {
-		return found, c.readByName(ctx, resource, names, func(name string, request *rest.Request) (func(), error) {
+		return found, c.readByName(resource, names, func(name string, request *rest.Request) (func(), error) {
 			obj := one()
 			err := request.Do(ctx).Into(obj)
 			return func() { found[name] = obj }, err
@@ -157,7 +157,7 @@ func read[T, L any, PT interface {
 }
 
 // readByName gets some objects at once. get gives what keeps the object, which is called for those that exist.
-func (c *Client) readByName(ctx context.Context, resource string, names []string, get func(string, *rest.Request) (func(), error)) error {
+func (c *Client) readByName(resource string, names []string, get func(string, *rest.Request) (func(), error)) error {
 	keeps, errs := make([]func(), len(names)), make([]error, len(names))
 	var all sync.WaitGroup
 	for i, name := range names {

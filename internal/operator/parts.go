@@ -38,26 +38,26 @@ func (p Part) String() string {
 	return name
 }
 
-func resource(group, version, name string) schema.GroupVersionResource {
-	return schema.GroupVersionResource{Group: group, Version: version, Resource: name}
+func resource(group, name string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: group, Version: "v1", Resource: name}
 }
 
 var (
-	crds       = resource("apiextensions.k8s.io", "v1", "customresourcedefinitions")
-	namespaces = resource("", "v1", "namespaces")
-	secrets    = resource("", "v1", "secrets")
+	crds       = resource("apiextensions.k8s.io", "customresourcedefinitions")
+	namespaces = resource("", "namespaces")
+	secrets    = resource("", "secrets")
 	// workloads go first: nothing of ours is to act while the rest goes.
 	workloads = []schema.GroupVersionResource{
-		resource("batch", "v1", "jobs"), resource("apps", "v1", "deployments"), resource("apps", "v1", "daemonsets"),
+		resource("batch", "jobs"), resource("apps", "deployments"), resource("apps", "daemonsets"),
 	}
 	// others go next. The policy goes before the rights: without the agents nobody is left whom it would hold.
 	others = []schema.GroupVersionResource{
-		resource("monitoring.coreos.com", "v1", "podmonitors"), resource("monitoring.coreos.com", "v1", "servicemonitors"),
-		resource("policy", "v1", "poddisruptionbudgets"), resource("", "v1", "services"), resource("", "v1", "configmaps"),
-		resource("admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings"), resource("admissionregistration.k8s.io", "v1", "validatingadmissionpolicies"),
-		resource("rbac.authorization.k8s.io", "v1", "rolebindings"), resource("rbac.authorization.k8s.io", "v1", "roles"),
-		resource("rbac.authorization.k8s.io", "v1", "clusterrolebindings"), resource("rbac.authorization.k8s.io", "v1", "clusterroles"),
-		resource("", "v1", "serviceaccounts"),
+		resource("monitoring.coreos.com", "podmonitors"), resource("monitoring.coreos.com", "servicemonitors"),
+		resource("policy", "poddisruptionbudgets"), resource("", "services"), resource("", "configmaps"),
+		resource("admissionregistration.k8s.io", "validatingadmissionpolicybindings"), resource("admissionregistration.k8s.io", "validatingadmissionpolicies"),
+		resource("rbac.authorization.k8s.io", "rolebindings"), resource("rbac.authorization.k8s.io", "roles"),
+		resource("rbac.authorization.k8s.io", "clusterrolebindings"), resource("rbac.authorization.k8s.io", "clusterroles"),
+		resource("", "serviceaccounts"),
 	}
 )
 
@@ -144,7 +144,8 @@ func (c *Client) Delete(ctx context.Context, parts []Part) map[string]error {
 		failed["all"] = err
 		return failed
 	}
-	propagation := metav1.DeletePropagationForeground
+	// A workload that waited for its pods would wait for every node that is away.
+	propagation := metav1.DeletePropagationBackground
 	for _, part := range parts {
 		var target metadata.ResourceInterface = client.Resource(part.Resource)
 		if part.Namespace != "" {
@@ -157,27 +158,25 @@ func (c *Client) Delete(ctx context.Context, parts []Part) map[string]error {
 	return failed
 }
 
-// AwaitGone waits until parts are gone, with all that they own. It gives those that are left when the context ends.
-func (c *Client) AwaitGone(ctx context.Context, parts []Part) []Part {
-	client, err := metadata.NewForConfig(c.config)
-	if err != nil {
-		return parts
-	}
+// AwaitEnd waits until the pods of an install have ended, but for those on nodes that cannot answer: these end when their node is
+// back. It gives the nodes of pods that are left, and has waited for, when the context ends.
+func (c *Client) AwaitEnd(ctx context.Context, namespace string, canAnswer func(node string) bool) (left []string) {
+	options := metav1.ListOptions{LabelSelector: LabelName + "=" + Product + "," + LabelComponent + " in (agent,controller)"}
 	for {
-		var left []Part
-		for _, part := range parts {
-			var target metadata.ResourceInterface = client.Resource(part.Resource)
-			if part.Namespace != "" {
-				target = client.Resource(part.Resource).Namespace(part.Namespace)
+		pods, err := c.core.CoreV1().Pods(namespace).List(ctx, options)
+		if err == nil {
+			left = nil
+			for i := range pods.Items {
+				if node := pods.Items[i].Spec.NodeName; canAnswer(node) {
+					left = append(left, node)
+				}
 			}
-			if _, err := target.Get(ctx, part.Name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
-				left = append(left, part)
+			slices.Sort(left)
+			left = slices.Compact(left)
+			if len(left) == 0 {
+				return nil
 			}
 		}
-		if len(left) == 0 {
-			return nil
-		}
-		parts = left
 		select {
 		case <-time.After(lookAgain):
 		case <-ctx.Done():

@@ -136,7 +136,7 @@ func (b *bench) patch(ctx context.Context, c client.WithWatch, o client.Object, 
 		if err := json.Unmarshal(data, inventory); err != nil {
 			return err
 		}
-		inventory.UID = types.UID("uid-inventory-of-" + inventory.OwnerReferences[0].UID)
+		inventory.UID = "uid-inventory-of-" + inventory.OwnerReferences[0].UID
 		return c.Create(ctx, inventory)
 	}
 	if err := c.Patch(ctx, o, p, opts...); err != nil {
@@ -148,7 +148,7 @@ func (b *bench) patch(ctx context.Context, c client.WithWatch, o client.Object, 
 	}
 	store.Generation = before.Generation + 1
 	if !found {
-		store.UID = types.UID("uid-store-of-" + store.OwnerReferences[0].UID)
+		store.UID = "uid-store-of-" + store.OwnerReferences[0].UID
 	}
 	return c.Update(ctx, store)
 }
@@ -206,7 +206,7 @@ func (b *bench) learn(image, d string) {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.known.Update(ref, func(e catalog.Entry) catalog.Entry {
+	b.known.Update(ref, func(catalog.Entry) catalog.Entry {
 		if d == "" {
 			return catalog.Entry{Refusal: &catalog.Refusal{Reason: engine.Unauthorized, Message: "denied"}}
 		}

@@ -89,9 +89,9 @@ func (v *view) hold(w *want, granted map[string]bool) v1alpha1.HoldReason {
 	if w.present {
 		places = v.settled
 	}
-	usable, any := w.unsuspended(places)
+	usable, awake := w.unsuspended(places)
 	switch {
-	case !any:
+	case !awake:
 		return v1alpha1.HoldSuspended
 	case len(usable) == 0:
 		return v1alpha1.HoldNode
@@ -107,6 +107,8 @@ func (v *view) hold(w *want, granted map[string]bool) v1alpha1.HoldReason {
 }
 
 // released are the entries to let go of, beside those that are wanted.
+//
+//nolint:gocognit // The cases of one thing, one after the other: apart they would be harder to compare.
 func (v *view) released(wanted []v1alpha1.StoreImage) []v1alpha1.StoreImage {
 	keep := map[string]v1alpha1.StoreImage{}
 	is := map[string]string{}

@@ -88,6 +88,8 @@ func look(in input) *view {
 }
 
 // collect finds the wants, by name.
+//
+//nolint:gocognit // The cases of one thing, one after the other: apart they would be harder to compare.
 func (v *view) collect() {
 	found := map[string]*want{}
 	for i := range v.caches {
@@ -166,17 +168,17 @@ func (v *view) holdsFor(image string, key types.NamespacedName) bool {
 }
 
 // unsuspended are the caches that want the image and are not suspended, as far as the node is usable to them.
-func (w *want) unsuspended(places map[types.NamespacedName]demand.Place) (usable []*demand.Cache, any bool) {
+func (w *want) unsuspended(places map[types.NamespacedName]demand.Place) (usable []*demand.Cache, awake bool) {
 	for _, c := range w.caches {
 		if c.Suspended {
 			continue
 		}
-		any = true
+		awake = true
 		if places[c.Key] == demand.Usable {
 			usable = append(usable, c)
 		}
 	}
-	return usable, any
+	return usable, awake
 }
 
 // asked reports whether the entry that stands lets the agent pull something that it does not hold.

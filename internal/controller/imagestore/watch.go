@@ -79,7 +79,7 @@ func add(q queue, nodes []string) {
 }
 
 // changed passes on updates by which something has changed.
-func changed[T client.Object](is func(old, new T) bool) predicate.Funcs {
+func changed[T client.Object](is func(before, after T) bool) predicate.Funcs {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(T)
 		after, too := e.ObjectNew.(T)

@@ -29,7 +29,7 @@ const system = "orlop-system"
 var nodes = []string{"node1", "node2", "node3"}
 
 // here is a cluster with the operator installed, which the tests share; each puts back what it changes.
-var here = &stage.Stage{Options: lab.Options{Name: "operator-int", Nodes: len(nodes)}, Prepare: install}
+var here = &stage.Stage{Options: lab.Options{Name: "operator", Nodes: len(nodes)}, Prepare: install}
 
 func TestMain(m *testing.M) { here.Main(m) }
 
