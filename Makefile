@@ -5,6 +5,7 @@ NODES   ?= 3
 LAB     ?= orlop
 GOFLAGS_STATIC = -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TEST_FLAGS ?=
+BENCH_FLAGS ?=
 CONTROLLER_GEN = go tool -modfile=hack/tools/codegen/go.mod controller-gen
 
 .DEFAULT_GOAL := help
@@ -67,8 +68,8 @@ verify: ## what is generated, formatting, tidy modules, lint: fails on a differe
 	cd test/chart && go mod tidy -diff
 	$(MAKE) lint
 
-bench: setup build ## measure Orlop against crictl and raw CRI, in the lab
-	cd test/e2e && go run ./bench
+bench: setup build ## measure Orlop against crictl and raw CRI, in the lab; some 25 minutes (BENCH_FLAGS="-only cache,hollow -quick")
+	cd test/e2e && go run ./bench $(BENCH_FLAGS)
 
 demo: setup build ## start a real cluster on this machine, and show Orlop on it
 	cd test/e2e && go run ./demo -nodes $(NODES) -name $(LAB) -version $(VERSION)
