@@ -100,22 +100,22 @@ func (b *bench) watched(ctx context.Context, name string, nodes []string, images
 		return r, err
 	}
 	if p.early() > 0 {
-		return r, errors.Join(fmt.Errorf("%d images were there before anybody asked for them", p.early()), p.leave())
+		return r, p.leave(fmt.Errorf("%d images were there before anybody asked for them", p.early()))
 	}
 	mark, err := b.lab.AuditMark()
 	if err != nil {
-		return r, errors.Join(err, p.leave())
+		return r, p.leave(err)
 	}
 	f, err := b.follow(ctx, &v1alpha1.ImageCacheList{}, name)
 	if err != nil {
-		return r, errors.Join(err, p.leave())
+		return r, p.leave(err)
 	}
 	defer f.stop()
 	if r.start, err = p.begin(); err != nil {
 		return r, err
 	}
 	if err := act(); err != nil {
-		return r, errors.Join(err, p.leave())
+		return r, p.leave(err)
 	}
 	if r.seen, err = p.finish(); err != nil {
 		return r, err

@@ -9,9 +9,8 @@ import (
 	"fmt"
 	"time"
 
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"orlop.dev/orlop/api/v1alpha1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (
@@ -115,7 +114,7 @@ func (b *bench) addAndTake(ctx context.Context, images []string, more map[string
 		return r, err
 	}
 	if _, err := b.setImages(ctx, images); err != nil {
-		return r, errors.Join(err, p.leave())
+		return r, p.leave(err)
 	}
 	if _, err := p.finish(); err != nil {
 		return r, fmt.Errorf("taking the image out of the cache again: %w", err)

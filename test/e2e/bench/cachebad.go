@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
-
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/lab"
 )

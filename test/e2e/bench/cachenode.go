@@ -12,7 +12,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/lab"
 )
@@ -106,7 +105,7 @@ func (b *bench) arrive(ctx context.Context, name string, images map[string]strin
 		return a, err
 	}
 	if p.early() == len(images) {
-		return a, errors.Join(errors.New("every image was there before the watcher was"), p.leave())
+		return a, p.leave(errors.New("every image was there before the watcher was"))
 	}
 	if _, err := p.begin(); err != nil {
 		return a, err

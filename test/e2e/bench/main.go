@@ -19,9 +19,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
-	"sigs.k8s.io/controller-runtime/pkg/client"
-
 	"orlop.dev/orlop/test/lab"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 func main() {

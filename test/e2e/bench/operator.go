@@ -5,6 +5,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -16,11 +17,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/test/lab"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/e2e/stage"
-	"orlop.dev/orlop/test/lab"
 )
 
 const (
@@ -60,12 +61,12 @@ func (b *bench) operator(ctx context.Context) error {
 }
 
 // install puts what the chart renders into the cluster, and waits until all of it is ready.
-func (b *bench) install(ctx context.Context) error {
+func (b *bench) install(ctx context.Context) (err error) {
 	dir, err := os.MkdirTemp("", "orlop-bench-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	file := filepath.Join(dir, "values.yaml")
 	if err := os.WriteFile(file, []byte(values), 0o600); err != nil {
 		return err

@@ -45,7 +45,7 @@ func (b *bench) gather(ctx context.Context, nodes []string, o order) (*party, er
 		m, err := b.enlist(ctx, node, question)
 		if err != nil {
 			cancel()
-			return nil, errors.Join(fmt.Errorf("watching %s: %w", node, err), p.leave())
+			return nil, p.leave(fmt.Errorf("watching %s: %w", node, err))
 		}
 		p.nodes[node] = m
 	}
@@ -93,7 +93,7 @@ func (p *party) begin() (time.Duration, error) {
 	start := monotonic()
 	for node, m := range p.nodes {
 		if _, err := m.in.Write([]byte("true\n")); err != nil {
-			return 0, errors.Join(fmt.Errorf("beginning on %s: %w", node, err), p.leave())
+			return 0, p.leave(fmt.Errorf("beginning on %s: %w", node, err))
 		}
 	}
 	return start, nil
@@ -115,13 +115,13 @@ func (p *party) finish() (map[string]sight, error) {
 	return seen, errors.Join(problems...)
 }
 
-// leave ends what was begun, and tells nothing of what it saw.
-func (p *party) leave() error {
+// leave ends what was begun, since something went wrong.
+func (p *party) leave(why error) error {
 	p.patient()
 	for _, m := range p.nodes {
 		_ = m.end() // It was told to end, and says so.
 	}
-	return nil
+	return why
 }
 
 // early is how many images were there before anything began, on all nodes.
@@ -149,7 +149,7 @@ func (b *bench) floor(ctx context.Context, nodes []string, images map[string]str
 		return taken{}, err
 	}
 	if p.early() > 0 {
-		return taken{}, errors.Join(fmt.Errorf("%d images were there before the raw pulls", p.early()), p.leave())
+		return taken{}, p.leave(fmt.Errorf("%d images were there before the raw pulls", p.early()))
 	}
 	start, err := p.begin()
 	if err != nil {

@@ -27,10 +27,12 @@ type life struct {
 // tick is the kernel's unit of CPU time in /proc, the same on every Linux.
 const tick = 10 * time.Millisecond
 
+const procDir = "/proc"
+
 var errNoProcess = errors.New("there is no such process")
 
 func answerProcess(program, argument string) error {
-	l, err := findProcess("/proc", func(argv []string) bool {
+	l, err := findProcess(func(argv []string) bool {
 		return filepath.Base(argv[0]) == program && (argument == "" || len(argv) > 1 && argv[1] == argument)
 	})
 	if err != nil {
@@ -40,8 +42,8 @@ func answerProcess(program, argument string) error {
 }
 
 // findProcess is the first process whose command line fits.
-func findProcess(proc string, fits func(argv []string) bool) (life, error) {
-	found, err := os.ReadDir(proc)
+func findProcess(fits func(argv []string) bool) (life, error) {
+	found, err := os.ReadDir(procDir)
 	if err != nil {
 		return life{}, err
 	}
@@ -50,18 +52,18 @@ func findProcess(proc string, fits func(argv []string) bool) (life, error) {
 		if err != nil {
 			continue
 		}
-		line, err := os.ReadFile(filepath.Join(proc, entry.Name(), "cmdline"))
+		line, err := os.ReadFile(filepath.Join(procDir, entry.Name(), "cmdline"))
 		argv := strings.Split(string(bytes.TrimRight(line, "\x00")), "\x00")
 		if err == nil && argv[0] != "" && fits(argv) {
-			return readLife(proc, pid)
+			return readLife(pid)
 		}
 	}
 	return life{}, errNoProcess
 }
 
-func readLife(proc string, pid int) (life, error) {
+func readLife(pid int) (life, error) {
 	l := life{PID: pid}
-	dir := filepath.Join(proc, strconv.Itoa(pid))
+	dir := filepath.Join(procDir, strconv.Itoa(pid))
 	status, err := os.ReadFile(filepath.Join(dir, "status"))
 	if err != nil {
 		return l, err
@@ -113,7 +115,7 @@ func (b *bench) process(ctx context.Context, node, program, argument string) (li
 
 // planeProcess looks at a program of the lab's control plane. Other labs may run the same: this one's names this lab's folder.
 func (b *bench) planeProcess(program string) (life, error) {
-	return findProcess("/proc", func(argv []string) bool {
+	return findProcess(func(argv []string) bool {
 		return filepath.Base(argv[0]) == program && strings.Contains(strings.Join(argv[1:], " "), b.lab.Dir()+"/")
 	})
 }

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-
 	"orlop.dev/orlop/test/lab"
 )
 

@@ -133,7 +133,7 @@ func (b *bench) settled(ctx context.Context, mark int64, inventories int) ([]lab
 		}
 		select {
 		case <-ctx.Done():
-			return nil, fmt.Errorf("Orlop goes on writing: %v: %w", tallyOf(writes), context.Cause(ctx))
+			return nil, fmt.Errorf("waiting until Orlop writes nothing more: %v: %w", tallyOf(writes), context.Cause(ctx))
 		case <-time.After(max(200*time.Millisecond, 10*read)): // A long account is read seldom.
 		}
 	}
