@@ -22,8 +22,9 @@ import (
 	"orlop.dev/orlop/test/lab"
 )
 
-// patience is how long the cluster may take for what it always does in the end.
-const patience = time.Minute
+// patience is how long the cluster may take for what it always does in the end. The API server takes a kind away that was made
+// a moment before only after tries that lie further and further apart: that was seen to take over a minute.
+const patience = 4 * time.Minute
 
 const namespace = chart.Namespace
 
