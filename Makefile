@@ -20,7 +20,8 @@ build: ## build the binaries into bin/
 
 generate: ## deep copies and the kinds' schemas, from api/
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
-	$(CONTROLLER_GEN) crd paths=./api/... output:crd:dir=charts/orlop/files/crds
+	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=charts/orlop/files/crds
+	cd hack/tools/codegen && go run ./trim ../../../charts/orlop/files/crds/orlop.dev_node*.yaml
 
 manifests: ## render the chart into dist/install.yaml, with VALUES=file if values are to be others
 	@mkdir -p dist

@@ -1,8 +1,8 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Package v1alpha1 holds the kinds that Orlop adds to a cluster: what people write (ImageCache), and what the controller
-// and the agents tell each other and everybody (ImageStore, ImageInventory).
+// Package v1alpha1 holds the kinds that Orlop adds to a cluster: what people write (ImageCache, NodeJob,
+// NodeCronJob), and what the controller and the agents tell each other and everybody (ImageStore, ImageInventory).
 //
 // +kubebuilder:object:generate=true
 // +groupName=orlop.dev
@@ -23,6 +23,8 @@ func AddToScheme(s *runtime.Scheme) error {
 		&ImageCache{}, &ImageCacheList{},
 		&ImageStore{}, &ImageStoreList{},
 		&ImageInventory{}, &ImageInventoryList{},
+		&NodeJob{}, &NodeJobList{},
+		&NodeCronJob{}, &NodeCronJobList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -65,6 +65,12 @@ type ImageStoreSpec struct {
 	// before Orlop is taken out of a cluster.
 	// +optional
 	Retire bool `json:"retire,omitempty"`
+
+	// jobs are what NodeJobs ask of the node, oldest first. An entry stays until its NodeJob goes.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	Jobs []StoreJob `json:"jobs,omitempty"`
 }
 
 // StoreImage is one image that a node should hold, or let go of.
@@ -205,6 +211,12 @@ type ImageStoreStatus struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	Images []StoreImageStatus `json:"images,omitempty"`
+
+	// jobs are the answers to spec.jobs, in the same order.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=1000
+	Jobs []StoreJobStatus `json:"jobs,omitempty"`
 
 	// conditions: Ready (the runtime answers, and the node is looked after) and Retired (nothing is held any more).
 	// +optional

@@ -232,14 +232,17 @@ func (f Filter) Match(facts Facts) Answer {
 // IsZero reports whether f has no terms.
 func (f Filter) IsZero() bool { return len(f.terms) == 0 }
 
-// MarshalJSON writes the terms as they were typed.
-func (f Filter) MarshalJSON() ([]byte, error) {
+// Terms are those of the filter, as they were typed.
+func (f Filter) Terms() []string {
 	texts := []string{}
 	for _, t := range f.terms {
 		texts = append(texts, t.text)
 	}
-	return json.Marshal(texts)
+	return texts
 }
+
+// MarshalJSON writes the terms as they were typed.
+func (f Filter) MarshalJSON() ([]byte, error) { return json.Marshal(f.Terms()) }
 
 // UnmarshalJSON parses as ParseFilter does.
 func (f *Filter) UnmarshalJSON(data []byte) error {

@@ -97,6 +97,8 @@ spec:
       labels:
         {{- include "orlop.labels" $root | nindent 8 }}
         app.kubernetes.io/component: agent
+        # The controller watches no other pods than those with a role.
+        orlop.dev/role: agent
         orlop.dev/runtime: {{ $pool.name | default "default" }}
       annotations:
         kubectl.kubernetes.io/default-container: agent

@@ -1,0 +1,98 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+// Package assign is where the reconciler of NodeJobs leaves what each job asks of each node, and the one of ImageStores finds it: a store
+// has one writer. Nothing here outlives the process, and nothing has to: what a job asked stands in the stores, and until
+// its reconciler has spoken of the job, what stands there stays.
+package assign
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"orlop.dev/orlop/api/v1alpha1"
+)
+
+// Ledger holds what every job asks. Its methods may be called by several goroutines.
+type Ledger struct {
+	mu    sync.RWMutex
+	jobs  map[string]map[string]v1alpha1.StoreJob // by the job's uid, then by node
+	wake  func(nodes ...string)
+	order map[string]string // what entries are sorted by
+}
+
+// New makes an empty ledger; wake is told of nodes for which something has changed.
+func New(wake func(nodes ...string)) *Ledger {
+	return &Ledger{jobs: map[string]map[string]v1alpha1.StoreJob{}, order: map[string]string{}, wake: wake}
+}
+
+// Set makes entries, by node, all that the job asks. created orders jobs: an RFC 3339 time.
+func (l *Ledger) Set(uid, created string, entries map[string]v1alpha1.StoreJob) {
+	l.mu.Lock()
+	before := l.jobs[uid]
+	l.jobs[uid], l.order[uid] = entries, created+" "+uid
+	l.mu.Unlock()
+	l.tell(before, entries)
+}
+
+// Forget drops the job: it is gone, and so is what it asked.
+func (l *Ledger) Forget(uid string) {
+	l.mu.Lock()
+	before := l.jobs[uid]
+	delete(l.jobs, uid)
+	delete(l.order, uid)
+	l.mu.Unlock()
+	l.tell(before, nil)
+}
+
+func (l *Ledger) tell(before, after map[string]v1alpha1.StoreJob) {
+	changed := map[string]bool{}
+	for node, entry := range after {
+		if was, ok := before[node]; !ok || !same(was, entry) {
+			changed[node] = true
+		}
+	}
+	for node := range before {
+		if _, ok := after[node]; !ok {
+			changed[node] = true
+		}
+	}
+	if len(changed) > 0 {
+		l.wake(slices.Sorted(maps.Keys(changed))...)
+	}
+}
+
+// same compares what can change while a job goes on: its action cannot.
+func same(a, b v1alpha1.StoreJob) bool {
+	return a.Run == b.Run && a.DryRun == b.DryRun && a.Cancel == b.Cancel && a.RestartLimit == b.RestartLimit && (a.Outcome == nil) == (b.Outcome == nil)
+}
+
+// On is what jobs ask of a node: of jobs that were spoken of, what was said; of others what stands, if exists says that there
+// still is such a job.
+func (l *Ledger) On(node string, standing []v1alpha1.StoreJob, exists func(job, uid string) bool) []v1alpha1.StoreJob {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	var entries []v1alpha1.StoreJob
+	for uid, nodes := range l.jobs {
+		if entry, ok := nodes[node]; ok && exists(entry.Job, uid) {
+			entries = append(entries, entry)
+		}
+	}
+	for i := range standing {
+		if _, spoken := l.jobs[standing[i].UID]; !spoken && exists(standing[i].Job, standing[i].UID) {
+			entries = append(entries, standing[i])
+		}
+	}
+	slices.SortFunc(entries, func(a, b v1alpha1.StoreJob) int { return strings.Compare(l.place(a), l.place(b)) })
+	return entries
+}
+
+// place puts those that were not spoken of first: they are older than this process.
+func (l *Ledger) place(entry v1alpha1.StoreJob) string {
+	if at, ok := l.order[entry.UID]; ok {
+		return at
+	}
+	return " " + entry.UID
+}
