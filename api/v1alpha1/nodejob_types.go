@@ -299,8 +299,9 @@ const (
 	// LabelNodeJob is the job's name, LabelNodeJobUID its uid. No template may set them.
 	LabelNodeJob    = "orlop.dev/nodejob"
 	LabelNodeJobUID = "orlop.dev/nodejob-uid"
-	// AnnotationNode is the node that the pod is for.
+	// AnnotationNode is the node that the pod is for, AnnotationRun the job's status.run when it was made.
 	AnnotationNode = "orlop.dev/node"
+	AnnotationRun  = "orlop.dev/run"
 	// FinalizerNodeJob keeps a pod until its outcome is in the node's ImageStore.
 	FinalizerNodeJob = "orlop.dev/nodejob"
 )
