@@ -21,13 +21,12 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
-	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/pullsecret"
 )
 
-// secrets are where caches' credentials come from.
+// secrets are where the credentials of caches and jobs come from.
 type secrets interface {
-	For(ctx context.Context, c demand.Cache) ([]pullsecret.Secret, []pullsecret.Problem)
+	For(ctx context.Context, h pullsecret.Holder) ([]pullsecret.Secret, []pullsecret.Problem)
 }
 
 // Config is what the controller works with.
@@ -156,7 +155,7 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 	for i := range v.caches {
 		if len(v.caches[i].Images) > 0 {
 			// What is wrong with a Secret is told in the status of its caches.
-			found[v.caches[i].Key], _ = c.Secrets.For(ctx, v.caches[i])
+			found[v.caches[i].Key], _ = c.Secrets.For(ctx, pullsecret.Of(&v.caches[i]))
 		}
 	}
 	if spec.Credentials, now.unsealed, err = v.credentials(spec.Images, found); err != nil {

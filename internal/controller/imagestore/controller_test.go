@@ -51,7 +51,7 @@ type bench struct {
 	refused string
 }
 
-func (b *bench) For(context.Context, demand.Cache) ([]pullsecret.Secret, []pullsecret.Problem) {
+func (b *bench) For(context.Context, pullsecret.Holder) ([]pullsecret.Secret, []pullsecret.Problem) {
 	return b.secrets, nil
 }
 
