@@ -219,22 +219,41 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
 }
 
-// Retire makes every node let go, says which did not, and takes the nodes' objects away. A node that does not answer is no error.
+// stopTimeout is how long the controller may take to end; it is given 10 seconds to return its lease.
+const stopTimeout = 15 * time.Second
+
+// Retire makes every node let go, says which did not, stops the controller, and takes away what only that would: the nodes' objects, and
+// the finalizers of pods. A node that does not answer is no error.
 func Retire(ctx context.Context, cfg *rest.Config, c Config) error {
 	installed, err := operator.New(cfg)
 	if err != nil {
 		return err
 	}
-	waiting, cancel := context.WithTimeout(ctx, c.RetireTimeout)
+	if err := letGo(ctx, installed, c.RetireTimeout); err != nil {
+		return err
+	}
+	if c.Namespace != "" {
+		stopping, cancel := context.WithTimeout(ctx, stopTimeout)
+		defer cancel()
+		if err := installed.StopController(stopping, c.Namespace); err != nil {
+			slog.Warn("going on beside a controller that may undo it", "error", err.Error())
+		}
+	}
+	released, err := installed.ReleasePods(ctx)
+	slog.Info("pods of NodeJobs released", "released", released)
+	return errors.Join(err, installed.DeleteNodeObjects(ctx))
+}
+
+func letGo(ctx context.Context, installed *operator.Client, timeout time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answered, silent, err := installed.Retire(waiting, func(string) bool { return true })
 	if apierrors.IsNotFound(err) {
-		slog.Info("nothing to retire: the kinds are not there")
+		slog.Info("nobody to retire: the kinds are not there")
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		slog.Info("retired", "answered", len(answered), "silent", len(silent), "silentNodes", strings.Join(silent, ","))
 	}
-	slog.Info("retired", "answered", len(answered), "silent", len(silent), "silentNodes", strings.Join(silent, ","))
-	return installed.DeleteNodeObjects(ctx)
+	return err
 }
