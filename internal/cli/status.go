@@ -66,6 +66,7 @@ was over.`,
 	flags := cmd.Flags()
 	o.add(flags)
 	o.output.add(flags)
+	o.output.addSizes(flags)
 	flags.StringVar(&o.agents, "agent-namespace", "", "the `namespace` of the install; unset: it is looked for")
 	flags.BoolVar(&o.wait, "wait", false, "wait until it is ready")
 	flags.DurationVar(&o.timeout, "timeout", waitTimeout, "how long to wait")
