@@ -28,6 +28,11 @@ const (
 	reasonNoInventory   = "NoInventory"
 )
 
+// unread reports whether a reason is about an inventory that is no answer; the node itself may well have one.
+func unread(reason string) bool {
+	return reason == reasonNoAgent || reason == reasonAgentNotReady || reason == reasonNoInventory
+}
+
 // errNotInstalled is a command that has nothing to do without Orlop's kinds.
 var errNotInstalled = errors.New("this cluster has no Orlop: it does not know the kinds of orlop.dev/v1alpha1")
 
@@ -150,6 +155,7 @@ func (a *app) outcomeOf(node fleet.Node, agents map[string]operator.Agent, inven
 	default:
 		seen := operator.FromInventory(inventory.Status)
 		out.State, out.Started, out.Result = fleet.StateDone, &seen.Runtime, &session.Result{Inventory: &seen}
+		out.Observed = inventory.Status.ObservedTime.Time
 		out.Socket = strings.TrimPrefix(seen.Runtime.Endpoint, "unix://")
 	}
 	return out

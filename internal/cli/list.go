@@ -119,6 +119,9 @@ func (o *listOptions) run(ctx context.Context) error {
 	}
 	if len(answers) > 0 && !o.output.structured() && !o.output.quiet {
 		o.summary(rows, answers, unknown)
+		if len(rows) > 0 {
+			o.tellAge(outcomes, "USED BY is", usesWritten, o.choice.Now)
+		}
 	}
 	return exitWith(o.troubles(outcomes))
 }

@@ -272,7 +272,11 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 			fmt.Fprintf(a.Err, "    try: %s\n", g.advice)
 		}
 	}
-	fmt.Fprintf(a.Err, "  Retry: %s\n", a.again(retry))
+	line := a.again(retry)
+	if slices.ContainsFunc(outcomes, func(o fleet.Outcome) bool { return o.Fail() && unread(o.Trouble.Reason) }) {
+		line += " --ephemeral" // To read the same again would give the same.
+	}
+	fmt.Fprintf(a.Err, "  Retry: %s\n", line)
 	return code
 }
 
