@@ -204,7 +204,7 @@ type ImageStoreStatus struct {
 	// +kubebuilder:validation:MaxLength=32
 	Summary string `json:"summary,omitempty"`
 	// +optional
-	Failed int32 `json:"failed,omitempty"`
+	Failed int32 `json:"failed"`
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000

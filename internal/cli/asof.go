@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"fmt"
 	"math"
 	"time"
 
@@ -28,7 +27,7 @@ func (a *app) tellAge(outcomes []fleet.Outcome, what string, limit time.Duration
 		}
 	}
 	if oldest >= newEnough {
-		fmt.Fprintf(a.Err, "%s up to %s old (%s); --ephemeral asks the nodes now.\n", what, table.Age(now.Add(-oldest), now), node)
+		sentence(a.Err, 2, "%s up to %s old (%s); --ephemeral asks the nodes now.", what, table.Age(now.Add(-oldest), now), node)
 	}
 }
 

@@ -78,9 +78,9 @@ func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) err
 	case s.output.format == "csv":
 		return s.app.print(&s.output, answer{table: s.table(cache)}) //nolint:forbidigo // A method of ours, and not the builtin.
 	}
-	fmt.Fprintln(s.Out, s.header(cache))
+	sentence(s.Out, 2, "%s", s.header(cache))
 	if len(cache.Status.Conditions) > 0 { // Else nobody has looked for nodes.
-		fmt.Fprintln(s.Out, s.nodesLine(cache))
+		sentence(s.Out, 2, "%s", s.nodesLine(cache))
 	}
 	if len(cache.Status.Images) > 0 {
 		if err := s.app.print(&s.output, answer{table: s.table(cache)}); err != nil { //nolint:forbidigo // As above.
@@ -207,9 +207,9 @@ func (s *cacheStatus) failures(cache *v1alpha1.ImageCache) {
 		nodes[g] = append(nodes[g], cmp.Or(f.Node, "the registry, asked by the controller"))
 	}
 	for _, g := range order {
-		fmt.Fprintf(s.Out, "  %s: %s%s: %s\n", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
+		sentence(s.Out, 4, "  %s: %s%s: %s", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
 		if g.reason == string(engine.Unauthorized) {
-			fmt.Fprintf(s.Out, "    try: %s\n", login(cache))
+			sentence(s.Out, 6, "    try: %s", login(cache))
 		}
 	}
 	if n := cache.Status.OmittedFailures; n > 0 {
@@ -299,7 +299,7 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 		fmt.Fprintf(s.Err, "%s %s after %s\n", sign, why, tell.Took(time.Since(begun)))
 		return nil
 	}
-	fmt.Fprintf(s.Err, "%s %s\n", s.paint.bad("✗"), why)
+	sentence(s.Err, 2, "%s %s", s.paint.bad("✗"), why)
 	return exitError{code}
 }
 

@@ -111,7 +111,8 @@ func (a *app) read(ctx context.Context, op *operator.Client, n *nodeFlags, nodes
 	agents, err := op.Agents(ctx, n.agentNamespace())
 	switch {
 	case apierrors.IsForbidden(err):
-		fmt.Fprintf(a.Err, "%s you may not list the agents' pods: what follows is what each node's agent wrote last, and may be old\n", a.paint.warn())
+		sentence(a.Err, 2, "%s you may not list the agents' pods: what follows is what each node's agent wrote last, and may be old", a.paint.warn())
+		fmt.Fprintf(a.Err, "  try: %s\n", bindView(err.Error(), n.agentNamespace()))
 	case err != nil:
 		return nil, err
 	case len(agents) == 0:

@@ -345,7 +345,32 @@ func TestStatusWithFewRights(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	expect(t, out, "controller   not seen", "agents       not seen", "containerd 2.4.2 ×4")
-	expect(t, errs, `cannot list resource "deployments"`, `cannot list resource "pods"`)
+	expect(t, errs, "no right to list deployments.apps in namespace orlop-system", "no right to list pods", "kubectl create rolebinding orlop-view -n orlop-system --role orlop-view --user ann\n")
+	code, _, errs = s.run("status", "--wait")
+	if code != term.ExitPartial {
+		t.Errorf("exit code %d of a wait for what cannot be seen", code)
+	}
+	expect(t, errs, "for want of rights")
+}
+
+// TestAWaitWithoutHope: what will not come by itself is not waited for.
+func TestAWaitWithoutHope(t *testing.T) {
+	for name, test := range map[string]struct {
+		now  installStatus
+		says string
+	}{
+		"agents are coming": {installStatus{Controller: partStatus{Desired: 1}, Agents: partStatus{Desired: 3}}, ""},
+		"no DaemonSet":      {installStatus{Controller: partStatus{Desired: 1}, noAgentSet: true}, "there is no DaemonSet"},
+		"no node fits":      {installStatus{Controller: partStatus{Desired: 1}}, "fits no node"},
+		"scaled to nothing": {installStatus{Agents: partStatus{Desired: 3}}, "scaled to 0"},
+		"no rights":         {installStatus{Hidden: []string{"no"}}, "want of rights"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if why := test.now.hopeless(); (why == "") != (test.says == "") || !strings.Contains(why, test.says) {
+				t.Errorf("%q", why)
+			}
+		})
+	}
 }
 
 func TestNotInstalled(t *testing.T) {

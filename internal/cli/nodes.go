@@ -267,7 +267,7 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 		if g.reason == fleet.ReasonInterrupted {
 			continue // Whoever interrupts knows why.
 		}
-		fmt.Fprintf(a.Err, "  %s%s: %s\n", some(nodes[g]), bracketed(g.reason, g.message), g.message)
+		sentence(a.Err, 4, "  %s%s: %s", some(nodes[g]), bracketed(g.reason, g.message), g.message)
 		if g.advice != "" {
 			fmt.Fprintf(a.Err, "    try: %s\n", g.advice)
 		}
