@@ -170,6 +170,7 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 		needs = v.store.Spec.Needs // It is dated: the agent removes nothing on the word of an old one.
 	}
 	spec.Needs = needs
+	spec.WatchedUntil = v.watched(spec.Images)
 	return spec, now, nil
 }
 
