@@ -430,7 +430,7 @@ func TestAnAgentThatStarts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, tc.pod)
-			expected, until, err := b.Agents.expected(t.Context(), "n1", now)
+			expected, until, err := b.Agents.Expected(t.Context(), "n1")
 			if err != nil || expected != tc.expected || b.Agents.Ready(t.Context(), "n1") != tc.ready || until.IsZero() != (tc.ready || !tc.expected) {
 				t.Errorf("expected %v until %v, %v", expected, until, err)
 			}
