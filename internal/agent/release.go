@@ -108,6 +108,7 @@ func (d *decider) retire() decision {
 		d.cancel = append(d.cancel, name)
 		d.retired = false
 	}
+	d.retired = d.retired && len(d.fetches) == 0
 	names := make([]string, 0, len(d.records))
 	for name := range d.records {
 		names = append(names, name)
@@ -150,7 +151,7 @@ const (
 )
 
 // needsOf are the needs of caches and of pods, dated by this node's clock.
-func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, now time.Time) plan.Needs {
+func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, pinned func(image string) bool, now time.Time) plan.Needs {
 	needs := plan.Needs{Known: true}
 	for _, e := range spec.Images {
 		want, err := wantOf(e)
@@ -162,7 +163,7 @@ func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, now tim
 			by = e.Caches[0]
 		}
 		for _, name := range namesOf(want) {
-			needs.Items = append(needs.Items, plan.Need{Ref: name, By: by, Cache: true})
+			needs.Items = append(needs.Items, plan.Need{Ref: name, By: by, Cache: true, Pinned: pinned(e.Image)})
 		}
 	}
 	pods := spec.Needs
