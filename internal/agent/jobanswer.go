@@ -186,8 +186,9 @@ func (w *work) kept(written []v1alpha1.StoreJobStatus) {
 // The bounds of what is told of jobs.
 const (
 	maxJobImages = 1000 // as in the schema
-	perJob       = 420  // what the names of the fields, the numbers and the times of one answer take in JSON
-	perJobImage  = 110
+	perJob       = 280  // what the names of the fields, the numbers and the times of one answer take in JSON
+	perJobImage  = 68
+	perReason    = 26
 )
 
 func sizeOfJobs(jobs []v1alpha1.StoreJobStatus) int {
@@ -203,8 +204,11 @@ func sizeOfJobs(jobs []v1alpha1.StoreJobStatus) int {
 
 func sizeOfImage(image *v1alpha1.JobImage) int {
 	size := perJobImage + len(image.Image) + len(image.ID) + len(image.Digest) + len(image.Reason) + len(image.Message)
+	if image.Reason != "" {
+		size += perReason
+	}
 	for _, name := range image.Names {
-		size += len(name) + 3
+		size += len(name) + 4
 	}
 	return size
 }

@@ -61,7 +61,7 @@ func (a *Agent) decideJobs(now time.Time, made *decision) jobDecision {
 		s.busy[name] = true
 	}
 	todo := decideJobs(s)
-	if todo.granted > 0 && len(todo.starts) > 0 {
+	if todo.granted > 0 {
 		w.turn("")
 	}
 	made.grant(todo.granted)

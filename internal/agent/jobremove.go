@@ -128,7 +128,7 @@ func (a *Agent) askNow(now time.Time, next *earliest) {
 
 // startClearing makes the plan.
 func (a *Agent) startClearing(ctx context.Context, now time.Time, t *task) {
-	a.removal, t.acting, t.asks = true, true, false
+	a.removal, t.acting, t.asks, t.stirred = true, true, false, now
 	t.rounds++
 	n := &node.Node{Runtime: a.informed(t, now), Needs: a.currentNeeds, Disk: a.cfg.Disk, Ending: t.ending.Load}
 	entry := t.entry
@@ -315,7 +315,7 @@ func (t *task) take(p plan.Plan, result session.Result, err error) {
 				continue
 			}
 			t.undone++
-			image := v1alpha1.JobImage{Image: plan.Title(r.Image), ID: r.Image.ID, State: v1alpha1.JobImageKept, Reason: v1alpha1.ReasonCancelled, Message: "the job was ended before its turn came"}
+			image := v1alpha1.JobImage{Image: plan.Title(r.Image), ID: r.Image.ID, State: v1alpha1.JobImageKept, Reason: v1alpha1.ReasonCancelled, Message: notBegun}
 			if !t.ended {
 				image.State, image.Reason, image.Message = v1alpha1.JobImageFailed, string(engine.ReasonOf(err)), cut(fmt.Sprintf("not tried: %v", err))
 			}
@@ -357,6 +357,8 @@ func (t *task) weigh(p plan.Plan, result session.Result) {
 	}
 }
 
+const notBegun = "the job was ended before its turn came"
+
 // merge puts what was decided later in the place of what was decided before, but for what is gone: that a later plan misses it is
 // this job's doing.
 func merge(before, later []v1alpha1.JobImage) []v1alpha1.JobImage {
@@ -384,7 +386,11 @@ func (t *task) concludeRemoval(now time.Time) (v1alpha1.StoreJobStatus, bool) {
 	if t.acting || !t.over && !t.ended {
 		return v1alpha1.StoreJobStatus{}, false
 	}
-	st := t.answer(t.images, now)
+	images := t.images
+	if len(images) == 0 {
+		images = t.shown.untouched()
+	}
+	st := t.answer(images, now)
 	if !t.entry.DryRun {
 		st.FreedBytes = t.freed
 	}

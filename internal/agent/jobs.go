@@ -18,6 +18,8 @@ import (
 type task struct {
 	entry v1alpha1.StoreJob
 	began time.Time // by this process
+	// stirred is when it last went on after it had to wait: it may be done in a moment.
+	stirred time.Time
 	// started is when the first agent began with it; interrupted: that was another one, which was ended.
 	started     time.Time
 	interrupted bool
@@ -133,7 +135,7 @@ func (w *work) enlist(spec *v1alpha1.ImageStoreSpec, now time.Time) {
 }
 
 func newTask(e *v1alpha1.StoreJob, before v1alpha1.StoreJobStatus, known bool, now time.Time) *task {
-	t := &task{entry: *e, began: now, started: now}
+	t := &task{entry: *e, began: now, stirred: now, started: now}
 	if known && before.Run == e.Run && before.DryRun == e.DryRun && before.State == v1alpha1.JobRunning && before.StartTime != nil {
 		t.interrupted, t.running, t.started = true, true, before.StartTime.Time
 	}
@@ -203,11 +205,11 @@ func (w *work) finish(t *task, answer v1alpha1.StoreJobStatus) {
 	w.said++
 }
 
-// young is when the first of the tasks that have begun just now is to be told of, if it is not done by then; zero: there are none.
+// young is when the first of the tasks that have begun, or went on, just now is to be told of, if it is not done by then; zero: there are none.
 func (w *work) young(now time.Time) time.Time {
 	var first time.Time
 	for _, t := range w.tasks {
-		if due := t.began.Add(firstGap); due.After(now) && (first.IsZero() || due.Before(first)) {
+		if due := t.stirred.Add(firstGap); due.After(now) && (first.IsZero() || due.Before(first)) {
 			first = due
 		}
 	}

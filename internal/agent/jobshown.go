@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/action"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/plan"
 )
@@ -66,6 +67,23 @@ func (s *shown) limit(p plan.Plan) plan.Plan {
 	})
 }
 
+// untouched is what is known of images of which nothing was done: what was to go may go in a later run.
+func (s *shown) untouched() []v1alpha1.JobImage {
+	if s == nil {
+		return nil
+	}
+	images := slices.Clone(s.images)
+	for i := range images {
+		if may, ok := s.may[images[i].ID]; ok {
+			images[i] = v1alpha1.JobImage{
+				Image: images[i].Image, ID: images[i].ID, State: v1alpha1.JobImageKept, Names: may.names, Partly: may.partly,
+				Reason: v1alpha1.ReasonCancelled, Message: notBegun,
+			}
+		}
+	}
+	return images
+}
+
 // name puts their names beside those that were to go and did not: so they are known if it is tried again.
 func (s *shown) name(images []v1alpha1.JobImage) {
 	if s == nil {
@@ -85,9 +103,10 @@ type informed struct {
 	measures            map[string]measure
 	firstSeen, lastUsed map[string]time.Time
 	watched, now        time.Time
-	// unusedFor is the span that is asked for; ordered: it matters which came first, so that what is not known must stay so.
-	unusedFor time.Duration
-	ordered   bool
+	// unusedFor and pulledBefore are what is asked for; ordered: it matters which came first, so that what is not known must stay so.
+	unusedFor    time.Duration
+	pulledBefore time.Time
+	ordered      bool
 }
 
 func (a *Agent) informed(t *task, now time.Time) engine.Interface {
@@ -99,8 +118,9 @@ func (a *Agent) informed(t *task, now time.Time) engine.Interface {
 		rt.measures = maps.Clone(s.measures)
 	}
 	if p := t.entry.Prune; p != nil {
-		rt.ordered = p.KeepLatest > 0
-		rt.unusedFor, _ = plan.ParseSpan(p.UnusedFor)
+		if req, err := action.PruneRequest(p, now); err == nil {
+			rt.ordered, rt.unusedFor, rt.pulledBefore = req.KeepLatest > 0, req.UnusedFor, req.PulledBefore
+		}
 	}
 	return rt
 }
@@ -131,15 +151,19 @@ func (r *informed) Measure(ctx context.Context, images []engine.Image) error {
 }
 
 // date says when an image came and was used. What was there when the watch began, and has not been used since, came and was used no
-// later than that.
+// later than that, which is told where it answers what is asked.
 func (r *informed) date(img *engine.Image) {
 	seen, here := r.firstSeen[img.ID]
 	img.FirstSeen = later(img.FirstSeen, seen)
-	if here && img.FirstSeen.IsZero() && !r.ordered {
+	since := later(img.FirstSeen, r.watched)
+	long := r.now.Sub(r.watched) >= plan.RecentAge && (r.pulledBefore.IsZero() || r.watched.Before(r.pulledBefore))
+	if here && img.FirstSeen.IsZero() && !r.ordered && long {
 		img.FirstSeen = r.watched
+		if old := r.now.Add(-r.unusedFor); old.Before(r.watched) {
+			img.FirstSeen = old // That it may have come within the span is not known: it must not be taken for a reason.
+		}
 	}
 	img.LastUsed = later(img.LastUsed, r.lastUsed[img.ID])
-	since := later(img.FirstSeen, r.watched)
 	if here && img.LastUsed.IsZero() && r.now.Sub(since) >= r.unusedFor {
 		img.LastUsed = since
 	}
