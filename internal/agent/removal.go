@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 	"time"
 
@@ -67,16 +66,6 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 	default:
 		a.startRemoving(ctx, planned, made.release)
 	}
-}
-
-// ask asks what pods need, not too often.
-func (a *Agent) ask(now time.Time, next *earliest) {
-	if due := a.asking.at.Add(a.asking.pause); a.asking.nonce != "" && now.Before(due) {
-		next.or(due)
-		return
-	}
-	a.asking = asking{nonce: rand.Text(), at: now, pause: min(max(2*a.asking.pause, askPause), maxAskPause)}
-	next.or(now.Add(a.asking.pause))
 }
 
 func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates []candidate) {
