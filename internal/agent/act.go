@@ -84,17 +84,14 @@ func (a *Agent) remember(made *decision) {
 			delete(a.intended, name)
 		}
 	}
-	for _, o := range made.queued {
-		a.intended[o.entry.Image] = true
-	}
-	for _, o := range made.pull {
-		if a.pulls[o.entry.Image] == nil {
+	for _, o := range slices.Concat(made.queued, made.pull) {
+		if a.pulls[o.entry.Image] == nil && a.records[o.entry.Image].State != v1alpha1.ImagePresent {
 			a.intended[o.entry.Image] = true
 		}
 	}
 	for name := range a.tries {
 		image := name
-		for _, prefix := range []string{pinKey(""), removeKey("")} {
+		for _, prefix := range []string{pinKey(""), removeKey(""), recheckKey("")} {
 			if len(name) > len(prefix) && name[:len(prefix)] == prefix {
 				image = name[len(prefix):]
 			}

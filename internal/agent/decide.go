@@ -61,6 +61,16 @@ type order struct {
 	entry v1alpha1.StoreImage
 	want  oci.Ref
 	pin   bool
+	// recheck is the entry's, where the pull is one; see recheck.go.
+	recheck string
+}
+
+// key is that of its tries.
+func (o order) key() string {
+	if o.recheck != "" {
+		return recheckKey(o.entry.Image)
+	}
+	return o.entry.Image
 }
 
 // pinOrder is a pin to set or to lift.
@@ -97,6 +107,7 @@ func decide(s sight) decision {
 	if d.spec.Retire {
 		return d.retire()
 	}
+	d.holdBack()
 	d.prepare()
 	seen := map[string]bool{}
 	for _, e := range d.spec.Images {
@@ -167,13 +178,7 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 	if err != nil || ref.Tag() == "" {
 		return
 	}
-	old := ref.Repository() + "@" + rec.Digest
-	to, there := d.records[old]
-	if !there {
-		to = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing}
-	}
-	to.Pulled, to.Pinned = to.Pulled || rec.Pulled, to.Pinned || rec.Pinned
-	d.records[old] = to
+	carryOver(d.records, rec, ref)
 	delete(d.records, e.Image)
 }
 

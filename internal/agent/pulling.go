@@ -20,12 +20,16 @@ type pull struct {
 	want  oci.Ref
 	pin   bool
 	about string
+	key   string // of its tries
 	size  int64
 	began time.Time
 	// arrived: the image is here, and is being marked and pinned.
 	arrived   bool
 	cancelled bool
 	cancel    context.CancelFunc
+	// recheck is as in the order; known are the names by digest that were here when it began.
+	recheck string
+	known   map[oci.Ref]int
 }
 
 // serves reports whether what the pull brings is what is wanted, or may be: by name alone it brings some digest.
@@ -41,7 +45,10 @@ func (a *Agent) startPull(ctx context.Context, now time.Time, o order) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.PullTimeout)
 	p := &pull{
 		entry: o.entry, want: o.want, pin: o.pin, size: o.entry.Size, began: now, cancel: cancel,
-		about: aboutOf(o.entry, a.store.Spec.Credentials),
+		about: aboutOf(o.entry, a.store.Spec.Credentials), key: o.key(),
+	}
+	if o.recheck != "" {
+		p.about, p.recheck, p.known = recheckAbout(o.entry, a.store.Spec.Credentials), o.recheck, a.view.byDigest
 	}
 	a.pulls[o.entry.Image] = p
 	delete(a.intended, o.entry.Image)
@@ -90,7 +97,7 @@ func settle(ctx context.Context, rt engine.Interface, img engine.Image, p *pull)
 	ctx, cancel := context.WithTimeout(ctx, pinTimeout)
 	defer cancel()
 	name := byDigest(img, p.want, digestIn(img, p.want))
-	if marker, ok := engine.As[engine.Marker](rt); ok {
+	if marker, ok := engine.As[engine.Marker](rt); ok && p.brings(img) {
 		marked = marker.Mark(ctx, name, true)
 	}
 	if pinner, ok := engine.As[engine.Pinner](rt); ok && p.pin {
@@ -105,7 +112,10 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 	log := a.cfg.Log.With("node", a.cfg.Node, "reference", p.want.String(), "actor", p.entry.Caches, "took", took.Round(time.Millisecond).String())
 	if err == nil {
 		p.arrived = true
-		delete(a.tries, p.entry.Image)
+		delete(a.tries, p.key)
+		if p.recheck != "" {
+			a.rechecked(p, img)
+		}
 		a.view.put(img)
 		a.stock.look(&a.view, now)
 		a.cfg.Metrics.pulled(p.want.Registry(), "", img.PullBytes, took)
@@ -122,11 +132,11 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 		return
 	case reason == engine.Interrupted, reason == engine.RuntimeUnavailable:
 		// The image is not to blame, and the runtime is the next look's affair.
-		a.tries[p.entry.Image] = a.tries[p.entry.Image].interrupted(p.about, now)
+		a.tries[p.key] = a.tries[p.key].interrupted(p.about, now)
 		log.Info("gave a pull up", "reason", "the runtime went away", "error", err.Error())
 		return
 	}
-	a.tries[p.entry.Image] = a.tries[p.entry.Image].failed(p.about, err, now)
+	a.tries[p.key] = a.tries[p.key].failed(p.about, err, now)
 	a.cfg.Metrics.pulled(p.want.Registry(), string(engine.ReasonOf(err)), 0, took)
 	log.Warn("could not pull", "reason", engine.ReasonOf(err), "error", err.Error())
 }
@@ -145,7 +155,7 @@ func (a *Agent) settled(p *pull, img engine.Image, marked, pinned error) {
 	}
 	if marked != nil {
 		a.cfg.Log.Warn("marking", "node", a.cfg.Node, "reference", p.want.String(), "error", marked)
-	} else if a.view.marked != nil {
+	} else if a.view.marked != nil && p.brings(img) {
 		a.view.marked[byDigest(img, p.want, digestIn(img, p.want))] = true
 	}
 	a.stock.look(&a.view, time.Now())

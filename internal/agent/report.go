@@ -151,6 +151,8 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 		due = r.since.Add(startPatience)
 	case !r.wrote || a.unrecorded(made) || a.asking.nonce != r.asked:
 		due = now
+	case a.rechecking(made):
+		due = later(due, a.specSince.Add(firstGap)) // The answer tells that the spec was seen, too.
 	case !a.busy(made):
 		due = r.last.Add(restGap)
 	case failed(made.images) > r.failed:

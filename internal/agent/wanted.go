@@ -23,20 +23,32 @@ func (d *decider) wanted(e v1alpha1.StoreImage) v1alpha1.StoreImageStatus {
 	if rec.Pulled {
 		st.Digest = string(want.Digest())
 	}
+	if rec.Rechecked == e.Recheck {
+		st.Rechecked = rec.Rechecked
+	}
+	img, present := d.view.find(want)
 	p := d.pulls[e.Image]
-	if p != nil && !p.serves(want) {
+	switch {
+	case p != nil && p.recheck != "" && p.recheck != e.Recheck:
+		d.cancel = append(d.cancel, e.Image)
+	case p != nil && !p.serves(want):
 		d.cancel = append(d.cancel, e.Image)
 		return st
 	}
-	img, present := d.view.find(want)
-	if p != nil {
+	switch {
+	case p != nil && !(present && p.recheck != ""):
 		return d.pulling(e, st)
-	}
-	if present {
+	case present:
 		if !known {
 			st.Pulled = d.view.isMarked(img)
 		}
-		return d.present(e, st, want, img)
+		st = d.present(e, st, want, img)
+		d.recheck(e, &st)
+		return st
+	case d.recheck(e, &st):
+		st.Pulled, st.Digest = true, ""
+		st.Pinned = st.Pinned || e.Pin && d.canPin
+		return st
 	}
 	return d.absent(e, st, want)
 }
