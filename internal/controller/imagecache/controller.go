@@ -184,6 +184,7 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	if unknown > 0 {
 		p.at(p.now.Add(grace))
 	}
+	unasked += p.recheck(facts(p.demand.Images, p.cfg.Catalog))
 	if p.left.refresh != "" && unasked == 0 {
 		p.cache.Status.Refresh = p.left.refresh
 	}
@@ -197,7 +198,8 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	p.total(known, nodes)
-	if p.adopt(known) {
+	adopted, followed := p.adopt(known), p.follow(known)
+	if adopted || followed {
 		known = facts(p.demand.Images, p.cfg.Catalog)
 		p.signal(ctx, known)
 		p.total(known, nodes)
@@ -327,7 +329,7 @@ func (p *pass) adopt(known []fact) (moved bool) {
 func (p *pass) signal(ctx context.Context, known []fact) {
 	var now strings.Builder
 	for _, f := range known {
-		fmt.Fprintf(&now, "%s %s %t %d\n", f.name, f.want(), f.refused() != nil, len(f.entry.Sizes))
+		fmt.Fprintf(&now, "%s %s %t %d %s\n", f.name, f.want(), f.refused() != nil, len(f.entry.Sizes), f.entry.ToRecheck())
 	}
 	if now.String() == p.signalled {
 		return

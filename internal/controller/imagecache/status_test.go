@@ -230,11 +230,11 @@ func TestRequests(t *testing.T) {
 }
 
 func TestARefusalKeepsItsWords(t *testing.T) {
-	first := refusal(nil, engine.Becausef(engine.Unauthorized, "denied (request 4f3a, at 12:00:01)"))
-	if again := refusal(first, engine.Becausef(engine.Unauthorized, "denied (request 99bc, at 12:00:11)")); again != first {
+	first := refusal(nil, engine.Becausef(engine.Unauthorized, "denied (request 4f3a, at 12:00:01)"), time.Time{})
+	if again := refusal(first, engine.Becausef(engine.Unauthorized, "denied (request 99bc, at 12:00:11)"), time.Now()); again != first {
 		t.Errorf("%+v", again)
 	}
-	if other := refusal(first, errors.New("denied (request 4f3a, at 12:00:01)")); other == first || other.Reason != engine.Unknown {
+	if other := refusal(first, errors.New("denied (request 4f3a, at 12:00:01)"), time.Now()); other == first || other.Reason != engine.Unknown {
 		t.Errorf("%+v", other)
 	}
 }

@@ -86,6 +86,9 @@ type tally struct {
 	why           told
 	gone          bool // a node says that its digest is nowhere
 	found         map[digest.Digest]int
+	// rechecked is what the node found that was asked to look; unfollowed is why it could not.
+	rechecked  digest.Digest
+	unfollowed string
 }
 
 // told is what one node says. Of several the worst counts, and of those the node whose name comes first.
@@ -220,6 +223,7 @@ const (
 // hear adds what one node says of one image.
 func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageStatus, usable bool, fails *failures) {
 	t := &s.images[at]
+	t.recheckedOn(f, v, status)
 	switch want := f.want(); {
 	case status.State == v1alpha1.ImagePresent && want == "":
 		t.find(digest.Digest(status.Digest))

@@ -101,7 +101,8 @@ func storeChanged(before, after *v1alpha1.ImageStore) bool {
 	return before.Generation != after.Generation || a.ObservedGeneration != b.ObservedGeneration || a.NodeUID != b.NodeUID || a.NeedsAsked != b.NeedsAsked ||
 		!equality.Semantic.DeepEqual(a.Key, b.Key) || !equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
 		!slices.EqualFunc(a.Images, b.Images, func(x, y v1alpha1.StoreImageStatus) bool {
-			return x.Image == y.Image && x.Digest == y.Digest && x.State == y.State && x.Reason == y.Reason && x.Pulled == y.Pulled && x.Pinned == y.Pinned
+			return x.Image == y.Image && x.Digest == y.Digest && x.State == y.State && x.Reason == y.Reason && x.Pulled == y.Pulled && x.Pinned == y.Pinned &&
+				x.Rechecked == y.Rechecked && x.RecheckReason == y.RecheckReason
 		})
 }
 
