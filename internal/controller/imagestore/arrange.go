@@ -14,10 +14,12 @@ import (
 
 // The bounds of a store's spec. With what the agent may say in status the whole stays below 400 KB.
 const (
-	// maxImages is as the schema has it. What is new leaves the last of it to tags that move, each of which takes two entries
-	// for a while: without that a store that is full could follow none.
-	maxImages, forMoves = 1000, 100
-	maxImageBytes       = 160 << 10
+	// maxImages is as the schema has it, maxImageBytes is what they take together. What is new leaves the last of both to tags that
+	// move, each of which takes two entries for a while: without that a store that is full could follow none.
+	maxImages, forMoves          = 1000, 100
+	maxImageBytes, bytesForMoves = 160 << 10, 6 << 10
+	// leastForMoves is for tags that move also where what stands has grown beyond its room, as by longer lists of caches.
+	leastForMoves = 4 << 10
 )
 
 // arrange decides which entries there are, so that they find room by construction. What stands has its place, since the agent
@@ -30,6 +32,8 @@ func (v *view) arrange() {
 	}
 	v.letGo = v.standing(is)
 	room := v.room()
+	free := room.bytes
+	room.bytes = max(room.bytes, leastForMoves)
 	for _, w := range v.wants {
 		if w.had != nil && !v.leave(w, is, &room) {
 			w.wait()
@@ -37,7 +41,10 @@ func (v *view) arrange() {
 		}
 	}
 	v.strays(is, &room)
-	room.entries -= forMoves
+	if free < room.bytes {
+		room.bytes = free
+	}
+	room.entries, room.bytes = room.entries-forMoves, room.bytes-bytesForMoves
 	for _, w := range v.wants {
 		if w.had != nil {
 			continue

@@ -79,7 +79,7 @@ func (c *Controller) tell(ctx context.Context, v *view, now saying, err error) {
 	if left := now.left; left > 0 && left != before.left && store.UID != "" {
 		c.Recorder.Eventf(store, nil, corev1.EventTypeWarning, "TooManyImages", "Assign",
 			"%d images of the caches that select this node were left out: it holds as many as can be told to one node (%d, or %d KB): %s",
-			left, maxImages-forMoves, maxImageBytes>>10, some(v.left))
+			left, maxImages-forMoves, (maxImageBytes-bytesForMoves)>>10, some(v.left))
 	}
 	if now.waiting > 0 && now.waiting != before.waiting && store.UID != "" {
 		c.Recorder.Eventf(store, nil, corev1.EventTypeNormal, "TagsWait", "Assign",
