@@ -53,6 +53,7 @@ type Controller struct {
 	demands *demands
 	retired *retired
 	told    *told
+	debts   debts
 
 	seeding sync.Mutex
 	seeded  bool
@@ -74,6 +75,9 @@ func (c *Controller) Refusal(node string) string { return c.told.refusal(node) }
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if err := c.seed(ctx); err != nil {
 		return reconcile.Result{}, err
+	}
+	if request == pay {
+		return reconcile.Result{}, c.payDebts(ctx)
 	}
 	node := &corev1.Node{}
 	if err := c.Client.Get(ctx, request.NamespacedName, node); apierrors.IsNotFound(err) {
