@@ -180,6 +180,25 @@ func (a *Agent) letGo(ctx context.Context) bool {
 	return len(left) == 0
 }
 
+// owe goes on with pins that could not be lifted for a store before this one, as while the runtime was away: they become records
+// of the store that is there now, which the controller has released.
+func (a *Agent) owe(left map[string]v1alpha1.StoreImageStatus) {
+	for name, rec := range left {
+		if known, ok := a.records[name]; ok && known.Digest != rec.Digest {
+			name = rec.Image // The name means another image by now.
+			if ref, err := wantNamed(name, ""); err == nil && ref.Tag() != "" && rec.Digest != "" {
+				name = byDigestName(ref, rec.Digest)
+			}
+		}
+		now, ok := a.records[name]
+		if !ok {
+			now = v1alpha1.StoreImageStatus{Image: name, Digest: rec.Digest, State: v1alpha1.ImageReleasing}
+		}
+		now.Pinned = true
+		a.records[name] = now
+	}
+}
+
 // leave ends the agent. If the store is gone, or the right to read it, Orlop is being taken out of the cluster, and nothing
 // will lift its pins later; else all stays as it is, for the next agent.
 func (a *Agent) leave(ctx context.Context) {
