@@ -184,12 +184,7 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	if unknown > 0 {
 		p.at(p.now.Add(grace))
 	}
-	unasked += p.recheck(facts(p.demand.Images, p.cfg.Catalog))
-	if p.left.refresh != "" && unasked == 0 {
-		p.cache.Status.Refresh = p.left.refresh
-	}
-	known = facts(p.demand.Images, p.cfg.Catalog)
-	p.signal(ctx, known)
+	known = p.facts(ctx, unasked)
 	if p.summedJustNow(known) {
 		return p.result(), nil
 	}
@@ -200,8 +195,7 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	p.total(known, nodes)
 	adopted, followed := p.adopt(known), p.follow(known)
 	if adopted || followed {
-		known = facts(p.demand.Images, p.cfg.Catalog)
-		p.signal(ctx, known)
+		known = p.facts(ctx, unasked)
 		p.total(known, nodes)
 	}
 	status := compose(picture{cache: p.cache, demand: p.demand, invalid: p.invalid, problems: problems, facts: known, sum: p.sum, unanswered: p.unanswered}, p.now)
@@ -209,6 +203,18 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	return p.result(), nil
+}
+
+// facts asks nodes where registries refuse, tells the nodes' reconciler what is known, and notes that a refresh was acted upon once
+// all have answered.
+func (p *pass) facts(ctx context.Context, unasked int) []fact {
+	unanswered := p.recheck(facts(p.demand.Images, p.cfg.Catalog))
+	if p.left.refresh != "" && unasked+unanswered == 0 {
+		p.cache.Status.Refresh = p.left.refresh
+	}
+	known := facts(p.demand.Images, p.cfg.Catalog)
+	p.signal(ctx, known)
+	return known
 }
 
 // at has the cache looked at again no later than then.

@@ -121,12 +121,11 @@ func seeded(e catalog.Entry, ref oci.Ref, found digest.Digest, platform string, 
 
 // reasked goes on with the newest question to a node.
 func reasked(e catalog.Entry, token, answered string) catalog.Entry {
-	switch done := token == answered; {
-	case token > e.Recheck.Token:
-		e.Recheck = catalog.Recheck{Token: token, Answered: done, Followed: done}
-	case token != "" && token == e.Recheck.Token && done:
-		e.Recheck.Answered, e.Recheck.Followed = true, true
+	if token > e.Recheck.Token {
+		e.Recheck.Token, e.Recheck.Answered = token, false
 	}
+	e.Recheck.Answered = e.Recheck.Answered || token != "" && token == e.Recheck.Token && token == answered
+	e.Recheck.Followed = e.Recheck.Followed || answered != "" // A node that fails now will be heard.
 	return e
 }
 
