@@ -89,6 +89,20 @@ func (a *asker) ask(ref oci.Ref, platforms []string, key types.NamespacedName) {
 	})
 }
 
+// wakeAll wakes caches, beside its caller: the one that hears of it may be just that.
+func (a *asker) wakeAll(keys []types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(keys) == 0 || a.ctx.Err() != nil {
+		return
+	}
+	a.all.Go(func() {
+		for _, key := range keys {
+			a.wake(a.ctx, key)
+		}
+	})
+}
+
 func (a *asker) inquiry(ref oci.Ref) *inquiry {
 	if a.inquiries[ref] == nil {
 		a.inquiries[ref] = &inquiry{waiting: map[types.NamespacedName]bool{}}

@@ -109,7 +109,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	var cache v1alpha1.ImageCache
 	switch err := c.cfg.Client.Get(ctx, req.NamespacedName, &cache); {
 	case apierrors.IsNotFound(err):
-		c.memory.drop(req.NamespacedName)
+		c.asker.wakeAll(c.memory.drop(req.NamespacedName))
 		c.tidy()
 		unmeasure(req.NamespacedName)
 		return reconcile.Result{}, nil
@@ -154,7 +154,9 @@ func (p *pass) read() {
 	p.memory.mu.Unlock()
 	p.before = *p.cache.Status.DeepCopy()
 	p.left = accept(&p.cache.Status, p.cache.Generation, requested(p.cache))
-	p.work, p.dropped = p.memory.put(p.cache)
+	var rivals []types.NamespacedName
+	p.work, p.dropped, rivals = p.memory.put(p.cache)
+	p.asker.wakeAll(rivals)
 	if p.left.refresh != p.forcedFor {
 		p.forced, p.forcedFor = p.now, p.left.refresh
 	}
@@ -313,7 +315,7 @@ func (p *pass) summedJustNow(known []fact) bool {
 
 func (p *pass) total(known []fact, nodes []view) {
 	began := time.Now()
-	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation))
+	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation), p.memory.fixing(p.demand.Images))
 	p.summed, p.summing = p.now, time.Since(began)
 	p.sum.measure(p.demand.Key)
 }

@@ -49,7 +49,7 @@ func (c *Controller) Seed(ctx context.Context) error {
 }
 
 func (c *Controller) seed(cache *v1alpha1.ImageCache) {
-	w, _ := c.memory.put(cache)
+	w, _, _ := c.memory.put(cache)
 	written := make(map[string]oci.Ref, len(w.demand.Images))
 	for _, img := range w.demand.Images {
 		written[img.Written] = img.Ref

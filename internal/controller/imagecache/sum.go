@@ -77,6 +77,8 @@ type sum struct {
 	omitted             int
 	demand              demand.Cache
 	before              earlier
+	// rivals fix the tag of an image, by its place.
+	rivals map[int][]rival
 }
 
 // tally is one image over all nodes.
@@ -116,7 +118,7 @@ func order(a, b told) int {
 // incurable: to try again soon will not help.
 func incurable(reason engine.Reason) bool {
 	switch reason {
-	case engine.NotFound, engine.Unauthorized, engine.NoMatchingPlatform, engine.InvalidReference, engine.SignatureRejected, v1alpha1.ReasonSecretNotFound:
+	case engine.NotFound, engine.Unauthorized, engine.NoMatchingPlatform, engine.InvalidReference, engine.SignatureRejected, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonConflict:
 		return true
 	default:
 		return false
@@ -124,8 +126,8 @@ func incurable(reason engine.Reason) bool {
 }
 
 // total sums up what the nodes say of a cache's images. before is what its status told.
-func total(d demand.Cache, images []fact, nodes []view, before earlier) sum {
-	s := sum{images: make([]tally, len(images)), demand: d, before: before}
+func total(d demand.Cache, images []fact, nodes []view, before earlier, rivals map[int][]rival) sum {
+	s := sum{images: make([]tally, len(images)), demand: d, before: before, rivals: rivals}
 	at := make(map[string][]int, len(images))
 	for i, f := range images {
 		at[f.name] = append(at[f.name], i)
@@ -156,9 +158,15 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 		return
 	}
 	h := here{images: make([]held, len(images))}
+	if usable {
+		s.conflict(&h, images, v, fails)
+	}
 	if v.store != nil {
 		for i := range v.store.Status.Images {
 			for _, at := range at[v.store.Status.Images[i].Image] {
+				if h.images[at] == heldFailed {
+					continue
+				}
 				s.hear(&h, at, images[at], v, &v.store.Status.Images[i], usable, fails)
 			}
 		}
