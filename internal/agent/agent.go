@@ -205,8 +205,10 @@ func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 		a.letGo(ctx) // Of what the store before this one had.
 	}
 	a.gone = false
+	left := a.records
 	a.records = byName(s.Status.Images)
 	a.recorded = byName(s.Status.Images)
+	a.owe(left)
 	a.report = newReporter(s)
 	a.asking = asking{}
 	clear(a.tries)

@@ -5,6 +5,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,8 +37,9 @@ const (
 	maxWriteRetry   = 30 * time.Second
 	// maxRivalPause is the most between two writes by which two agents contradict each other.
 	maxRivalPause = 5 * time.Minute
-	// maxStatus keeps the object well below 400 KB with its spec beside.
+	// maxStatus keeps the object well below 400 KB with its spec beside; maxImages is as the schema has it.
 	maxStatus = 200 << 10
+	maxImages = 1000
 )
 
 // ErrGone is MayRead's answer when the store is not there, or may not be read any more.
@@ -154,6 +156,8 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 		due = r.since.Add(startPatience)
 	case !r.wrote || a.unrecorded(made) || a.asking.nonce != r.asked:
 		due = now
+	case a.rechecking(made):
+		due = later(due, a.specSince.Add(firstGap)) // The answer tells that the spec was seen, too.
 	case !a.busy(made):
 		due = r.last.Add(restGap)
 	case failed(made.images) > r.failed:
@@ -271,8 +275,16 @@ func (a *Agent) setConditions(made *decision) {
 	a.report.conditions = conditions
 }
 
-// bound cuts messages where everything together would be too large for an object.
+// bound cuts messages where everything together would be too large for an object. Of more images than the schema takes those
+// are told of first which are records: the entries that the spec may have, and as many names by digest of tags that moved.
 func bound(status *v1alpha1.ImageStoreStatus) {
+	if len(status.Images) > maxImages {
+		slices.SortStableFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int {
+			return cmp.Compare(weightOf(b), weightOf(a))
+		})
+		status.Images = status.Images[:maxImages]
+		slices.SortFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int { return cmp.Compare(a.Image, b.Image) })
+	}
 	for _, length := range []int{128, 64, 32, 0} {
 		size := 0
 		for i := range status.Images {
@@ -288,6 +300,16 @@ func bound(status *v1alpha1.ImageStoreStatus) {
 			}
 		}
 	}
+}
+
+func weightOf(st v1alpha1.StoreImageStatus) (weight int) {
+	if st.Pulled {
+		weight += 2
+	}
+	if st.Pinned {
+		weight++
+	}
+	return weight
 }
 
 // perImage is what the names of the fields and the times of one image take in JSON.
