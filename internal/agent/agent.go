@@ -123,6 +123,7 @@ type Agent struct {
 	needs       atomic.Pointer[plan.Needs] // read by removals under way
 	stock       stock
 	work        work
+	watched     watch
 }
 
 // New makes an agent with a key of its own.
@@ -193,6 +194,7 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	a.report.heard(s, a.key.ID())
 	a.store = s
 	a.wanted = protected(s.Spec)
+	a.watched.take(&s.Spec, time.Now())
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
 	a.noteNeeds()
@@ -204,8 +206,10 @@ func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 		a.letGo(ctx) // Of what the store before this one had.
 	}
 	a.gone = false
+	left := a.records
 	a.records = byName(s.Status.Images)
 	a.recorded = byName(s.Status.Images)
+	a.owe(left)
 	a.report = newReporter(s)
 	a.work.read(s.Status)
 	a.asking = asking{}

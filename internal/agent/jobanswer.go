@@ -123,11 +123,14 @@ func (t *task) remark(message string) string {
 
 // interim is what there is to say of a task that takes its time: whether it has begun, and what it waits for. It does not
 // change while it goes on, so that it costs one write.
-func (t *task) interim() v1alpha1.StoreJobStatus {
+func (t *task) interim(watched bool) v1alpha1.StoreJobStatus {
 	started := metav1.NewTime(t.started.Truncate(time.Second))
 	st := v1alpha1.StoreJobStatus{UID: t.entry.UID, Run: t.entry.Run, DryRun: t.entry.DryRun, State: v1alpha1.JobRunning, StartTime: &started}
 	if t.shown != nil { // The next agent must know of it, should this one be ended.
 		st.Planned, st.Images, st.OmittedImages = true, t.shown.images, t.shown.omitted
+	}
+	if watched && t.items != nil {
+		st.Progress = t.progress()
 	}
 	t.running = t.running || t.isUnderWay()
 	if t.running {
@@ -143,6 +146,25 @@ func (t *task) interim() v1alpha1.StoreJobStatus {
 	return st
 }
 
+// progress is how far a pull is, as far as the runtime tells. What has not begun is in no number but that of the images.
+func (t *task) progress() *v1alpha1.JobProgress {
+	p := &v1alpha1.JobProgress{Images: int32(len(t.items))}
+	for i := range t.items {
+		it := &t.items[i]
+		moved := it.moved
+		if it.done != nil {
+			p.FinishedImages++
+		} else if it.under != nil {
+			moved = it.under.gauge.read()
+		}
+		if moved != nil {
+			p.DoneBytes += moved.DoneBytes
+			p.TotalBytes += moved.TotalBytes
+		}
+	}
+	return p
+}
+
 // isUnderWay reports whether anything has been begun.
 func (t *task) isUnderWay() bool {
 	for i := range t.items {
@@ -154,7 +176,7 @@ func (t *task) isUnderWay() bool {
 }
 
 // statuses are the answers in the order of the spec. What is done within a moment is told once it is done.
-func (w *work) statuses(spec *v1alpha1.ImageStoreSpec, now time.Time) []v1alpha1.StoreJobStatus {
+func (w *work) statuses(spec *v1alpha1.ImageStoreSpec, now time.Time, watched bool) []v1alpha1.StoreJobStatus {
 	var all []v1alpha1.StoreJobStatus
 	told := make(map[string]bool, len(spec.Jobs))
 	for i := range spec.Jobs {
@@ -163,8 +185,8 @@ func (w *work) statuses(spec *v1alpha1.ImageStoreSpec, now time.Time) []v1alpha1
 			continue
 		}
 		told[uid] = true
-		if t := w.tasks[uid]; t != nil && (t.asks || !now.Before(t.began.Add(firstGap))) {
-			all = append(all, t.interim())
+		if t := w.tasks[uid]; t != nil && (t.asks || !now.Before(t.began.Add(firstGap)) || watched && t.isUnderWay()) {
+			all = append(all, t.interim(watched))
 		} else if st, ok := w.answers[uid]; ok {
 			all = append(all, st)
 		}

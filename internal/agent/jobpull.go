@@ -25,6 +25,7 @@ type fetching struct {
 	began     time.Time
 	cancelled bool
 	cancel    context.CancelFunc
+	gauge     gauge
 }
 
 // maxCuts is how often the runtime may go away in the middle of one pull before the image has failed.
@@ -160,7 +161,7 @@ func (a *Agent) startFetch(ctx context.Context, now time.Time, t *task, i int) {
 	rt := a.rt.current
 	a.jobs.Go(func() {
 		defer cancel()
-		img, err := fetch(ctx, rt, f.ref, logins)
+		img, err := fetch(ctx, rt, a.requestFor(f.ref, &f.gauge), logins)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
 			err = engine.Because(engine.Timeout, fmt.Errorf("not done within %s: %w", a.cfg.PullTimeout, err))
 		}
@@ -181,7 +182,7 @@ func (a *Agent) fetched(f *fetching, img engine.Image, err error, took time.Dura
 		a.stock.look(&a.view, now)
 		a.cfg.Metrics.pulled(f.ref.Registry(), "", img.PullBytes, took)
 		done := action.Step(&session.Step{Asked: f.ref.String(), State: session.StatePulled, ID: img.ID, Digest: digestIn(img, f.ref), Bytes: img.PullBytes})
-		it.done = &done
+		it.done, it.moved = &done, f.gauge.read()
 		log.Info("pulled", "digest", done.Digest, "bytes", img.PullBytes)
 		return
 	}

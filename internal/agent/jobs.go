@@ -4,13 +4,11 @@
 package agent
 
 import (
-	"slices"
 	"time"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
-	"orlop.dev/orlop/internal/session"
 )
 
 // task is one entry of spec.jobs that is being carried out. It is lost with the process: the next agent does it again, which does
@@ -43,6 +41,7 @@ type item struct {
 	under *fetching
 	try   try
 	cuts  int // how often something else than the image ended its pull
+	moved *v1alpha1.PullProgress
 }
 
 // work is what the agent does for jobs.
@@ -102,18 +101,9 @@ func (w *work) enlist(spec *v1alpha1.ImageStoreSpec, now time.Time) {
 			continue
 		}
 		listed[e.UID] = true
-		t := w.tasks[e.UID]
-		if t != nil && (t.entry.Run != e.Run || t.entry.DryRun != e.DryRun) {
-			w.drop(t)
-			t = nil
-		}
+		t := w.taskFor(e, now)
 		if t == nil {
-			if w.answered(e) {
-				continue
-			}
-			before, known := w.answers[e.UID]
-			t = newTask(e, before, known, now)
-			w.tasks[e.UID] = t
+			continue
 		}
 		t.entry.RestartLimit = e.RestartLimit
 		if e.Cancel || spec.Retire {
@@ -132,6 +122,21 @@ func (w *work) enlist(spec *v1alpha1.ImageStoreSpec, now time.Time) {
 			delete(w.served, uid)
 		}
 	}
+}
+
+// taskFor is the task of an entry, made now if need be; nil where nothing is to be done.
+func (w *work) taskFor(e *v1alpha1.StoreJob, now time.Time) *task {
+	t := w.tasks[e.UID]
+	if t != nil && (t.entry.Run != e.Run || t.entry.DryRun != e.DryRun) {
+		w.drop(t)
+		t = nil
+	}
+	if t == nil && !w.answered(e) {
+		before, known := w.answers[e.UID]
+		t = newTask(e, before, known, now)
+		w.tasks[e.UID] = t
+	}
+	return t
 }
 
 func newTask(e *v1alpha1.StoreJob, before v1alpha1.StoreJobStatus, known bool, now time.Time) *task {
@@ -214,192 +219,4 @@ func (w *work) young(now time.Time) time.Time {
 		}
 	}
 	return first
-}
-
-// jobSight is all that is decided from which images jobs pull.
-type jobSight struct {
-	now   time.Time
-	tasks []*task
-	view  *view
-	// full is why the disk takes no more.
-	full string
-	// busy are names that are being pulled or removed.
-	busy map[oci.Ref]bool
-	// sealed tells of a registry why its credentials cannot be opened now.
-	sealed func(t *task, registry string) string
-	pulls  int // the limit
-	free   int // pulls that may begin, whoever wants them
-	room   int // of these, how many the caches may have
-	caches int // and want
-	// under are the pulls of jobs.
-	under  map[*fetching]bool
-	served map[string]uint64
-}
-
-// jobDecision is what should happen now.
-type jobDecision struct {
-	settled []settled
-	starts  []start
-	granted int // to caches
-	wake    time.Time
-}
-
-// settled is an image about which there is nothing to do, or nothing to be done.
-type settled struct {
-	t     *task
-	item  int
-	image v1alpha1.JobImage
-	full  string // it would not have room now: a try that failed
-}
-
-// start is a pull that may begin.
-type start struct {
-	t    *task
-	item int
-}
-
-func (d *jobDecision) later(at time.Time) {
-	if d.wake.IsZero() || at.Before(d.wake) {
-		d.wake = at
-	}
-}
-
-// maxFetches bounds the pulls of jobs that are under way, as a multiple of the limit: registries that hang take none of
-// the others' turns, but memory.
-const maxFetches = 10
-
-// decideJobs is a function of what is seen. The limit of pulls is shared among the caches, together, and the jobs, each: who has the
-// fewest under way comes first. A pull that takes long no longer counts for others, but for its own job.
-func decideJobs(s jobSight) jobDecision {
-	var made jobDecision
-	mine, long := map[*task]int{}, map[*task]int{}
-	for f := range s.under {
-		if s.now.Sub(f.began) >= slowAfter {
-			long[f.task]++
-			continue
-		}
-		mine[f.task]++
-		made.later(f.began.Add(slowAfter))
-	}
-	free := min(s.free, maxFetches*s.pulls-len(s.under))
-	parties := []party{{most: min(s.caches, s.room), served: s.served[""]}}
-	ready := [][]int{nil}
-	tasks := []*task{nil}
-	for _, t := range s.tasks {
-		if t.ended || t.items == nil {
-			continue
-		}
-		own := s.pulls - mine[t] - max(0, long[t]-s.pulls)
-		can := s.scan(t, &made, min(own, max(free, 0)))
-		if len(can) == 0 {
-			continue
-		}
-		parties = append(parties, party{most: len(can), under: mine[t], served: s.served[t.entry.UID]})
-		ready, tasks = append(ready, can), append(tasks, t)
-	}
-	grants := share(max(s.free, 0), max(free, 0), parties)
-	made.granted = grants[0]
-	for i, t := range tasks[1:] {
-		taken := 0
-		for _, item := range ready[i+1] {
-			if taken == grants[i+1] {
-				break
-			}
-			if names := namesOf(t.items[item].ref); !s.isBusy(names) {
-				made.starts = append(made.starts, start{t, item})
-				for _, name := range names {
-					s.busy[name] = true
-				}
-				taken++
-			}
-		}
-	}
-	return made
-}
-
-func (s *jobSight) isBusy(names []oci.Ref) bool {
-	return slices.ContainsFunc(names, func(name oci.Ref) bool { return s.busy[name] })
-}
-
-// party is somebody who wants to pull: the caches together, or a job.
-type party struct {
-	most   int // how many it could begin
-	under  int
-	served uint64
-}
-
-// share gives out the free pulls one by one; of them, no more than forJobs to all but the first.
-func share(free, forJobs int, parties []party) []int {
-	grants := make([]int, len(parties))
-	for range free {
-		best := -1
-		for i, p := range parties {
-			if grants[i] >= p.most || i > 0 && forJobs <= 0 {
-				continue
-			}
-			if best < 0 || before(p, grants[i], parties[best], grants[best]) {
-				best = i
-			}
-		}
-		if best < 0 {
-			break
-		}
-		grants[best]++
-		if best > 0 {
-			forJobs--
-		}
-	}
-	return grants
-}
-
-func before(a party, granted int, b party, others int) bool {
-	if x, y := a.under+granted, b.under+others; x != y {
-		return x < y
-	}
-	return a.served < b.served
-}
-
-// scan settles what needs no pull, and gives those that could begin, at most so many, those that have failed last.
-func (s *jobSight) scan(t *task, made *jobDecision, most int) []int {
-	var ready, again []int
-	t.sealed = ""
-	for i := range t.items {
-		it := &t.items[i]
-		if it.done != nil || it.under != nil {
-			continue
-		}
-		if image, here := s.here(t, it.ref); here {
-			made.settled = append(made.settled, settled{t: t, item: i, image: image})
-			continue
-		}
-		if s.now.Before(it.try.next) {
-			made.later(it.try.next)
-			continue
-		}
-		switch why := s.sealed(t, it.ref.Registry()); {
-		case s.full != "":
-			made.settled = append(made.settled, settled{t: t, item: i, full: s.full})
-		case t.entry.DryRun:
-			made.settled = append(made.settled, settled{t: t, item: i, image: v1alpha1.JobImage{Image: it.ref.String(), State: v1alpha1.JobImagePulled}})
-		case why != "":
-			t.sealed = why
-		case s.isBusy(namesOf(it.ref)):
-		case it.try.attempts > 0:
-			again = append(again, i)
-		case len(ready) < most:
-			ready = append(ready, i)
-		}
-	}
-	ready = append(ready, again...)
-	return ready[:max(0, min(most, len(ready)))]
-}
-
-// here is the answer about an image that is on the node, if that is enough.
-func (s *jobSight) here(t *task, ref oci.Ref) (v1alpha1.JobImage, bool) {
-	policy := session.PullPolicy(t.entry.Pull.ImagePullPolicy)
-	img, here := s.view.find(ref)
-	if !here || policy.For(ref) != session.PullIfNotPresent {
-		return v1alpha1.JobImage{}, false
-	}
-	return v1alpha1.JobImage{Image: ref.String(), State: v1alpha1.JobImagePresent, ID: img.ID, Digest: digestIn(img, ref)}, true
 }

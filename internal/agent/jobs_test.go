@@ -514,3 +514,31 @@ func TestManyJobsAndManyImages(t *testing.T) {
 		}
 	})
 }
+
+func TestAJobsProgressIsToldWhileSomebodyLooksOn(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.slowly("a:1")
+		w.old("b:1")
+		w.later()
+		job := pullJob("pull", "a:1", "b:1")
+		w.ask(job)
+		w.pass(10 * time.Second)
+		if p := w.wantSaid(job, v1alpha1.JobRunning, "").Progress; p != nil {
+			t.Errorf("nobody looks on, and it tells %+v", p)
+		}
+		w.watchFor(20 * time.Second)
+		before := len(w.api.Writes())
+		w.pass(10 * time.Second)
+		p := w.said(job).Progress
+		if p == nil || p.Images != 2 || p.FinishedImages != 1 || p.TotalBytes != e.Size || p.DoneBytes < e.Size/5 {
+			t.Errorf("progress is %+v", p)
+		}
+		if n := len(w.api.Writes()) - before; n > 6 {
+			t.Errorf("10 s took %d writes", n)
+		}
+		w.pass(time.Minute)
+		if st := w.wantSaid(job, v1alpha1.JobSucceeded, ""); st.Progress != nil {
+			t.Errorf("it is done, and there is progress: %+v", st.Progress)
+		}
+	})
+}

@@ -207,7 +207,7 @@ func (d *decider) fitsPin(e v1alpha1.StoreImage) bool {
 
 // sortPulls puts the new ones before those that have failed.
 func (d *decider) sortPulls() {
-	slices.SortStableFunc(d.pull, func(a, b order) int { return int(d.tries[a.entry.Image].attempts - d.tries[b.entry.Image].attempts) })
+	slices.SortStableFunc(d.pull, func(a, b order) int { return int(d.tries[a.key()].attempts - d.tries[b.key()].attempts) })
 }
 
 // grant lets so many of the pulls begin.

@@ -5,6 +5,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -38,8 +39,9 @@ const (
 	maxWriteRetry   = 30 * time.Second
 	// maxRivalPause is the most between two writes by which two agents contradict each other.
 	maxRivalPause = 5 * time.Minute
-	// maxStatus keeps the object well below 400 KB with its spec beside.
+	// maxStatus keeps the object well below 400 KB with its spec beside; maxImages is as the schema has it.
 	maxStatus = 200 << 10
+	maxImages = 1000
 )
 
 // ErrGone is MayRead's answer when the store is not there, or may not be read any more.
@@ -116,6 +118,9 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 		return
 	}
 	due := a.due(now, &made)
+	if a.tellsProgress(now) {
+		next.or(now.Add(progressGap)) // Progress wakes nobody.
+	}
 	if now.Before(due) && a.busy(&made) {
 		next.or(due) // Whether there is something to write is found out then: with 500 images that is work.
 		return
@@ -159,10 +164,15 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 		due = r.last.Add(answerGap)
 	case a.work.said == r.said && !a.work.young(now).IsZero():
 		due = later(due, a.work.young(now)) // It may be done by then.
+	case a.rechecking(made):
+		due = later(due, a.specSince.Add(firstGap)) // The answer tells that the spec was seen, too.
 	case !a.busy(made):
 		due = r.last.Add(restGap)
 	case failed(made.images) > r.failed:
 		due = r.last.Add(firstGap)
+	}
+	if progress := r.last.Add(progressGap); a.tellsProgress(now) && progress.Before(due) {
+		due = progress
 	}
 	if r.rival > 0 {
 		due = later(due, r.last.Add(min(firstWriteRetry<<min(r.rival, 10), maxRivalPause)))
@@ -229,7 +239,7 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 		Key:                &v1alpha1.SealingKey{ID: a.key.ID(), Public: a.key.Public()},
 		NeedsAsked:         a.asking.nonce,
 		Images:             slices.Clone(made.images),
-		Jobs:               a.work.statuses(&a.store.Spec, time.Now()),
+		Jobs:               a.work.statuses(&a.store.Spec, time.Now(), a.watched.is(time.Now())),
 	}
 	released := map[string]bool{}
 	for i := range a.store.Spec.Images {
@@ -247,6 +257,7 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 	}
 	status.Failed = failed(status.Images)
 	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
+	a.addProgress(status.Images, time.Now())
 	a.setConditions(made)
 	status.Conditions = a.report.conditions
 	bound(&status)
@@ -275,8 +286,17 @@ func (a *Agent) setConditions(made *decision) {
 	a.report.conditions = conditions
 }
 
-// bound leaves out decisions of jobs, and cuts messages, where everything together would be too large for an object.
+// bound leaves out decisions of jobs, and cuts messages, where everything together would be too large for an object. Of more
+// images than the schema takes those are told of first which are records: the entries that the spec may have, and as many
+// names by digest of tags that moved.
 func bound(status *v1alpha1.ImageStoreStatus) {
+	if len(status.Images) > maxImages {
+		slices.SortStableFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int {
+			return cmp.Compare(weightOf(b), weightOf(a))
+		})
+		status.Images = status.Images[:maxImages]
+		slices.SortFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int { return cmp.Compare(a.Image, b.Image) })
+	}
 	images := 0
 	for i := range status.Images {
 		st := &status.Images[i]
@@ -298,6 +318,16 @@ func bound(status *v1alpha1.ImageStoreStatus) {
 			}
 		}
 	}
+}
+
+func weightOf(st v1alpha1.StoreImageStatus) (weight int) {
+	if st.Pulled {
+		weight += 2
+	}
+	if st.Pinned {
+		weight++
+	}
+	return weight
 }
 
 // perImage is what the names of the fields and the times of one image take in JSON.
