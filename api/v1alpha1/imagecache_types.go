@@ -301,4 +301,6 @@ const (
 	ReasonAsExpected  = "AsExpected"
 	// ReasonInvalidAffinity: which nodes are meant cannot be read; those that hold images keep them.
 	ReasonInvalidAffinity = "InvalidAffinity"
+	// ReasonConflict: on some nodes a tag stands for the digest that another cache fixes it to.
+	ReasonConflict = "Conflict"
 )

@@ -105,11 +105,16 @@ type StoreImage struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Credentials []string `json:"credentials,omitempty"`
-	// caches are namespace/name of those that want it, the first few.
+	// caches are namespace/name of those that want it, or did until it was released, the first few.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Caches []string `json:"caches,omitempty"`
+	// recheck asks this node, once for each new value, to pull by the name alone although the digest is present: the registry
+	// refuses the controller, and this node is to tell whether the tag has moved.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Recheck string `json:"recheck,omitempty"`
 }
 
 // HoldReason is why a pull may not start.
@@ -268,6 +273,15 @@ type StoreImageStatus struct {
 	Attempts int32 `json:"attempts,omitempty"`
 	// +optional
 	LastAttemptTime *metav1.Time `json:"lastAttemptTime,omitempty"`
+	// rechecked is the spec's recheck that was done: digest is what the name stood for then, and stays on the node until the
+	// spec follows.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Rechecked string `json:"rechecked,omitempty"`
+	// recheckReason is why the spec's recheck did not work; it is tried again.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RecheckReason string `json:"recheckReason,omitempty"`
 	// progress is how far the pull is, while somebody looks on and where the runtime tells.
 	// +optional
 	Progress *PullProgress `json:"progress,omitempty"`

@@ -546,6 +546,9 @@ type StoreJobStatus struct {
 	// +optional
 	DryRun bool     `json:"dryRun,omitempty"`
 	State  JobState `json:"state"`
+	// planned: a dry run came before, and only what it had named may go, in later runs too. While it is carried out, images are its decisions.
+	// +optional
+	Planned bool `json:"planned,omitempty"`
 	// reason and message: why it failed, or waits.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64

@@ -42,7 +42,7 @@ func TestBytesLeft(t *testing.T) {
 			for i := range test.nodes {
 				test.nodes[i].node.Status.NodeInfo.OperatingSystem, test.nodes[i].node.Status.NodeInfo.Architecture = "linux", "amd64"
 			}
-			if got := total(d, []fact{f}, test.nodes, earlier{}).bytesLeft; got != test.want {
+			if got := total(d, []fact{f}, test.nodes, earlier{}, nil).bytesLeft; got != test.want {
 				t.Errorf("%d bytes are left, want %d", got, test.want)
 			}
 		})

@@ -56,6 +56,7 @@ type Controller struct {
 	retired *retired
 	told    *told
 	pace    *pace
+	debts   debts
 
 	seeding sync.Mutex
 	seeded  bool
@@ -77,6 +78,9 @@ func (c *Controller) Refusal(node string) string { return c.told.refusal(node) }
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if err := c.seed(ctx); err != nil {
 		return reconcile.Result{}, err
+	}
+	if request == pay {
+		return reconcile.Result{}, c.payDebts(ctx)
 	}
 	node := &corev1.Node{}
 	if err := c.Client.Get(ctx, request.NamespacedName, node); apierrors.IsNotFound(err) {
@@ -108,7 +112,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 		return reconcile.Result{}, err
 	}
 	in := input{node: node, ready: ready, facts: c.Catalog.Get, store: store}
-	if in.caches, err = c.demands.on(ctx, c.Client, node); err != nil {
+	if in.caches, in.keepers, err = c.demands.on(ctx, c.Client, node); err != nil {
 		return reconcile.Result{}, err
 	}
 	in.settling = map[types.NamespacedName]bool{}
@@ -128,7 +132,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if err != nil {
 		c.yield(node.Name, asks)
 	}
-	c.tell(ctx, node, store, in.caches, now, err)
+	c.tell(ctx, v, now, err)
 	if apierrors.IsConflict(err) {
 		// It was deleted, or made anew: what is seen of it is old.
 		return reconcile.Result{RequeueAfter: soon}, nil
@@ -142,7 +146,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if v.waits {
 		return reconcile.Result{RequeueAfter: settle}, nil
 	}
-	if now.waiting > 0 {
+	if now.unheard > 0 {
 		return reconcile.Result{RequeueAfter: roomGap}, nil
 	}
 	if until.IsZero() {
@@ -157,7 +161,8 @@ const soon = 250 * time.Millisecond
 // spec is all that the store should say, and what it has no room for.
 func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool) (spec v1alpha1.ImageStoreSpec, now saying, err error) {
 	spec.Runtime = v.node.Status.NodeInfo.ContainerRuntimeVersion
-	spec.Images, now.left = v.images(granted)
+	spec.Images = v.images(granted)
+	now.left, now.waiting = len(v.left), len(v.waiting)
 	found := map[types.NamespacedName][]pullsecret.Secret{}
 	for i := range v.caches {
 		if len(v.caches[i].Images) > 0 {
@@ -168,7 +173,7 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 	if v.jobs, err = c.assigned(ctx, v.store, spec.Images); err != nil {
 		return spec, now, err
 	}
-	now.waiting = v.jobs.left
+	now.unheard = v.jobs.left
 	if spec.Credentials, now.unsealed, err = v.credentials(spec.Images, c.keys(ctx, v.jobs, found)); err != nil {
 		return spec, now, err
 	}
@@ -254,11 +259,11 @@ func (c *Controller) seed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		caches, err := c.demands.on(ctx, c.Client, node)
+		caches, keepers, err := c.demands.on(ctx, c.Client, node)
 		if err != nil {
 			return err
 		}
-		asks := look(input{node: node, ready: ready, caches: caches, facts: c.Catalog.Get, store: store}).asks()
+		asks := look(input{node: node, ready: ready, caches: caches, keepers: keepers, facts: c.Catalog.Get, store: store}).asks()
 		c.turns.Update(node.Name, nothingNew(asks), time.Now())
 	}
 	c.seeded = true

@@ -96,13 +96,24 @@ func (d *demands) all(ctx context.Context, reader client.Reader) ([]demand.Cache
 	return caches, nil
 }
 
-// on are the demands of the caches that select the node.
-func (d *demands) on(ctx context.Context, reader client.Reader, node *corev1.Node) ([]demand.Cache, error) {
-	caches, err := d.all(ctx, reader)
+// on are the demands of the caches that select the node; keepers are those of all caches that leave behind what they let go.
+func (d *demands) on(ctx context.Context, reader client.Reader, node *corev1.Node) (caches []demand.Cache, keepers map[string]bool, err error) {
+	caches, err = d.all(ctx, reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return slices.DeleteFunc(caches, func(c demand.Cache) bool { return !c.Selects(node) }), nil
+	keepers = keepersOf(caches)
+	return slices.DeleteFunc(caches, func(c demand.Cache) bool { return !c.Selects(node) }), keepers, nil
+}
+
+func keepersOf(caches []demand.Cache) map[string]bool {
+	keepers := map[string]bool{}
+	for i := range caches {
+		if caches[i].Policy == v1alpha1.RemovalPolicyKeep {
+			keepers[caches[i].Key.String()] = true
+		}
+	}
+	return keepers
 }
 
 // sharing are the caches that ask for an image of this one, itself too.

@@ -38,7 +38,7 @@ func TestWhoIsWatched(t *testing.T) {
 			for _, a := range v.asks() {
 				granted[a.slot] = !test.row.full
 			}
-			entries, _ := v.images(granted)
+			entries := v.images(granted)
 			got := v.watched(entries)
 			if got == nil && !test.want.IsZero() || got != nil && !got.Time.Equal(test.want) {
 				t.Errorf("%s, want %s, with %v", got, test.want, entries)
