@@ -29,7 +29,6 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
-	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/pullsecret"
@@ -51,7 +50,7 @@ type bench struct {
 	refused string
 }
 
-func (b *bench) For(context.Context, demand.Cache) ([]pullsecret.Secret, []pullsecret.Problem) {
+func (b *bench) For(context.Context, pullsecret.Holder) ([]pullsecret.Secret, []pullsecret.Problem) {
 	return b.secrets, nil
 }
 

@@ -26,7 +26,9 @@ type told struct {
 
 type saying struct {
 	left, unsealed int
-	refusal        string
+	// waiting counts NodeJobs that found no room.
+	waiting int
+	refusal string
 }
 
 func newTold() *told { return &told{last: map[string]saying{}} }
@@ -67,6 +69,7 @@ func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha
 	if c.Recorder == nil {
 		return
 	}
+	c.tellRoom(store, before.waiting, now.waiting)
 	if now.refusal != "" && now.refusal != before.refusal {
 		c.Recorder.Eventf(node, nil, corev1.EventTypeWarning, "ImageStoreRefused", "Write",
 			"The ImageStore of this node was not written: %s", condition.Cut(now.refusal, maxNote))

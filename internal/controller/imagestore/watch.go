@@ -29,6 +29,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/demand"
+	"orlop.dev/orlop/internal/pullsecret"
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -217,7 +218,7 @@ func (c *Controller) rotated(ctx context.Context, caches []demand.Cache, before 
 		if len(cache.Images) == 0 {
 			continue
 		}
-		found, _ := c.Secrets.For(ctx, cache)
+		found, _ := c.Secrets.For(ctx, pullsecret.Of(&cache))
 		var state strings.Builder
 		for _, s := range found {
 			fmt.Fprintf(&state, "%s/%s %s %s\n", s.Namespace, s.Name, s.UID, s.ResourceVersion)
