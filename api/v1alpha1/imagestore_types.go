@@ -71,6 +71,10 @@ type ImageStoreSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	Jobs []StoreJob `json:"jobs,omitempty"`
+
+	// watchedUntil: somebody looks on until then, and the agent tells how far its pulls are. Once it is past it means nothing.
+	// +optional
+	WatchedUntil *metav1.Time `json:"watchedUntil,omitempty"`
 }
 
 // StoreImage is one image that a node should hold, or let go of.
@@ -206,7 +210,7 @@ type ImageStoreStatus struct {
 	// +kubebuilder:validation:MaxLength=32
 	Summary string `json:"summary,omitempty"`
 	// +optional
-	Failed int32 `json:"failed,omitempty"`
+	Failed int32 `json:"failed"`
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
@@ -264,6 +268,18 @@ type StoreImageStatus struct {
 	Attempts int32 `json:"attempts,omitempty"`
 	// +optional
 	LastAttemptTime *metav1.Time `json:"lastAttemptTime,omitempty"`
+	// progress is how far the pull is, while somebody looks on and where the runtime tells.
+	// +optional
+	Progress *PullProgress `json:"progress,omitempty"`
+}
+
+// PullProgress is how far a pull is, in compressed bytes. What other images brought before is in neither number.
+type PullProgress struct {
+	// +optional
+	DoneBytes int64 `json:"doneBytes"`
+	// totalBytes is what is known so far, and may grow; 0: nothing is known yet.
+	// +optional
+	TotalBytes int64 `json:"totalBytes"`
 }
 
 // ImageState is how far an image on a node is.

@@ -32,6 +32,7 @@ type pull struct {
 	arrived   bool
 	cancelled bool
 	cancel    context.CancelFunc
+	gauge     gauge
 }
 
 // serves reports whether what the pull brings is what is wanted, or may be: by name alone it brings some digest.
@@ -173,7 +174,7 @@ func (a *Agent) startPull(ctx context.Context, now time.Time, o order) {
 	rt := a.rt.current
 	a.jobs.Go(func() {
 		defer cancel()
-		img, err := fetch(ctx, rt, p.want, logins)
+		img, err := fetch(ctx, rt, a.requestFor(p), logins)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
 			err = engine.Because(engine.Timeout, fmt.Errorf("not done within %s: %w", a.cfg.PullTimeout, err))
 		}
@@ -189,10 +190,10 @@ func (a *Agent) startPull(ctx context.Context, now time.Time, o order) {
 
 // fetch pulls, with each of the logins in turn, and at last without. Where none opens the registry, it is the refusal of the
 // first that tells most.
-func fetch(ctx context.Context, rt engine.Interface, want oci.Ref, logins []engine.Credentials) (engine.Image, error) {
+func fetch(ctx context.Context, rt engine.Interface, req engine.PullRequest, logins []engine.Credentials) (engine.Image, error) {
 	var first error
 	for i := range len(logins) + 1 {
-		req := engine.PullRequest{Ref: want}
+		req.Credentials = nil
 		if i < len(logins) {
 			req.Credentials = &logins[i]
 		}

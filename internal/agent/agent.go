@@ -122,6 +122,7 @@ type Agent struct {
 	asking      asking
 	needs       atomic.Pointer[plan.Needs] // read by removals under way
 	stock       stock
+	watched     watch
 }
 
 // New makes an agent with a key of its own.
@@ -192,6 +193,7 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	a.report.heard(s, a.key.ID())
 	a.store = s
 	a.wanted = protected(s.Spec)
+	a.watched.take(&s.Spec, time.Now())
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
 	a.noteNeeds()

@@ -113,6 +113,9 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 		return
 	}
 	due := a.due(now, &made)
+	if len(a.pulls) > 0 && a.watched.is(now) {
+		next.or(now.Add(progressGap)) // Progress wakes nobody.
+	}
 	if now.Before(due) && a.busy(&made) {
 		next.or(due) // Whether there is something to write is found out then: with 500 images that is work.
 		return
@@ -155,6 +158,9 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 		due = r.last.Add(restGap)
 	case failed(made.images) > r.failed:
 		due = r.last.Add(firstGap)
+	}
+	if progress := r.last.Add(progressGap); len(a.pulls) > 0 && a.watched.is(now) && progress.Before(due) {
+		due = progress
 	}
 	if r.rival > 0 {
 		due = later(due, r.last.Add(min(firstWriteRetry<<min(r.rival, 10), maxRivalPause)))
@@ -236,6 +242,7 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 	}
 	status.Failed = failed(status.Images)
 	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
+	a.addProgress(status.Images, time.Now())
 	a.setConditions(made)
 	status.Conditions = a.report.conditions
 	bound(&status)

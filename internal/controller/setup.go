@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -17,15 +16,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -34,9 +29,11 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/assign"
 	"orlop.dev/orlop/internal/catalog"
 	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
+	"orlop.dev/orlop/internal/controller/nodejob"
 	"orlop.dev/orlop/internal/controller/nodejob/podrun"
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/pullsecret"
@@ -65,14 +62,6 @@ func (c *Config) AddMirror(text string) error {
 	c.Mirrors[host] = mirror
 	return nil
 }
-
-// A lease is renewed no oftener than it must be, since each renewal is a write. One that ends as it should gives it back.
-const (
-	leaseName     = "orlop-controller"
-	leaseDuration = 30 * time.Second
-	renewDeadline = 20 * time.Second
-	retryPeriod   = 10 * time.Second
-)
 
 // facts is how many caches may be waiting for their nodes to be told.
 const facts = 1024
@@ -174,26 +163,6 @@ func slimPod(object any) (any, error) {
 	return imagestore.SlimPod(object)
 }
 
-// lock is the lease, without a recorder of events: a restart writes nothing but the lease.
-func lock(cfg *rest.Config, namespace string) (resourcelock.Interface, error) {
-	cfg = rest.CopyConfig(cfg)
-	// One request that hangs must not cost the lease.
-	cfg.Timeout = renewDeadline / 2
-	leases, err := coordinationclient.NewForConfig(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("building the client of leases: %w", err)
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("asking for the host's name: %w", err)
-	}
-	return &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
-		Client:     leases,
-		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
-	}, nil
-}
-
 func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	if err := errors.Join(imagestore.IndexPods(ctx, mgr.GetFieldIndexer()), podrun.IndexPods(ctx, mgr.GetFieldIndexer())); err != nil {
 		return err
@@ -212,8 +181,14 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder,
 		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
 	})
+	ledger := assign.New(stores.Ask)
+	stores.Jobs = ledger
+	jobs := nodejob.New(nodejob.Config{
+		Client: mgr.GetClient(), Ledger: ledger, Secrets: secrets, Recorder: recorder, Agent: agents.Expected, Wake: stores.Ask,
+		Pods: &podrun.Runner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder},
+	})
 	orphans := &podrun.Orphans{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
-	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), orphans.SetupWithManager(mgr)); err != nil {
+	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), orphans.SetupWithManager(mgr)); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))

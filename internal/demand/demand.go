@@ -45,6 +45,8 @@ type Cache struct {
 	Refresh        time.Duration
 	Secrets        []string
 	ServiceAccount string
+	// WatchedUntil is until when somebody looks on; zero: nobody does.
+	WatchedUntil time.Time
 
 	// Selection is of the nodes that should hold them.
 	Selection

@@ -203,6 +203,7 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 		p.total(known, nodes)
 	}
 	status := compose(picture{cache: p.cache, demand: p.demand, invalid: p.invalid, problems: problems, facts: known, sum: p.sum, unanswered: p.unanswered}, p.now)
+	p.watch(&status)
 	if err := p.report(ctx, status); err != nil {
 		return reconcile.Result{}, err
 	}

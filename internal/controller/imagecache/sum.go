@@ -77,6 +77,8 @@ type sum struct {
 	omitted             int
 	demand              demand.Cache
 	before              earlier
+	// bytesLeft is what usable nodes are still to pull, as far as sizes are known.
+	bytesLeft int64
 }
 
 // tally is one image over all nodes.
@@ -163,6 +165,9 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 	if v.refusal != "" && usable {
 		s.refused(&h, images, v, fails)
 	}
+	if usable {
+		s.bytesLeft += h.left(images, platformOf(v.node))
+	}
 	present, failed, bare := h.present, h.failed, h.bare
 	for i := range images {
 		if usable && h.images[i] == heldNot {
@@ -207,6 +212,8 @@ type here struct {
 	present, failed int
 	bare            told // why something is not pinned
 	answers         answers
+	// progress is of pulls under way, where somebody looks on.
+	progress map[int]*v1alpha1.PullProgress
 }
 
 type held int
@@ -220,6 +227,7 @@ const (
 // hear adds what one node says of one image.
 func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageStatus, usable bool, fails *failures) {
 	t := &s.images[at]
+	h.note(at, status)
 	switch want := f.want(); {
 	case status.State == v1alpha1.ImagePresent && want == "":
 		t.find(digest.Digest(status.Digest))

@@ -181,6 +181,7 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 		needs = v.store.Spec.Needs // It is dated: the agent removes nothing on the word of an old one.
 	}
 	spec.Needs = needs
+	spec.WatchedUntil = v.watched(spec.Images)
 	return spec, now, nil
 }
 
@@ -190,7 +191,7 @@ func (c *Controller) ready(ctx context.Context, node *corev1.Node) (bool, time.T
 	if !nodeReady(node) {
 		return false, time.Time{}, nil
 	}
-	return c.Agents.expected(ctx, node.Name, time.Now())
+	return c.Agents.Expected(ctx, node.Name)
 }
 
 func nodeReady(node *corev1.Node) bool {

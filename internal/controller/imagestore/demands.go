@@ -49,6 +49,12 @@ func newDemands() *demands { return &demands{read: map[types.NamespacedName]dema
 
 // of is what the cache asks for. What is wrong with it is told in its status: the rest goes on.
 func (d *demands) of(c *v1alpha1.ImageCache) demand.Cache {
+	cache := d.spec(c)
+	cache.WatchedUntil = demand.WatchedUntil(c.Annotations, time.Now()) // It is no part of the spec, and lasts but a moment.
+	return cache
+}
+
+func (d *demands) spec(c *v1alpha1.ImageCache) demand.Cache {
 	key := client.ObjectKeyFromObject(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()

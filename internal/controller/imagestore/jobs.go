@@ -19,6 +19,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
+	"orlop.dev/orlop/internal/demand"
 )
 
 // The bounds of what jobs ask of one node. Caches go first: of what they leave of their room, jobs have at least leastJobBytes.
@@ -41,6 +42,8 @@ type assigned struct {
 	entries []v1alpha1.StoreJob
 	// of are the NodeJobs, by uid.
 	of map[string]*v1alpha1.NodeJob
+	// watched is until when somebody looks on at one that pulls.
+	watched time.Time
 	// left counts those that found no room.
 	left int
 }
@@ -68,8 +71,21 @@ func (c *Controller) assigned(ctx context.Context, store *v1alpha1.ImageStore, i
 	if failed != nil {
 		return nil, failed
 	}
+	defer a.watch(time.Now())
 	a.fit(max(leastJobBytes, min(maxJobBytes, roomBeside(images))))
 	return a, nil
+}
+
+// watch finds until when somebody looks on at a job whose pulls have not ended.
+func (a *assigned) watch(now time.Time) {
+	for i := range a.entries {
+		e := &a.entries[i]
+		if job := a.of[e.UID]; e.Pull == nil || job == nil || a.finished(e) {
+			continue
+		} else if until := demand.WatchedUntil(job.Annotations, now); until.After(a.watched) {
+			a.watched = until
+		}
+	}
 }
 
 // job is a NodeJob as the cache has it; nil: there is none.

@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"

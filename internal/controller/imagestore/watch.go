@@ -132,7 +132,7 @@ func (c *Controller) cacheHandler() handler.Funcs {
 			before, ok := e.ObjectOld.(*v1alpha1.ImageCache)
 			after, too := e.ObjectNew.(*v1alpha1.ImageCache)
 			if ok && too && before.UID == after.UID && before.Generation == after.Generation &&
-				before.Status.PurgedGeneration == after.Status.PurgedGeneration &&
+				before.Status.PurgedGeneration == after.Status.PurgedGeneration && !watchMoved(before, after, time.Now()) &&
 				(before.DeletionTimestamp == nil) == (after.DeletionTimestamp == nil) {
 				return
 			}

@@ -33,6 +33,8 @@ type picture struct {
 	// refused is why the API server does not take the pods of the template.
 	refused string
 	tally   *tally
+	// watched is until when somebody looks on at a pull; zero: nobody does.
+	watched time.Time
 	now     time.Time
 }
 

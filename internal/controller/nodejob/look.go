@@ -30,6 +30,9 @@ func (p *pass) look(ctx context.Context) (picture, error) {
 	if pic.invalid == nil {
 		pic.invalid = wrong
 	}
+	if p.job.Spec.Pull != nil {
+		pic.watched = demand.WatchedUntil(p.job.Annotations, p.now)
+	}
 	var nodes corev1.NodeList
 	if err := p.cfg.Client.List(ctx, &nodes, client.UnsafeDisableDeepCopy); err != nil {
 		return pic, fmt.Errorf("listing nodes: %w", err)
@@ -203,7 +206,8 @@ func notReadySince(node *corev1.Node) time.Time {
 	return time.Time{}
 }
 
-// problems are what is wrong with the Secrets of a pull. Nodes are told when these are others than before.
+// problems are what is wrong with the Secrets of a pull. Nodes are told when these are others than before, or when somebody begins to
+// look on.
 func (p *pass) problems(ctx context.Context) []pullsecret.Problem {
 	if kind, _ := endOf(&p.job.Status); p.job.Spec.Pull == nil || kind != "" {
 		return nil
@@ -216,6 +220,7 @@ func (p *pass) problems(ctx context.Context) []pullsecret.Problem {
 		p.at(p.now.Add(lookGood))
 	}
 	var state strings.Builder
+	state.WriteString(p.job.Annotations[v1alpha1.AnnotationWatchedUntil] + "\n")
 	for _, s := range found {
 		fmt.Fprintf(&state, "%s/%s %s %s\n", s.Namespace, s.Name, s.UID, s.ResourceVersion)
 	}

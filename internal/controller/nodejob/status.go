@@ -54,10 +54,31 @@ func (d *decision) report() {
 	if d.course == goesOn || d.course == pauses || d.course == suspended {
 		s.CompletionTime = nil
 	}
+	s.Progress = d.bytes()
 	s.Phase, s.Message = d.phase()
 	s.Message = condition.Cut(s.Message, maxMessage)
 	s.Conditions = condition.Keep(d.before.Conditions, d.conditions(), d.now)
 	d.status = fit(d.status, d.job)
+}
+
+// bytes are how far the pulls are on all nodes, while somebody looks on.
+func (d *decision) bytes() *v1alpha1.JobProgress {
+	if d.watched.IsZero() || d.job.Spec.Pull == nil || d.course != goesOn && d.course != pauses {
+		return nil
+	}
+	d.at(d.watched)
+	sum := &v1alpha1.JobProgress{}
+	for i := range d.members {
+		m := &d.members[i]
+		if !d.counted[i] || m.answer == nil || m.answer.Progress == nil || m.asked == nil || m.answer.Run != m.asked.Run {
+			continue
+		}
+		sum.DoneBytes += m.answer.Progress.DoneBytes
+		sum.TotalBytes += m.answer.Progress.TotalBytes
+		sum.FinishedImages += m.answer.Progress.FinishedImages
+		sum.Images += m.answer.Progress.Images
+	}
+	return sum
 }
 
 // blameEnded counts the nodes that a failed job has ended as failed: they have not done it.
