@@ -232,6 +232,9 @@ func TestDeletedIsRunAgain(t *testing.T) {
 	if err := w.Delete(t.Context(), w.pod(t, job, 0)); err != nil {
 		t.Fatal(err)
 	}
+	if seen, ok := w.see(t, job); !ok || seen.Outcome != nil || seen.Reason != reasonDeleted {
+		t.Errorf("seen while it goes: %t, %+v", ok, seen)
+	}
 	if seen, ok := w.see(t, job); ok {
 		t.Errorf("it is still seen: %+v", seen)
 	}
