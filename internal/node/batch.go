@@ -29,10 +29,6 @@ const (
 	waveSize = 16
 	maxWaves = 2
 
-	// maxLookAge is how old a look may be when the removals that it allows begin. The disk that a batch waits for while it
-	// is opened may be slow.
-	maxLookAge = 50 * time.Millisecond
-
 	// settleTimeout bounds the looks after a batch and the way back, also for someone who has gone.
 	settleTimeout = 2 * time.Minute
 
@@ -61,11 +57,8 @@ func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.S
 
 // removeBatch removes, looks after it, also at what went before an error, and lets the content go.
 func (n *Node) removeBatch(ctx context.Context, removals []plan.Removal, o plan.Options, report func(session.Step)) (err error) {
-	attempts := make([]attempt, len(removals))
-	for i, r := range removals {
-		attempts[i].Removal = r
-	}
-	batch, first, err := n.openAndLook(ctx, attempts)
+	// No look at images may come before this: a name that came between the two would go with the others.
+	batch, err := openBatch(ctx, n.Runtime, removals)
 	if err != nil {
 		return fmt.Errorf("preparing the removals: %w", err)
 	}
@@ -76,42 +69,18 @@ func (n *Node) removeBatch(ctx context.Context, removals []plan.Removal, o plan.
 			err = cmp.Or(err, fmt.Errorf("freeing the space of what was removed: %w", closeErr))
 		}
 	}()
-	err = n.removeWaves(ctx, batch, attempts, o, first)
+	attempts := make([]attempt, len(removals))
+	for i, r := range removals {
+		attempts[i].Removal = r
+	}
+	err = n.removeWaves(ctx, batch, attempts, o)
 	return cmp.Or(err, n.settle(ctx, batch, attempts, o, report), ctx.Err())
 }
 
-// openAndLook looks at the first wave while a batch is opened, which waits for the disk.
-func (n *Node) openAndLook(ctx context.Context, attempts []attempt) (batch engine.Batch, first looked, err error) {
-	batcher, ok := engine.As[engine.Batcher](n.Runtime)
-	if !ok {
-		return oneByOne{n.Runtime}, looked{}, nil
-	}
-	var looking errgroup.Group
-	looking.Go(func() error {
-		first.at = time.Now()
-		first.state, first.err = n.look(ctx, idsOf(attempts[:min(waveSize, len(attempts))])...)
-		return nil
-	})
-	batch, err = openBatch(ctx, n.Runtime, batcher, attempts)
-	_ = looking.Wait() // Its error is for when there is a batch to close.
-	return batch, first, err
-}
-
-// looked is a look at the first wave; zero: nobody has looked.
-type looked struct {
-	at    time.Time
-	state plan.State
-	err   error
-}
-
-func (n *Node) removeWaves(ctx context.Context, batch engine.Batch, attempts []attempt, o plan.Options, first looked) error {
+func (n *Node) removeWaves(ctx context.Context, batch engine.Batch, attempts []attempt, o plan.Options) error {
 	size, limit := waveSize, maxWaves
 	if _, final := batch.(oneByOne); final {
 		size, limit = 1, 1 // Without a way back, each is looked at alone.
-		first.at = time.Time{}
-	}
-	if first.err != nil {
-		return first.err
 	}
 	waves, going := errgroup.WithContext(ctx)
 	waves.SetLimit(limit)
@@ -120,29 +89,22 @@ func (n *Node) removeWaves(ctx context.Context, batch engine.Batch, attempts []a
 			if going.Err() != nil {
 				return ctx.Err() // Another wave has failed. Those that have begun come to their end.
 			}
-			state := first.state
-			if &wave[0] != &attempts[0] || time.Since(first.at) > maxLookAge {
-				var err error
-				if state, err = n.look(ctx, idsOf(wave)...); err != nil {
-					return err // Nothing can be known any more.
-				}
-			}
-			return removeWave(ctx, batch, wave, state, o)
+			return n.removeWave(ctx, batch, wave, o)
 		})
 	}
 	return waves.Wait()
 }
 
-func idsOf(wave []attempt) []string {
+// removeWave looks, and removes. An error means that nothing can be known any more, and ends the work.
+func (n *Node) removeWave(ctx context.Context, batch engine.Batch, wave []attempt, o plan.Options) error {
 	var ids []string
 	for _, a := range wave {
 		ids = append(ids, a.Image.ID)
 	}
-	return ids
-}
-
-// removeWave removes, by a look of this moment.
-func removeWave(ctx context.Context, batch engine.Batch, wave []attempt, state plan.State, o plan.Options) error {
+	state, err := n.look(ctx, ids...)
+	if err != nil {
+		return err
+	}
 	var all errgroup.Group
 	for i := range wave {
 		all.Go(func() error {
@@ -187,14 +149,9 @@ func (a *attempt) fail(err error) {
 func (n *Node) settle(ctx context.Context, batch engine.Batch, attempts []attempt, o plan.Options, report func(session.Step)) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
-	var (
-		uses []engine.Use
-		err  error
-	)
-	var looking errgroup.Group
-	looking.Go(func() error { uses, err = n.Runtime.Uses(ctx); return nil })
+	// Until the list shows what was removed, somebody may still begin to use it: who uses it is asked after that.
 	untrue, unseen := batch.Settle(ctx)
-	_ = looking.Wait() // err is told image by image, and at the end.
+	uses, err := n.Runtime.Uses(ctx)
 	state := plan.State{Uses: uses, Needs: n.needs(), Now: n.now()}
 	for i := range attempts {
 		a := &attempts[i]
@@ -241,10 +198,14 @@ func (a *attempt) putBack(ctx context.Context, batch engine.Batch, why session.S
 }
 
 // openBatch is the runtime's own batch, or removals one by one.
-func openBatch(ctx context.Context, rt engine.Interface, batcher engine.Batcher, attempts []attempt) (engine.Batch, error) {
+func openBatch(ctx context.Context, rt engine.Interface, removals []plan.Removal) (engine.Batch, error) {
+	batcher, ok := engine.As[engine.Batcher](rt)
+	if !ok {
+		return oneByOne{rt}, nil
+	}
 	var images []engine.Image
-	for _, a := range attempts {
-		images = append(images, a.Image)
+	for _, r := range removals {
+		images = append(images, r.Image)
 	}
 	batch, err := batcher.Batch(ctx, images...)
 	if errors.Is(err, engine.Unsupported) {
