@@ -84,7 +84,7 @@ func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time,
 // Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
 // images may hold too.
 func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
-	rest, err := r.MeasureLater(ctx, images)
+	rest, err := r.measureLater(ctx, images, maxParallelCalls)
 	if err != nil {
 		return err
 	}
@@ -93,6 +93,10 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 
 // MeasureLater reads records and content, which takes a fraction of what it takes to ask for the size of each snapshot.
 func (r *Runtime) MeasureLater(ctx context.Context, images []engine.Image) (rest func(context.Context) error, err error) {
+	return r.measureLater(ctx, images, maxLateCalls)
+}
+
+func (r *Runtime) measureLater(ctx context.Context, images []engine.Image, parallel int) (rest func(context.Context) error, err error) {
 	var (
 		records []*record
 		seen    *store
@@ -120,7 +124,7 @@ func (r *Runtime) MeasureLater(ctx context.Context, images []engine.Image) (rest
 	r.leads, r.measured = leads, len(images)
 	r.mu.Unlock()
 	return func(ctx context.Context) error {
-		if err := r.unpacked(ctx, seen); err != nil {
+		if err := r.unpacked(ctx, seen, parallel); err != nil {
 			return fmt.Errorf("measuring images: %w", err)
 		}
 		for n := range images {
