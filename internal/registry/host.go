@@ -84,7 +84,7 @@ func (h *host) admit(ctx context.Context, all slots) (places held, err error) {
 		return places, places.enter(ctx, all.known)
 	}
 	places = append(places, probe...)
-	if h.paused() != nil {
+	if paused := h.paused() != nil; paused {
 		return places, nil // It will not be asked: to wait for a place would only keep it from others.
 	}
 	return places, places.enter(ctx, all.strangers)
