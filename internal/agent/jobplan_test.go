@@ -133,7 +133,7 @@ func TestJobsAreBounded(t *testing.T) {
 	}
 	jobs[0].State = v1alpha1.JobRunning // It is oldest, and not done.
 	whole := slices.Clone(jobs)
-	const room = 450 << 10
+	const room = 400 << 10
 	boundJobs(jobs, room)
 	if text, err := json.Marshal(jobs); err != nil || len(text) > room || len(text) < room/2 {
 		t.Errorf("it takes %d bytes, %v", len(text), err)
