@@ -242,6 +242,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 		a.work.abandon()
 	default:
 		a.ready.Store(a.view.fresh)
+		a.work.blind = !a.view.fresh
 		a.work.enlist(&a.store.Spec, now)
 		a.work.conclude(now)
 		made := a.decide(now)
