@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // The image has no time zones of its own, which schedules name.
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"

@@ -36,6 +36,7 @@ import (
 	"orlop.dev/orlop/internal/catalog"
 	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
+	"orlop.dev/orlop/internal/controller/nodecronjob"
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/pullsecret"
 	"orlop.dev/orlop/internal/registry"
@@ -201,6 +202,9 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
 	})
 	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr)); err != nil {
+		return err
+	}
+	if err := nodecronjob.New(nodecronjob.Config{Client: mgr.GetClient(), Recorder: recorder}).SetupWithManager(mgr); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
