@@ -120,10 +120,12 @@ func (p *pass) create(ctx context.Context, job *v1alpha1.NodeJob, slot time.Time
 // exists looks at what has the name of a slot's NodeJob.
 func (p *pass) exists(ctx context.Context, key client.ObjectKey, slot time.Time, taken error) error {
 	var found v1alpha1.NodeJob
-	if err := p.cfg.Client.Get(ctx, key, &found); err != nil {
-		return fmt.Errorf("reading NodeJob %s, which is there: %w", key, err)
-	}
-	if !isFor(&found, p.cron, slot) {
+	switch err := p.cfg.Client.Get(ctx, key, &found); {
+	case apierrors.IsNotFound(err):
+		return fmt.Errorf("NodeJob %s is there, and yet to be seen", key)
+	case err != nil:
+		return fmt.Errorf("reading NodeJob %s: %w", key, err)
+	case !isFor(&found, p.cron, slot):
 		return taken
 	}
 	return nil
