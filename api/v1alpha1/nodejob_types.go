@@ -458,6 +458,8 @@ const (
 	ReasonNodeNotFound     = "NodeNotFound"
 	ReasonNotChosen        = "NotChosen" // named, but the selector, the affinity or a taint excludes it
 	ReasonCancelled        = "Cancelled"
+	// ReasonTemplatesDisabled: this installation runs no pods for NodeJobs.
+	ReasonTemplatesDisabled = "TemplatesDisabled"
 )
 
 // StoreJob is what one NodeJob asks of one node, or what became of its pod there.

@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string) error {
 		flags.StringVar(&cfg.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "where Orlop is installed (POD_NAMESPACE)")
 		flags.StringVar(&cfg.MetricsAddress, "metrics-address", ":8080", "where /metrics listens; 0 is nowhere")
 		flags.StringVar(&cfg.HealthAddress, "health-address", ":8081", "where /healthz and /readyz listen; 0 is nowhere")
+		flags.BoolVar(&cfg.AllowTemplates, "allow-templates", true, "run the pods that NodeJobs have as template; false refuses these")
 		flags.Func("registry-mirror", "HOST=MIRROR[/PATH]: ask that instead of the registry HOST, or of every other one if HOST is *; may be repeated", cfg.AddMirror)
 	case "retire":
 		flags.DurationVar(&cfg.RetireTimeout, "timeout", 30*time.Second, "how long to wait for the nodes to answer")

@@ -43,6 +43,8 @@ type Config struct {
 	Namespace, MetricsAddress, HealthAddress string
 	LeaderElect                              bool
 	RetireTimeout                            time.Duration
+	// AllowTemplates: NodeJobs may run pods.
+	AllowTemplates bool
 	// Mirrors are asked instead of registries, host by host; "*" stands for every other.
 	Mirrors map[string]string
 }
@@ -171,7 +173,7 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr)); err != nil {
 		return err
 	}
-	if err := nodecronjob.New(nodecronjob.Config{Client: mgr.GetClient(), Recorder: recorder}).SetupWithManager(mgr); err != nil {
+	if err := nodecronjob.New(nodecronjob.Config{Client: mgr.GetClient(), Recorder: recorder, AllowTemplates: c.AllowTemplates}).SetupWithManager(mgr); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))

@@ -8,6 +8,7 @@ package chart
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,18 +25,29 @@ import (
 // withKinds makes sure that the kinds are served, and gives a client of ImageCaches in the namespace default.
 func withKinds(t *testing.T) dynamic.ResourceInterface {
 	t.Helper()
-	c := theCluster(t)
 	kubectl(t, "apply", "--server-side", "--force-conflicts", "-f", folder+"/files/crds")
-	kubectl(t, "wait", "--for=condition=Established", "crd", "imagecaches.orlop.dev", "imagestores.orlop.dev", "imageinventories.orlop.dev")
-	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
+	kubectl(t, slices.Concat([]string{"wait", "--for=condition=Established", "crd"}, crds())...)
+	return as(t, "").Resource(resource("imagecaches")).Namespace("default")
+}
+
+func resource(name string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "orlop.dev", Version: "v1alpha1", Resource: name}
+}
+
+// as is a client of somebody; of the administrator, if it is nobody.
+func as(t *testing.T, user string) dynamic.Interface {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", theCluster(t).Kubeconfig())
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.QPS = -1
+	config.Impersonate.UserName = user
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.Resource(schema.GroupVersionResource{Group: "orlop.dev", Version: "v1alpha1", Resource: "imagecaches"}).Namespace("default")
+	return client
 }
 
 // cacheOf is an ImageCache with this spec.

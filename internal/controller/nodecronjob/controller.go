@@ -37,10 +37,12 @@ const (
 
 type status = v1alpha1.NodeCronJobStatus
 
-// Config is what a Controller works with. All fields are required.
+// Config is what a Controller works with. Client and Recorder are required.
 type Config struct {
 	Client   client.Client
 	Recorder events.EventRecorder
+	// AllowTemplates: NodeJobs may run pods.
+	AllowTemplates bool
 }
 
 // Controller reconciles NodeCronJobs.

@@ -38,6 +38,9 @@ func (p *pass) follow(ctx context.Context) (word, error) {
 	if err := action.Check(&spec.JobTemplate.Spec, p.now); err != nil {
 		return unusable(fmt.Errorf("jobTemplate: %w", err)), nil
 	}
+	if spec.JobTemplate.Spec.Template != nil && !p.cfg.AllowTemplates {
+		return word{stalled: true, reason: v1alpha1.ReasonTemplatesDisabled, message: "NodeJobs run no pods here: the chart's value nodeJobs.template is false"}, nil
+	}
 	if spec.Suspend != nil && *spec.Suspend {
 		return word{reason: v1alpha1.ReasonSuspended, message: "No runs start: spec.suspend is set"}, nil
 	}
