@@ -201,12 +201,26 @@ func TestColumns(t *testing.T) {
 			t.Errorf("kubectl get %s shows %s, not %s", short, got, want)
 		}
 	}
+	for short, columns := range map[string]string{
+		"nj":  "NAME ACTION DONE FAILED SKIPPED FREED STATUS AGE",
+		"ncj": "NAME SCHEDULE ACTION LAST NEXT FREED SUSPEND AGE",
+	} {
+		kind := map[string]string{"nj": "NodeJob", "ncj": "NodeCronJob"}[short]
+		if _, err := as(t, "").Resource(resource(strings.ToLower(kind)+"s")).Namespace("default").Create(t.Context(), jobOf(t, kind, "tried", "prune: {}"), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { remove(t, short, "tried") })
+		head, _, _ := strings.Cut(kubectl(t, "get", short, "tried"), "\n")
+		if got := strings.Join(strings.Fields(head), " "); got != columns {
+			t.Errorf("kubectl get %s shows %s, not %s", short, got, columns)
+		}
+	}
 	head, _, _ := strings.Cut(kubectl(t, "get", "ic", "-o", "wide"), "\n")
 	if got := strings.Join(strings.Fields(head), " "); got != "NAME IMAGES READY FAILED STATUS AGE REFRESH MESSAGE" {
 		t.Errorf("the wide table shows %s", got)
 	}
 	all := kubectl(t, "get", "orlop", "-A")
-	for _, want := range []string{"imagecache.orlop.dev/tried", "imagestore.orlop.dev/tried", "imageinventory.orlop.dev/tried"} {
+	for _, want := range []string{"imagecache.orlop.dev/tried", "imagestore.orlop.dev/tried", "imageinventory.orlop.dev/tried", "nodejob.orlop.dev/tried", "nodecronjob.orlop.dev/tried"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("kubectl get orlop -A leaves out %s:\n%s", want, all)
 		}
