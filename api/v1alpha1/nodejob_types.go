@@ -465,8 +465,6 @@ const (
 	ReasonNotPlanned       = "NotPlanned" // it made no plan when the others did
 	ReasonNotChosen        = "NotChosen"  // named, but the selector, the affinity or a taint excludes it
 	ReasonCancelled        = "Cancelled"
-	// ReasonTemplatesDisabled: this installation runs no pods for NodeJobs.
-	ReasonTemplatesDisabled = "TemplatesDisabled"
 )
 
 // StoreJob is what one NodeJob asks of one node, or what became of its pod there.

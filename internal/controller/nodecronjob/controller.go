@@ -41,8 +41,8 @@ type status = v1alpha1.NodeCronJobStatus
 type Config struct {
 	Client   client.Client
 	Recorder events.EventRecorder
-	// AllowTemplates: NodeJobs may run pods.
-	AllowTemplates bool
+	// NoTemplates: the controller has no right to make pods.
+	NoTemplates bool
 }
 
 // Controller reconciles NodeCronJobs.

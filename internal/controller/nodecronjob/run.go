@@ -5,6 +5,7 @@ package nodecronjob
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,11 +36,8 @@ func (p *pass) follow(ctx context.Context) (word, error) {
 	if err != nil {
 		return unusable(err), nil
 	}
-	if err := action.Check(&spec.JobTemplate.Spec, p.now); err != nil {
+	if err := p.check(); err != nil {
 		return unusable(fmt.Errorf("jobTemplate: %w", err)), nil
-	}
-	if spec.JobTemplate.Spec.Template != nil && !p.cfg.AllowTemplates {
-		return word{stalled: true, reason: v1alpha1.ReasonTemplatesDisabled, message: "NodeJobs run no pods here: the chart's value nodeJobs.template is false"}, nil
 	}
 	if spec.Suspend != nil && *spec.Suspend {
 		return word{reason: v1alpha1.ReasonSuspended, message: "No runs start: spec.suspend is set"}, nil
@@ -63,6 +61,15 @@ func (p *pass) follow(ctx context.Context) (word, error) {
 		return said, nil
 	}
 	return following(p.cron), nil
+}
+
+// check is what the API server lets through, and no NodeJob could carry out.
+func (p *pass) check() error {
+	job := &p.cron.Spec.JobTemplate.Spec
+	if job.Template != nil && p.cfg.NoTemplates {
+		return errors.New("spec.template is set, and Orlop was installed without the right to make pods (nodeJobs.template)")
+	}
+	return action.Check(job, p.now)
 }
 
 // start makes the NodeJob of a slot, unless another must end first. The NodeJob is made before the slot is written down: who is killed
