@@ -48,6 +48,8 @@ type app struct {
 	conn    *genericclioptions.ConfigFlags
 	color   string
 	paint   paint
+	// standing is the board on the screen, if there is one.
+	standing *board
 	// commands in the order of the help.
 	commands []*cobra.Command
 }

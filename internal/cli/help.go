@@ -24,6 +24,7 @@ const (
 	flagsOfNodes  = "Which nodes, and how they are asked"
 	flagsOfOutput = "How the answer is written"
 	flagsOfPods   = "The short-lived pods"
+	flagsOfJobs   = "The NodeJob, where Orlop is installed"
 )
 
 // mark puts the flags that add declares into a group of the help.
@@ -103,7 +104,7 @@ func (a *app) usageOfFlags(cmd *cobra.Command, w io.Writer) {
 		}
 		groups[name].AddFlag(f)
 	})
-	for _, name := range []string{"", flagsOfNodes, flagsOfOutput, flagsOfPods} {
+	for _, name := range []string{"", flagsOfNodes, flagsOfOutput, flagsOfJobs, flagsOfPods} {
 		flags := groups[name]
 		if flags == nil {
 			continue

@@ -26,6 +26,7 @@ const removeTimeout = 10 * time.Minute
 type removal struct {
 	*app
 	nodes    nodeFlags
+	job      jobFlags
 	output   output
 	progress string
 	dryRun   bool
@@ -42,6 +43,8 @@ type removal struct {
 
 func (r *removal) add(flags *pflag.FlagSet) {
 	r.nodes.add(flags, r.version, removeTimeout)
+	r.nodes.addEphemeral(flags)
+	r.job.add(flags)
 	r.output.add(flags)
 	r.output.addSizes(flags)
 	r.output.addIDs(flags)
@@ -53,7 +56,7 @@ func (r *removal) add(flags *pflag.FlagSet) {
 
 // check refuses what cannot be carried out, before anything happens.
 func (r *removal) check() error {
-	if err := errors.Join(checkProgress(r.progress), r.output.check()); err != nil {
+	if err := errors.Join(checkProgress(r.progress), r.output.check(), r.job.check()); err != nil {
 		return err
 	}
 	if !r.dryRun && !r.yes && !term.IsTerminal(r.In) {
@@ -72,15 +75,19 @@ func (r *removal) run(ctx context.Context) error {
 		Verb: string(r.request.Verb), Timeout: r.nodes.timeout, Removes: true,
 		Ask: func(fleet.Node) session.Request { return r.request },
 	}
+	hand, err := r.hands(ctx, f, &r.nodes, &r.job)
+	if err != nil {
+		return err
+	}
 	if job.Stores, err = r.caches(ctx, nodes); err != nil {
 		return err
 	}
 	if !r.dryRun && !r.yes {
 		job.Confirm = r.confirm
 	}
-	outcomes, err := r.askWithBoard(ctx, f, nodes, r.boardMode(), &r.board, job)
+	outcomes, err := r.askWithBoard(ctx, hand, nodes, r.boardMode(), &r.board, job)
 	if err != nil {
-		return err
+		return r.left(&r.output, err)
 	}
 	if r.dryRun {
 		return r.showPlan(outcomes)
