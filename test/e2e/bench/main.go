@@ -90,6 +90,8 @@ func parts() []part {
 		{"cache-quiet", (*bench).cacheQuiet},
 		{"cache-bad", (*bench).cacheBad},
 		{"cache-node", (*bench).cacheNode},
+		{"job-remove", (*bench).jobRemove},
+		{"job-template", (*bench).jobTemplate},
 		{"agent-rest", (*bench).agentRest},
 		{"hollow", (*bench).hollow},
 	}

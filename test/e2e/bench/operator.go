@@ -99,7 +99,7 @@ func (b *bench) emptied(ctx context.Context) error {
 		if err := b.api.List(ctx, &stores); err != nil {
 			return false, err
 		}
-		asks := func(s v1alpha1.ImageStore) bool { return len(s.Spec.Images)+len(s.Status.Images) > 0 }
+		asks := func(s v1alpha1.ImageStore) bool { return len(s.Spec.Images)+len(s.Status.Images)+len(s.Spec.Jobs) > 0 }
 		if i := slices.IndexFunc(stores.Items, asks); i >= 0 {
 			return false, fmt.Errorf("%s is asked for %d images and has records of %d", stores.Items[i].Name, len(stores.Items[i].Spec.Images), len(stores.Items[i].Status.Images))
 		}

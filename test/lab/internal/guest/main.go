@@ -3,10 +3,11 @@
 
 //go:build linux
 
-// Command guest is the one program in the lab's images: it waits, prints, or ends as it is told.
+// Command guest is the one program in the lab's images: it waits, prints, writes or ends as it is told.
 package main
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -43,9 +44,34 @@ func main() {
 	case "exit":
 		code, _ := strconv.Atoi(strings.Join(args, ""))
 		os.Exit(code)
+	case "note":
+		end(note(args))
+	case "need":
+		_, err := os.Stat(strings.Join(args, ""))
+		end(err)
 	default:
-		fmt.Fprintln(os.Stderr, "guest: wait, print TEXT, say-and-wait TEXT, sleep SECONDS, dial ADDRESS, exit CODE")
+		fmt.Fprintln(os.Stderr, "guest: wait, print TEXT, say-and-wait TEXT, sleep SECONDS, dial ADDRESS, exit CODE, note FILE TEXT, need FILE")
 		os.Exit(2)
+	}
+}
+
+// note adds a line to a file.
+func note(args []string) error {
+	if len(args) == 0 {
+		return errors.New("note needs a file")
+	}
+	file, err := os.OpenFile(args[0], os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(file, strings.Join(args[1:], " "))
+	return errors.Join(err, file.Close())
+}
+
+func end(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "guest:", err)
+		os.Exit(1)
 	}
 }
 
