@@ -132,7 +132,9 @@ type jobHands struct {
 	secrets []secretName
 }
 
-func (h *jobHands) login() string { return "allow them with --secret NAMESPACE/NAME, of the NodeJob's namespace" }
+func (h *jobHands) login() string {
+	return "allow them with --secret NAMESPACE/NAME, of the NodeJob's namespace"
+}
 
 // credentials are none: a NodeJob names Secrets, which the controller seals to the nodes. What only this machine has cannot go with it, and
 // is told.
@@ -204,7 +206,7 @@ func (h *jobHands) ask(ctx context.Context, nodes []fleet.Node, job fleet.Job) (
 	case errors.Is(err, jobrun.ErrLeft) && cfg.Leave:
 		return nil, leftError{made}
 	case errors.Is(err, jobrun.ErrLeft):
-		h.say("Interrupted: NodeJob %s/%s goes on.\n  see:    %s\n  cancel: %s\n", made.Namespace, made.Name, h.see(made), h.cancel(made))
+		h.say("NodeJob %s/%s goes on.\n  see:    %s\n  cancel: %s\n", made.Namespace, made.Name, h.see(made), h.cancel(made))
 		return nil, exitError{term.ExitInterrupted}
 	case errors.Is(err, jobrun.ErrCancelled):
 		h.say("Cancelled: NodeJob %s/%s is deleted. The nodes end what they are at; what was done before stays so.\n", made.Namespace, made.Name)
@@ -258,11 +260,11 @@ const secondWithin = 2 * time.Second
 
 // second waits, after an interruption, for another one. It must be prepared before the first: that one ends the program's own handling,
 // and the next would end the program.
-func (h *jobHands) second() (again func(*v1alpha1.NodeJob) bool, release func()) {
+func (a *app) second() (again func(*v1alpha1.NodeJob) bool, release func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt)
 	return func(job *v1alpha1.NodeJob) bool {
-		h.say("Interrupted: leaving NodeJob %s/%s going. Ctrl-C again within %s cancels it.\n", job.Namespace, job.Name, secondWithin)
+		a.say("Interrupted: leaving NodeJob %s/%s going. Ctrl-C again within %s cancels it.\n", job.Namespace, job.Name, secondWithin)
 		within := time.NewTimer(secondWithin)
 		defer within.Stop()
 		heardFirst(signals)

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 	"time"
 
@@ -122,6 +123,20 @@ func New(namespace, verb string, spec v1alpha1.NodeJobSpec) *v1alpha1.NodeJob {
 		Spec: spec,
 	}
 }
+
+// Named is a name that begins as another does, and ends anew: one that the command line or a schedule made loses its own end first.
+func Named(after string) string {
+	if m := madeEnd.FindStringIndex(after); m != nil {
+		after = after[:m[0]]
+	}
+	return after[:min(len(after), maxName-suffix-1)] + "-" + strings.ToLower(rand.Text()[:suffix])
+}
+
+// madeEnd is the end of a name that New made.
+var madeEnd = regexp.MustCompile(`-[a-z2-7]{5}$`)
+
+// maxName is the longest name of a NodeJob: it becomes a label of its pods.
+const maxName = 63
 
 // words are what names begin with, by verb.
 var words = map[string]string{
