@@ -4,6 +4,8 @@
 package v1alpha1
 
 import (
+	"time"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -164,6 +166,13 @@ const (
 	AnnotationPurge   = "orlop.dev/purge"
 )
 
+// AnnotationWatchedUntil is set, on whatever has images pulled, by who looks on: while the time in it (RFC 3339) is to come, no more
+// than MaxWatch ahead, the nodes concerned tell every two seconds how far they are. It is renewed for as long as somebody does.
+const AnnotationWatchedUntil = "orlop.dev/watched-until"
+
+// MaxWatch bounds what is taken for a watch: one without end would have the nodes write for ever.
+const MaxWatch = 10 * time.Minute
+
 // ImageCacheStatus sums up what the nodes say.
 type ImageCacheStatus struct {
 	// observedGeneration is that of the spec which the rest is about.
@@ -226,6 +235,11 @@ type ImageCacheStatus struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// bytesLeft is what the nodes that may pull are still to pull, compressed, as far as sizes are known. It is there only while
+	// somebody looks on (orlop.dev/watched-until).
+	// +optional
+	BytesLeft *int64 `json:"bytesLeft,omitempty"`
 }
 
 // CachedImageStatus is one image of a cache, over all its nodes.
@@ -287,4 +301,6 @@ const (
 	ReasonAsExpected  = "AsExpected"
 	// ReasonInvalidAffinity: which nodes are meant cannot be read; those that hold images keep them.
 	ReasonInvalidAffinity = "InvalidAffinity"
+	// ReasonConflict: on some nodes a tag stands for the digest that another cache fixes it to.
+	ReasonConflict = "Conflict"
 )

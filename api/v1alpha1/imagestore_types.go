@@ -71,6 +71,10 @@ type ImageStoreSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
 	Jobs []StoreJob `json:"jobs,omitempty"`
+
+	// watchedUntil: somebody looks on until then, and the agent tells how far its pulls are. Once it is past it means nothing.
+	// +optional
+	WatchedUntil *metav1.Time `json:"watchedUntil,omitempty"`
 }
 
 // StoreImage is one image that a node should hold, or let go of.
@@ -101,11 +105,16 @@ type StoreImage struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Credentials []string `json:"credentials,omitempty"`
-	// caches are namespace/name of those that want it, the first few.
+	// caches are namespace/name of those that want it, or did until it was released, the first few.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Caches []string `json:"caches,omitempty"`
+	// recheck asks this node, once for each new value, to pull by the name alone although the digest is present: the registry
+	// refuses the controller, and this node is to tell whether the tag has moved.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Recheck string `json:"recheck,omitempty"`
 }
 
 // HoldReason is why a pull may not start.
@@ -206,7 +215,7 @@ type ImageStoreStatus struct {
 	// +kubebuilder:validation:MaxLength=32
 	Summary string `json:"summary,omitempty"`
 	// +optional
-	Failed int32 `json:"failed,omitempty"`
+	Failed int32 `json:"failed"`
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1000
@@ -264,6 +273,27 @@ type StoreImageStatus struct {
 	Attempts int32 `json:"attempts,omitempty"`
 	// +optional
 	LastAttemptTime *metav1.Time `json:"lastAttemptTime,omitempty"`
+	// rechecked is the spec's recheck that was done: digest is what the name stood for then, and stays on the node until the
+	// spec follows.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Rechecked string `json:"rechecked,omitempty"`
+	// recheckReason is why the spec's recheck did not work; it is tried again.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	RecheckReason string `json:"recheckReason,omitempty"`
+	// progress is how far the pull is, while somebody looks on and where the runtime tells.
+	// +optional
+	Progress *PullProgress `json:"progress,omitempty"`
+}
+
+// PullProgress is how far a pull is, in compressed bytes. What other images brought before is in neither number.
+type PullProgress struct {
+	// +optional
+	DoneBytes int64 `json:"doneBytes"`
+	// totalBytes is what is known so far, and may grow; 0: nothing is known yet.
+	// +optional
+	TotalBytes int64 `json:"totalBytes"`
 }
 
 // ImageState is how far an image on a node is.

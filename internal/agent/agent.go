@@ -122,6 +122,7 @@ type Agent struct {
 	asking      asking
 	needs       atomic.Pointer[plan.Needs] // read by removals under way
 	stock       stock
+	watched     watch
 }
 
 // New makes an agent with a key of its own.
@@ -192,6 +193,7 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	a.report.heard(s, a.key.ID())
 	a.store = s
 	a.wanted = protected(s.Spec)
+	a.watched.take(&s.Spec, time.Now())
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
 	a.noteNeeds()
@@ -203,8 +205,10 @@ func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 		a.letGo(ctx) // Of what the store before this one had.
 	}
 	a.gone = false
+	left := a.records
 	a.records = byName(s.Status.Images)
 	a.recorded = byName(s.Status.Images)
+	a.owe(left)
 	a.report = newReporter(s)
 	a.asking = asking{}
 	clear(a.tries)

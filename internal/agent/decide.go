@@ -4,7 +4,6 @@
 package agent
 
 import (
-	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -62,6 +61,16 @@ type order struct {
 	entry v1alpha1.StoreImage
 	want  oci.Ref
 	pin   bool
+	// recheck is the entry's, where the pull is one; see recheck.go.
+	recheck string
+}
+
+// key is that of its tries.
+func (o order) key() string {
+	if o.recheck != "" {
+		return recheckKey(o.entry.Image)
+	}
+	return o.entry.Image
 }
 
 // pinOrder is a pin to set or to lift.
@@ -90,20 +99,6 @@ type decider struct {
 	held    int64           // bytes that pulls under way will still take
 }
 
-// protection is which names the entries that are not released stand for, and which of them want a pin.
-type protection struct {
-	by   map[oci.Ref]string  // the cache
-	pin  map[oci.Ref]bool    //
-	want map[oci.Ref]oci.Ref // by tag, with the digest that it must stand for
-}
-
-// wanter is what caches want of one image.
-type wanter struct {
-	by      string // the first of the caches; empty: none wants it
-	pin     bool
-	passing bool // it is wanted only until the tag that it bears has moved on
-}
-
 // decide is a function of what is seen.
 func decide(s sight) decision {
 	d := &decider{sight: s, ourPins: map[string]bool{}, pinned: map[string]bool{}}
@@ -112,6 +107,7 @@ func decide(s sight) decision {
 	if d.spec.Retire {
 		return d.retire()
 	}
+	d.holdBack()
 	d.prepare()
 	seen := map[string]bool{}
 	for _, e := range d.spec.Images {
@@ -172,20 +168,6 @@ const slowAfter = time.Minute
 // much.
 func need(compressed int64) int64 { return 3 * compressed }
 
-// count takes a pinned image out of what may be pinned, and reports whether it fitted.
-func (d *decider) count(img engine.Image) bool {
-	if d.pinned[img.ID] || d.disk.Capacity == 0 {
-		return true
-	}
-	size := d.size(img)
-	if size > d.budget {
-		return false
-	}
-	d.pinned[img.ID] = true
-	d.budget -= size
-	return true
-}
-
 // carry moves the record of a tag that has moved to the name by digest, under which it will be released.
 func (d *decider) carry(e v1alpha1.StoreImage) {
 	rec, ok := d.records[e.Image]
@@ -196,160 +178,8 @@ func (d *decider) carry(e v1alpha1.StoreImage) {
 	if err != nil || ref.Tag() == "" {
 		return
 	}
-	old := ref.Repository() + "@" + rec.Digest
-	to, there := d.records[old]
-	if !there {
-		to = v1alpha1.StoreImageStatus{Image: old, Digest: rec.Digest, State: v1alpha1.ImageReleasing}
-	}
-	to.Pulled, to.Pinned = to.Pulled || rec.Pulled, to.Pinned || rec.Pinned
-	d.records[old] = to
+	carryOver(d.records, rec, ref)
 	delete(d.records, e.Image)
-}
-
-// protected are the names that caches want here.
-func protected(spec v1alpha1.ImageStoreSpec) *protection {
-	p := &protection{by: map[oci.Ref]string{}, pin: map[oci.Ref]bool{}, want: map[oci.Ref]oci.Ref{}}
-	for _, e := range spec.Images {
-		want, err := wantOf(e)
-		if err != nil || e.Released {
-			continue
-		}
-		by := "another"
-		if len(e.Caches) > 0 {
-			by = e.Caches[0]
-		}
-		for _, name := range namesOf(want) {
-			p.by[name] = by
-			p.pin[name] = p.pin[name] || e.Pin
-			p.want[name] = want
-		}
-	}
-	return p
-}
-
-// namesOf are a reference's tag and its digest, each by itself.
-func namesOf(want oci.Ref) []oci.Ref {
-	var names []oci.Ref
-	if want.Tag() != "" {
-		names = append(names, want.WithoutDigest())
-	}
-	if want.Digest() != "" {
-		names = append(names, want.WithoutTag())
-	}
-	return names
-}
-
-// wanter is what caches want of the image, under any of its names.
-func (p *protection) wanter(img engine.Image) wanter {
-	w := wanter{passing: true}
-	for _, name := range slices.Concat(img.Tags, img.Digests) {
-		cache, ok := p.by[name]
-		if !ok {
-			continue
-		}
-		digest := p.want[name].WithoutTag()
-		w.by = cache
-		w.pin = w.pin || p.pin[name]
-		w.passing = w.passing && digest.Digest() != "" && !slices.Contains(img.Digests, digest)
-	}
-	return w
-}
-
-// wanted is what there is to say and to do about an image that should be here.
-func (d *decider) wanted(e v1alpha1.StoreImage) v1alpha1.StoreImageStatus {
-	rec, known := d.records[e.Image]
-	st := v1alpha1.StoreImageStatus{Image: e.Image, State: v1alpha1.ImageWaiting, Pulled: rec.Pulled, Pinned: rec.Pinned}
-	want, err := wantOf(e)
-	if err != nil {
-		st.State, st.Reason, st.Message = v1alpha1.ImageFailed, string(engine.InvalidReference), err.Error()
-		return st
-	}
-	if rec.Pulled {
-		st.Digest = string(want.Digest())
-	}
-	p := d.pulls[e.Image]
-	if p != nil && !p.serves(want) {
-		d.cancel = append(d.cancel, e.Image)
-		return st
-	}
-	img, present := d.view.find(want)
-	if p != nil {
-		return d.pulling(e, st)
-	}
-	if present {
-		if !known {
-			st.Pulled = d.view.isMarked(img)
-		}
-		return d.present(e, st, want, img)
-	}
-	return d.absent(e, st, want)
-}
-
-// pulling is about an image whose pull is under way. One that has failed before is Failed until it is here: what is
-// tried again and again is not told each time.
-func (d *decider) pulling(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus) v1alpha1.StoreImageStatus {
-	st.State, st.Pulled, st.Pinned = v1alpha1.ImagePulling, true, st.Pinned || e.Pin && d.canPin
-	st.Digest = e.Digest
-	if t, ok := d.try(e); ok {
-		t.describe(&st)
-	}
-	return st
-}
-
-// present is about an image that is here as it should be.
-//
-//nolint:gocognit // The cases of one thing, one after the other: apart they would be harder to compare.
-func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, want oci.Ref, img engine.Image) v1alpha1.StoreImageStatus {
-	if _, tried := d.tries[e.Image]; tried {
-		d.forget = append(d.forget, e.Image)
-	}
-	if d.intended[e.Image] || d.canMark && d.records[e.Image].State == v1alpha1.ImageWaiting {
-		// It came before its pull began: somebody else was quicker, unless it is ours from before. An agent that was ended may
-		// have begun; then its mark tells.
-		st.Pulled = st.Pulled && d.view.isMarked(img)
-	}
-	st.State, st.Digest = v1alpha1.ImagePresent, digestIn(img, want)
-	if !d.canPin {
-		st.Pinned = false
-		return st
-	}
-	byDigest := byDigest(img, want, st.Digest)
-	switch {
-	case e.Pin && img.Pinned:
-		st.Pinned = st.Pinned || d.ourPins[img.ID] || d.view.isMarked(img)
-	case e.Pin && !d.count(img):
-		st.Pinned = false
-		st.Reason = string(engine.InsufficientDisk)
-		st.Message = fmt.Sprintf("present, but not pinned: pinned images would take more than %d %% of the disk", d.limits.pin)
-	case e.Pin:
-		st.Pinned = true
-		if t, failed := d.tries[pinKey(e.Image)]; failed {
-			st.Reason, st.Message = t.reason, "present, but pinning it did not work: "+t.message
-			if d.waits(t) {
-				return st
-			}
-		}
-		d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest, pinned: true})
-	case st.Pinned:
-		if d.needs.wanter(img).pin || !img.Pinned {
-			st.Pinned = false
-			return st
-		}
-		if t, failed := d.tries[pinKey(e.Image)]; !failed || !d.waits(t) {
-			d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest})
-		}
-	}
-	return st
-}
-
-// byDigest is the name by digest, under which pins and marks are kept; the name itself where there is none.
-func byDigest(img engine.Image, want oci.Ref, digest string) oci.Ref {
-	for _, name := range img.Digests {
-		if name.Repository() == want.Repository() && string(name.Digest()) == digest {
-			return name
-		}
-	}
-	return want
 }
 
 // waits reports whether a try is not due yet, and sees that it will be looked at then.
@@ -367,21 +197,7 @@ func (d *decider) later(at time.Time) {
 	}
 }
 
-func pinKey(image string) string    { return "pin " + image }
 func removeKey(image string) string { return "remove " + image }
-
-// digestIn is the digest under which the image is known in the repository: the one that is wanted, else the first.
-func digestIn(img engine.Image, want oci.Ref) string {
-	if want.Digest() != "" {
-		return string(want.Digest())
-	}
-	for _, digest := range img.Digests {
-		if digest.Repository() == want.Repository() {
-			return string(digest.Digest())
-		}
-	}
-	return ""
-}
 
 // orphans are records of which the spec says nothing, such as of a tag that has moved before the controller saw it: they
 // stay until it does.

@@ -207,7 +207,7 @@ func (d *decider) fitsPin(e v1alpha1.StoreImage) bool {
 
 // startPulls chooses which of the pulls that may begin do, the new ones before those that have failed.
 func (d *decider) startPulls() {
-	slices.SortStableFunc(d.pull, func(a, b order) int { return int(d.tries[a.entry.Image].attempts - d.tries[b.entry.Image].attempts) })
+	slices.SortStableFunc(d.pull, func(a, b order) int { return int(d.tries[a.key()].attempts - d.tries[b.key()].attempts) })
 	chosen := d.pull[:min(max(d.room, 0), len(d.pull))]
 	starts := map[string]bool{}
 	for _, o := range chosen {

@@ -5,7 +5,6 @@ package agent
 
 import (
 	"slices"
-	"time"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/engine"
@@ -131,55 +130,6 @@ func (d *decider) retire() decision {
 		d.unmark = append(d.unmark, ref)
 	}
 	return d.decision
-}
-
-// asking is how the agent comes to know what pods need.
-type asking struct {
-	nonce string // asked by this process; empty: it has asked nothing
-	at    time.Time
-	// pause grows while the answer is that the image is needed: nothing on this node tells when that has changed.
-	pause time.Duration
-}
-
-const (
-	// askPause is the least time between two questions, maxAskPause the most.
-	askPause    = 10 * time.Second
-	maxAskPause = 5 * time.Minute
-	// clockSkew is how far ahead the controller's clock may be without its word being taken for one from the future.
-	clockSkew = 2 * time.Second
-)
-
-// needsOf are the needs of caches and of pods, dated by this node's clock.
-func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, now time.Time) plan.Needs {
-	needs := plan.Needs{Known: true}
-	for _, e := range spec.Images {
-		want, err := wantOf(e)
-		if err != nil || e.Released {
-			continue
-		}
-		by := "another"
-		if len(e.Caches) > 0 {
-			by = e.Caches[0]
-		}
-		for _, name := range namesOf(want) {
-			needs.Items = append(needs.Items, plan.Need{Ref: name, By: by, Cache: true})
-		}
-	}
-	pods := spec.Needs
-	if pods == nil || pods.Omitted > 0 {
-		return needs
-	}
-	needs.AsOf = pods.AsOf.Time
-	if asked.nonce != "" && pods.Answers == asked.nonce {
-		needs.AsOf = asked.at
-	}
-	if needs.AsOf.Sub(now) > clockSkew {
-		needs.AsOf = time.Time{}
-	}
-	for _, image := range pods.Images {
-		needs.Items = append(needs.Items, plan.NeedsOf(image.Pod, []string{image.Image}, plan.PicksRegistry(runtime))...)
-	}
-	return needs
 }
 
 // heldHere splits the candidates into those that this node itself sees a reason to keep, with the reason, and a plan to

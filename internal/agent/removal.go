@@ -5,7 +5,6 @@ package agent
 
 import (
 	"context"
-	"crypto/rand"
 	"slices"
 	"time"
 
@@ -67,16 +66,6 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 	default:
 		a.startRemoving(ctx, planned, made.release)
 	}
-}
-
-// ask asks what pods need, not too often.
-func (a *Agent) ask(now time.Time, next *earliest) {
-	if due := a.asking.at.Add(a.asking.pause); a.asking.nonce != "" && now.Before(due) {
-		next.or(due)
-		return
-	}
-	a.asking = asking{nonce: rand.Text(), at: now, pause: min(max(2*a.asking.pause, askPause), maxAskPause)}
-	next.or(now.Add(a.asking.pause))
 }
 
 func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates []candidate) {
@@ -189,6 +178,25 @@ func (a *Agent) letGo(ctx context.Context) bool {
 		a.view.want(time.Now())
 	}
 	return len(left) == 0
+}
+
+// owe goes on with pins that could not be lifted for a store before this one, as while the runtime was away: they become records
+// of the store that is there now, which the controller has released.
+func (a *Agent) owe(left map[string]v1alpha1.StoreImageStatus) {
+	for name, rec := range left {
+		if known, ok := a.records[name]; ok && known.Digest != rec.Digest {
+			name = rec.Image // The name means another image by now.
+			if ref, err := wantNamed(name, ""); err == nil && ref.Tag() != "" && rec.Digest != "" {
+				name = byDigestName(ref, rec.Digest)
+			}
+		}
+		now, ok := a.records[name]
+		if !ok {
+			now = v1alpha1.StoreImageStatus{Image: name, Digest: rec.Digest, State: v1alpha1.ImageReleasing}
+		}
+		now.Pinned = true
+		a.records[name] = now
+	}
 }
 
 // leave ends the agent. If the store is gone, or the right to read it, Orlop is being taken out of the cluster, and nothing

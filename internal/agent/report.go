@@ -5,6 +5,7 @@ package agent
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -36,8 +37,9 @@ const (
 	maxWriteRetry   = 30 * time.Second
 	// maxRivalPause is the most between two writes by which two agents contradict each other.
 	maxRivalPause = 5 * time.Minute
-	// maxStatus keeps the object well below 400 KB with its spec beside.
+	// maxStatus keeps the object well below 400 KB with its spec beside; maxImages is as the schema has it.
 	maxStatus = 200 << 10
+	maxImages = 1000
 )
 
 // ErrGone is MayRead's answer when the store is not there, or may not be read any more.
@@ -113,6 +115,9 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 		return
 	}
 	due := a.due(now, &made)
+	if len(a.pulls) > 0 && a.watched.is(now) {
+		next.or(now.Add(progressGap)) // Progress wakes nobody.
+	}
 	if now.Before(due) && a.busy(&made) {
 		next.or(due) // Whether there is something to write is found out then: with 500 images that is work.
 		return
@@ -151,10 +156,15 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 		due = r.since.Add(startPatience)
 	case !r.wrote || a.unrecorded(made) || a.asking.nonce != r.asked:
 		due = now
+	case a.rechecking(made):
+		due = later(due, a.specSince.Add(firstGap)) // The answer tells that the spec was seen, too.
 	case !a.busy(made):
 		due = r.last.Add(restGap)
 	case failed(made.images) > r.failed:
 		due = r.last.Add(firstGap)
+	}
+	if progress := r.last.Add(progressGap); len(a.pulls) > 0 && a.watched.is(now) && progress.Before(due) {
+		due = progress
 	}
 	if r.rival > 0 {
 		due = later(due, r.last.Add(min(firstWriteRetry<<min(r.rival, 10), maxRivalPause)))
@@ -236,6 +246,7 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 	}
 	status.Failed = failed(status.Images)
 	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
+	a.addProgress(status.Images, time.Now())
 	a.setConditions(made)
 	status.Conditions = a.report.conditions
 	bound(&status)
@@ -264,8 +275,16 @@ func (a *Agent) setConditions(made *decision) {
 	a.report.conditions = conditions
 }
 
-// bound cuts messages where everything together would be too large for an object.
+// bound cuts messages where everything together would be too large for an object. Of more images than the schema takes those
+// are told of first which are records: the entries that the spec may have, and as many names by digest of tags that moved.
 func bound(status *v1alpha1.ImageStoreStatus) {
+	if len(status.Images) > maxImages {
+		slices.SortStableFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int {
+			return cmp.Compare(weightOf(b), weightOf(a))
+		})
+		status.Images = status.Images[:maxImages]
+		slices.SortFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int { return cmp.Compare(a.Image, b.Image) })
+	}
 	for _, length := range []int{128, 64, 32, 0} {
 		size := 0
 		for i := range status.Images {
@@ -281,6 +300,16 @@ func bound(status *v1alpha1.ImageStoreStatus) {
 			}
 		}
 	}
+}
+
+func weightOf(st v1alpha1.StoreImageStatus) (weight int) {
+	if st.Pulled {
+		weight += 2
+	}
+	if st.Pinned {
+		weight++
+	}
+	return weight
 }
 
 // perImage is what the names of the fields and the times of one image take in JSON.

@@ -187,3 +187,29 @@ func TestTheRecordOfAMovedTagGoesToAWantedDigest(t *testing.T) {
 		w.wantHere("a@"+tag.Digest, false)
 	})
 }
+
+// A pin that could not be lifted when the store was made anew is known in the new one, and lifted when the controller lets it go.
+func TestAStoreMadeAnewWhileTheRuntimeIsAway(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		away := engine.Becausef(engine.RuntimeUnavailable, "restarting")
+		w.rt.FailNext(enginetest.OpPin, away, away, away, away)
+		w.api.Delete()
+		w.api.Create(v1alpha1.ImageStoreSpec{})
+		w.pass(time.Minute)
+		st := w.state(e.Image)
+		if img, here := w.here("a:1"); !here || !img.Pinned || !st.Pinned || st.Pulled {
+			t.Fatalf("the image: here %t, pinned %t; its record: %+v", here, img.Pinned, st)
+		}
+		e.Released, e.RemovalPolicy = true, v1alpha1.RemovalPolicyKeep
+		w.want(e)
+		w.pass(10 * time.Minute)
+		if img, here := w.here("a:1"); !here || img.Pinned {
+			t.Errorf("the image: here %t, pinned %t", here, img.Pinned)
+		}
+		w.wantForgotten("a:1")
+	})
+}

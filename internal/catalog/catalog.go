@@ -26,12 +26,36 @@ type Entry struct {
 	Refusal *Refusal
 	// Asked is when the registry last answered or refused; zero: this process has not asked.
 	Asked time.Time
+	// Known is when the digest was learnt, or confirmed by the registry, as far as this process knows.
+	Known time.Time
+	// Recheck asks one node to look what the name stands for, where the registry refuses; empty: no node was ever asked.
+	Recheck Recheck
+}
+
+// Recheck is the newest question to a node.
+type Recheck struct {
+	// Token is new for each question, and greater than those before it.
+	Token string
+	// Answered: a node has told what it found.
+	Answered bool
+	// Followed: the last question that came to an end was answered.
+	Followed bool
+}
+
+// ToRecheck is the token of the question that a node is still to answer; empty: none is.
+func (e Entry) ToRecheck() string {
+	if e.Refusal == nil || e.Digest == "" || e.Recheck.Answered {
+		return ""
+	}
+	return e.Recheck.Token
 }
 
 // Refusal is an answer that decides nothing: nodes may have mirrors and credentials of their own.
 type Refusal struct {
 	Reason  engine.Reason
 	Message string
+	// Since is when the registry began to refuse.
+	Since time.Time
 }
 
 // Catalog is a table of entries, safe for use by several goroutines.

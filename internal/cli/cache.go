@@ -20,6 +20,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/term"
 )
@@ -228,6 +229,9 @@ func (o *cacheCreateOptions) run(ctx context.Context, wanted *v1alpha1.ImageCach
 	op, err := o.mustBeInstalled(ctx)
 	if err != nil {
 		return err
+	}
+	if o.wait && term.IsTerminal(o.Err) { // From its first pull on, it is to tell how far it is.
+		wanted.Annotations = map[string]string{v1alpha1.AnnotationWatchedUntil: operator.WatchUntil(time.Now())}
 	}
 	made, err := op.CreateCache(ctx, wanted, o.dryRun == "server")
 	switch {

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -31,6 +32,9 @@ type cacheStatus struct {
 	output          output
 	op              *operator.Client
 	namespace, name string
+	// stores are looked at once for each answer, and underway is what they do, by image.
+	stores   map[string]*v1alpha1.ImageStore
+	underway map[string]underway
 }
 
 // printObject writes one object as it is.
@@ -62,6 +66,9 @@ func (s *cacheStatus) show(ctx context.Context) error {
 
 func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) error {
 	cache.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("ImageCache"))
+	if !s.output.structured() && cache.Status.ReadyNodes < cache.Status.DesiredNodes {
+		s.look(ctx, cache.Status)
+	}
 	switch {
 	case s.output.structured():
 		return s.printObject(&s.output, cache)
@@ -71,9 +78,9 @@ func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) err
 	case s.output.format == "csv":
 		return s.app.print(&s.output, answer{table: s.table(cache)}) //nolint:forbidigo // A method of ours, and not the builtin.
 	}
-	fmt.Fprintln(s.Out, s.header(cache))
+	sentence(s.Out, 2, "%s", s.header(cache))
 	if len(cache.Status.Conditions) > 0 { // Else nobody has looked for nodes.
-		fmt.Fprintln(s.Out, s.nodesLine(ctx, cache))
+		sentence(s.Out, 2, "%s", s.nodesLine(cache))
 	}
 	if len(cache.Status.Images) > 0 {
 		if err := s.app.print(&s.output, answer{table: s.table(cache)}); err != nil { //nolint:forbidigo // As above.
@@ -85,6 +92,20 @@ func (s *cacheStatus) print(ctx context.Context, cache *v1alpha1.ImageCache) err
 	}
 	s.failures(cache)
 	return nil
+}
+
+// look reads what the nodes do. Who may not see it sees the rest.
+func (s *cacheStatus) look(ctx context.Context, status v1alpha1.ImageCacheStatus) {
+	stores, err := s.op.Stores(ctx, nil)
+	if err != nil {
+		return
+	}
+	s.stores, s.underway = stores, underwayOf(stores, s.namespace+"/"+s.name)
+	for _, image := range status.Images {
+		if image.ReadyNodes >= status.DesiredNodes {
+			delete(s.underway, nameInStore(image.Image))
+		}
+	}
 }
 
 // header is what the cache is, and its Ready condition.
@@ -109,7 +130,7 @@ func (s *cacheStatus) header(cache *v1alpha1.ImageCache) string {
 	return line
 }
 
-func (s *cacheStatus) nodesLine(ctx context.Context, cache *v1alpha1.ImageCache) string {
+func (s *cacheStatus) nodesLine(cache *v1alpha1.ImageCache) string {
 	st := cache.Status
 	line := fmt.Sprintf("%d of %s ready", st.ReadyNodes, count(int(st.DesiredNodes), "node"))
 	if st.ImageCount == 0 && st.ObservedGeneration == cache.Generation {
@@ -120,7 +141,7 @@ func (s *cacheStatus) nodesLine(ctx context.Context, cache *v1alpha1.ImageCache)
 	}
 	if st.UnavailableNodes > 0 {
 		line += fmt.Sprintf(", %d unavailable", st.UnavailableNodes)
-		if nodes := s.unavailable(ctx); len(nodes) > 0 {
+		if nodes := s.unavailable(); len(nodes) > 0 {
 			line += " (" + some(nodes) + ")"
 		}
 	}
@@ -138,14 +159,10 @@ func (s *cacheStatus) nodesLine(ctx context.Context, cache *v1alpha1.ImageCache)
 
 // unavailable are the nodes on which the cache may start no pull now, as far as that is seen: the status has their
 // number only.
-func (s *cacheStatus) unavailable(ctx context.Context) []string {
-	stores, err := s.op.Stores(ctx, nil)
-	if err != nil {
-		return nil
-	}
+func (s *cacheStatus) unavailable() []string {
 	key := s.namespace + "/" + s.name
 	var nodes []string
-	for node, store := range stores {
+	for node, store := range s.stores {
 		held := func(image v1alpha1.StoreImage) bool {
 			return image.Hold == v1alpha1.HoldNode && slices.Contains(image.Caches, key)
 		}
@@ -158,16 +175,17 @@ func (s *cacheStatus) unavailable(ctx context.Context) []string {
 }
 
 func (s *cacheStatus) table(cache *v1alpha1.ImageCache) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "READY", Right: true}, {Name: "FAILED", Right: true}, {Name: "DIGEST"}, {Name: "REASON"}, {Name: "MESSAGE", Wide: true}}}
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "READY", Right: true}, {Name: "PULLING", Right: true}, {Name: "FAILED", Right: true}, {Name: "BYTES LEFT", Right: true}, {Name: "DIGEST"}, {Name: "REASON"}, {Name: "MESSAGE", Wide: true}}}
 	for _, image := range cache.Status.Images {
 		digest := table.ID(image.Digest)
 		if s.output.format == "wide" || s.output.format == "csv" {
 			digest = image.Digest
 		}
-		t.Add(image.Image, fmt.Sprintf("%d/%d", image.ReadyNodes, cache.Status.DesiredNodes), fmt.Sprint(image.FailedNodes), digest, image.Reason, image.Message)
+		pulling, left := s.looked(image, cache.Status.DesiredNodes)
+		t.Add(image.Image, fmt.Sprintf("%d/%d", image.ReadyNodes, cache.Status.DesiredNodes), pulling, fmt.Sprint(image.FailedNodes), left, digest, image.Reason, image.Message)
 	}
 	if s.output.format == "table" {
-		t.DropEmpty(4)
+		t.DropEmpty(2)
 	}
 	return t
 }
@@ -189,9 +207,9 @@ func (s *cacheStatus) failures(cache *v1alpha1.ImageCache) {
 		nodes[g] = append(nodes[g], cmp.Or(f.Node, "the registry, asked by the controller"))
 	}
 	for _, g := range order {
-		fmt.Fprintf(s.Out, "  %s: %s%s: %s\n", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
+		sentence(s.Out, 4, "  %s: %s%s: %s", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
 		if g.reason == string(engine.Unauthorized) {
-			fmt.Fprintf(s.Out, "    try: %s\n", login(cache))
+			sentence(s.Out, 6, "    try: %s", login(cache))
 		}
 	}
 	if n := cache.Status.OmittedFailures; n > 0 {
@@ -238,21 +256,26 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	l := &liveLine{to: s.Err, begun: begun}
+	var left meter
+	var renewing sync.WaitGroup
 	if term.IsTerminal(s.Err) {
 		l.width = term.Width(s.Err, 80)
 		l.start()
+		renewing.Go(func() { s.op.KeepWatchingCache(waiting, s.namespace, s.name) })
 	}
 	var last *v1alpha1.ImageCache
 	code, why := term.ExitTimeout, ""
 	err := s.op.FollowCache(waiting, s.namespace, s.name, func(cache *v1alpha1.ImageCache) (over bool) {
 		last = cache
-		l.show(progressOf(cache))
+		l.show(progressOf(cache, &left))
 		if over, result, text := verdict(cache); over {
 			code, why = result, text
 			return true
 		}
 		return false
 	})
+	cancel()
+	renewing.Wait()
 	l.close()
 	switch {
 	case errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil && last != nil:
@@ -276,12 +299,12 @@ func (s *cacheStatus) await(ctx context.Context, timeout time.Duration) error {
 		fmt.Fprintf(s.Err, "%s %s after %s\n", sign, why, tell.Took(time.Since(begun)))
 		return nil
 	}
-	fmt.Fprintf(s.Err, "%s %s\n", s.paint.bad("✗"), why)
+	sentence(s.Err, 2, "%s %s", s.paint.bad("✗"), why)
 	return exitError{code}
 }
 
 // progressOf is how far a cache is, in a line.
-func progressOf(cache *v1alpha1.ImageCache) string {
+func progressOf(cache *v1alpha1.ImageCache, left *meter) string {
 	st := cache.Status
 	if st.ObservedGeneration < cache.Generation {
 		return fmt.Sprintf("%s/%s: generation %d is not looked at yet", cache.Namespace, cache.Name, cache.Generation)
@@ -299,6 +322,10 @@ func progressOf(cache *v1alpha1.ImageCache) string {
 	}
 	if st.UnavailableNodes > 0 {
 		parts = append(parts, fmt.Sprintf("%d unavailable", st.UnavailableNodes))
+	}
+	if st.BytesLeft != nil {
+		left.add(*st.BytesLeft, time.Now())
+		parts = append(parts, left.String())
 	}
 	return strings.Join(parts, ", ")
 }

@@ -39,7 +39,8 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 KUBELET GC is how much may still be written until the kubelet begins to remove images by itself; ~ where its threshold is
 not known and taken for the usual 85 %. ! marks a disk above it.
 
-Where Orlop is installed, its inventory is read: IN USE and RECLAIMABLE may be 10 minutes old. --ephemeral asks the nodes now.`,
+Where Orlop is installed, its inventory is read: USED is as of when the node's images changed last, IN USE and RECLAIMABLE may be
+10 minutes old. How old the oldest is stands below the table. --ephemeral asks the nodes now.`,
 		Example: a.examples(`
 			{} df
 			{} df -v --node node-1
@@ -102,6 +103,13 @@ func (o *dfOptions) run(ctx context.Context) error {
 	}
 	if err := o.print(&o.output, ans); err != nil {
 		return err
+	}
+	if !o.output.structured() {
+		what := "USED, IN USE and RECLAIMABLE are"
+		if o.verbose {
+			what = "This is"
+		}
+		o.tellAge(outcomes, what, anyAge, time.Now())
 	}
 	return exitWith(o.troubles(outcomes))
 }

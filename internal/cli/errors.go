@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -16,6 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -155,6 +157,20 @@ func rightToAct(message string) (right, words, bind string) {
 // forUser finds in the API server's words who it was that asked.
 var forUser = regexp.MustCompile(`User "([^"]+)"`)
 
+// userIn is who asked, for a command that an admin is to type.
+func userIn(message string) string {
+	if m := forUser.FindStringSubmatch(message); m != nil {
+		return m[1]
+	}
+	return "YOU"
+}
+
+// bindView is what lets somebody see how Orlop itself is, beside what ClusterRole orlop-view shows of images.
+func bindView(message, namespace string) string {
+	namespace = cmp.Or(namespace, operator.DefaultNamespace)
+	return "have an admin bind the role: " + term.CommandLine("kubectl", "create", "rolebinding", "orlop-view", "-n", namespace, "--role", "orlop-view", "--user", userIn(message))
+}
+
 // inOrlop is a missing right to Orlop's kinds, for which there are roles to be bound.
 func inOrlop(message, verb, resource, namespace string) (right, can string) {
 	role := "orlop-edit"
@@ -164,10 +180,7 @@ func inOrlop(message, verb, resource, namespace string) (right, can string) {
 	case strings.HasPrefix(resource, "nodejobs") || strings.HasPrefix(resource, "nodecronjobs"):
 		role = "orlop-operate"
 	}
-	user := "YOU"
-	if m := forUser.FindStringSubmatch(message); m != nil {
-		user = m[1]
-	}
+	user := userIn(message)
 	if namespace != "" {
 		return verb + " " + resource + " in namespace " + namespace,
 			"have an admin bind the role: " + term.CommandLine("kubectl", "create", "rolebinding", role, "-n", namespace, "--clusterrole", role, "--user", user)

@@ -43,7 +43,7 @@ func (f *failures) has(asked string) bool {
 func (f *failures) tell(a *app, unauthorized string, done ...string) {
 	var retry []string
 	for _, key := range f.order {
-		fmt.Fprintf(a.Err, "  %s: %s%s: %s\n", some(f.nodes[key]), key.asked, bracketed(key.reason, key.message), key.message)
+		sentence(a.Err, 4, "  %s: %s%s: %s", some(f.nodes[key]), key.asked, bracketed(key.reason, key.message), key.message)
 		if key.reason == string(engine.Unauthorized) && unauthorized != "" {
 			fmt.Fprintf(a.Err, "    try: %s\n", unauthorized)
 		}

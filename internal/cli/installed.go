@@ -28,6 +28,11 @@ const (
 	reasonNoInventory   = "NoInventory"
 )
 
+// unread reports whether a reason is about an inventory that is no answer; the node itself may well have one.
+func unread(reason string) bool {
+	return reason == reasonNoAgent || reason == reasonAgentNotReady || reason == reasonNoInventory
+}
+
 // errNotInstalled is a command that has nothing to do without Orlop's kinds.
 var errNotInstalled = errors.New("this cluster has no Orlop: it does not know the kinds of orlop.dev/v1alpha1")
 
@@ -106,7 +111,8 @@ func (a *app) read(ctx context.Context, op *operator.Client, n *nodeFlags, nodes
 	agents, err := op.Agents(ctx, n.agentNamespace())
 	switch {
 	case apierrors.IsForbidden(err):
-		fmt.Fprintf(a.Err, "%s you may not list the agents' pods: what follows is what each node's agent wrote last, and may be old\n", a.paint.warn())
+		sentence(a.Err, 2, "%s you may not list the agents' pods: what follows is what each node's agent wrote last, and may be old", a.paint.warn())
+		fmt.Fprintf(a.Err, "  try: %s\n", bindView(err.Error(), n.agentNamespace()))
 	case err != nil:
 		return nil, err
 	case len(agents) == 0:
@@ -150,6 +156,7 @@ func (a *app) outcomeOf(node fleet.Node, agents map[string]operator.Agent, inven
 	default:
 		seen := operator.FromInventory(inventory.Status)
 		out.State, out.Started, out.Result = fleet.StateDone, &seen.Runtime, &session.Result{Inventory: &seen}
+		out.Observed = inventory.Status.ObservedTime.Time
 		out.Socket = strings.TrimPrefix(seen.Runtime.Endpoint, "unix://")
 	}
 	return out

@@ -5,6 +5,7 @@ package cli
 
 import (
 	"encoding/json"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -108,7 +109,10 @@ ghcr.io/acme/web          1     1111111111111     1/4   400MB   100MB   5 pods  
 		t.Errorf("exit code %d %s", code, diff)
 	}
 	expect(t, errs, "P pinned, C kept by a cache", "2 of 4 nodes answered", "node-3 (AgentNotReady): agent not ready for 4m", "ImagePullBackOff: Back-off pulling image", "--ephemeral",
-		"node-4: NotReady since 60m: kubelet stopped posting")
+		"node-4: NotReady since 60m: kubelet stopped posting", "Retry: kubectl orlop list --server "+s.URL+" --node node-3,node-4 --ephemeral\n")
+	if strings.Contains(errs, " old (") {
+		t.Errorf("what is new is said to be old: %s", errs)
+	}
 	if len(s.writes()) > 0 {
 		t.Errorf("written: %s", s.writes())
 	}
@@ -142,6 +146,35 @@ func TestDfOfAnInstall(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	expect(t, out, "100GB", "20GB (20 %)", "1GB (1 %)", "AgentNotReady", "~in 65GB")
+}
+
+// TestAgesOfInventories: how old the oldest is stands below a table, where that matters.
+func TestAgesOfInventories(t *testing.T) {
+	for name, test := range map[string]struct {
+		ages     [2]time.Duration
+		list, df string
+	}{
+		"new":          {[2]time.Duration{time.Second, 50 * time.Second}, "", ""},
+		"a while":      {[2]time.Duration{3 * time.Minute, 7 * time.Minute}, "USED BY is up to 7m old (node-2); --ephemeral asks", "RECLAIMABLE are up to 7m old (node-2);"},
+		"one is quiet": {[2]time.Duration{3 * time.Minute, 50 * time.Hour}, "USED BY is up to 3m", "RECLAIMABLE are up to 2d2h old (node-2);"},
+		"all is quiet": {[2]time.Duration{20 * time.Minute, 50 * time.Hour}, "", "up to 2d2h old"},
+		"clocks apart": {[2]time.Duration{-time.Hour, time.Second}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := shop(t)
+			for i, age := range test.ages {
+				inventory := anInventory(fmt.Sprintf("node-%d", i+1), v1alpha1.InventoryImage{ID: "sha256:1111111111111111"})
+				inventory.Status.ObservedTime = metav1.NewTime(time.Now().Add(-age))
+				s.put(inventory)
+			}
+			for verb, want := range map[string]string{"list": test.list, "df": test.df} {
+				_, _, errs := s.run(verb, "--node", "node-1,node-2")
+				if want == "" && strings.Contains(errs, "old (") || !strings.Contains(errs, want) {
+					t.Errorf("%s says %q, want %q", verb, errs, want)
+				}
+			}
+		})
+	}
 }
 
 func TestDriftOfAnInstall(t *testing.T) {
@@ -312,7 +345,32 @@ func TestStatusWithFewRights(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	expect(t, out, "controller   not seen", "agents       not seen", "containerd 2.4.2 ×4")
-	expect(t, errs, `cannot list resource "deployments"`, `cannot list resource "pods"`)
+	expect(t, errs, "no right to list deployments.apps in namespace orlop-system", "no right to list pods", "kubectl create rolebinding orlop-view -n orlop-system --role orlop-view --user ann\n")
+	code, _, errs = s.run("status", "--wait")
+	if code != term.ExitPartial {
+		t.Errorf("exit code %d of a wait for what cannot be seen", code)
+	}
+	expect(t, errs, "for want of rights")
+}
+
+// TestAWaitWithoutHope: what will not come by itself is not waited for.
+func TestAWaitWithoutHope(t *testing.T) {
+	for name, test := range map[string]struct {
+		now  installStatus
+		says string
+	}{
+		"agents are coming": {installStatus{Controller: partStatus{Desired: 1}, Agents: partStatus{Desired: 3}}, ""},
+		"no DaemonSet":      {installStatus{Controller: partStatus{Desired: 1}, noAgentSet: true}, "there is no DaemonSet"},
+		"no node fits":      {installStatus{Controller: partStatus{Desired: 1}}, "fits no node"},
+		"scaled to nothing": {installStatus{Agents: partStatus{Desired: 3}}, "scaled to 0"},
+		"no rights":         {installStatus{Hidden: []string{"no"}}, "want of rights"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if why := test.now.hopeless(); (why == "") != (test.says == "") || !strings.Contains(why, test.says) {
+				t.Errorf("%q", why)
+			}
+		})
+	}
 }
 
 func TestNotInstalled(t *testing.T) {

@@ -119,6 +119,9 @@ func (o *listOptions) run(ctx context.Context) error {
 	}
 	if len(answers) > 0 && !o.output.structured() && !o.output.quiet {
 		o.summary(rows, answers, unknown)
+		if len(rows) > 0 {
+			o.tellAge(outcomes, "USED BY is", usesWritten, o.choice.Now)
+		}
 	}
 	return exitWith(o.troubles(outcomes))
 }
@@ -250,11 +253,11 @@ func (o *listOptions) summary(rows []survey.Image, answers []survey.Answer, unkn
 	if len(rows) == 0 {
 		o.nothing(answers)
 	} else {
-		fmt.Fprintf(o.Err, "%s (%s) on %s.", count(len(images), "image"), count(len(rows), "name"), count(len(answers), "node"))
+		letters := ""
 		if o.output.format == "table" || o.output.format == "wide" {
-			fmt.Fprint(o.Err, legend(flags))
+			letters = legend(flags)
 		}
-		fmt.Fprintln(o.Err)
+		sentence(o.Err, 2, "%s (%s) on %s.%s", count(len(images), "image"), count(len(rows), "name"), count(len(answers), "node"), letters)
 	}
 	for _, answer := range answers {
 		if n := answer.Inventory.Omitted; n > 0 {

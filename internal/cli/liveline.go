@@ -71,5 +71,6 @@ func (l *liveLine) close() {
 	}
 	close(l.stop)
 	l.done.Wait()
+	l.stop = nil
 	fmt.Fprint(l.to, "\r\x1b[K")
 }

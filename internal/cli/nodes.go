@@ -267,12 +267,16 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 		if g.reason == fleet.ReasonInterrupted {
 			continue // Whoever interrupts knows why.
 		}
-		fmt.Fprintf(a.Err, "  %s%s: %s\n", some(nodes[g]), bracketed(g.reason, g.message), g.message)
+		sentence(a.Err, 4, "  %s%s: %s", some(nodes[g]), bracketed(g.reason, g.message), g.message)
 		if g.advice != "" {
 			fmt.Fprintf(a.Err, "    try: %s\n", g.advice)
 		}
 	}
-	fmt.Fprintf(a.Err, "  Retry: %s\n", a.again(retry))
+	line := a.again(retry)
+	if slices.ContainsFunc(outcomes, func(o fleet.Outcome) bool { return o.Fail() && unread(o.Trouble.Reason) }) {
+		line += " --ephemeral" // To read the same again would give the same.
+	}
+	fmt.Fprintf(a.Err, "  Retry: %s\n", line)
 	return code
 }
 

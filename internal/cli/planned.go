@@ -51,7 +51,7 @@ func (r *removal) near(absent string, outcomes []fleet.Outcome) {
 		return
 	}
 	all := ""
-	if pattern := oci.AllTags(absent); pattern != absent { // Typed without a tag, which means latest.
+	if pattern := oci.AllTags(absent); pattern != absent && strings.HasPrefix(tags[0], absent+":") { // Typed without a tag, which means latest.
 		all = ", or " + term.CommandLine(pattern) + " for every tag"
 	}
 	fmt.Fprintf(r.Err, "  there is %s\n  try: %s%s\n", some(tags), r.commandLine("rm", tags[0]), all)

@@ -190,6 +190,9 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 		}
 		if outcome.Fail() {
 			message := outcome.Trouble.Message
+			if o.output.format == "table" { // Its words follow the table, once for all nodes.
+				message = outcome.Trouble.Reason
+			}
 			if outcome.State == fleet.StateInterrupted {
 				message = "" // Whoever interrupts knows why.
 			}

@@ -256,6 +256,9 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		message := ""
 		if o.Trouble != nil {
 			message = o.Trouble.Message
+			if r.output.format == "table" { // Its words follow the table, once for all nodes.
+				message = o.Trouble.Reason
+			}
 		}
 		t.Add(o.Node.Name, nodeWord(o), c.removedText(), c.freedText(r.output.size0), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), message)
 	}

@@ -66,6 +66,7 @@ was over.`,
 	flags := cmd.Flags()
 	o.add(flags)
 	o.output.add(flags)
+	o.output.addSizes(flags)
 	flags.StringVar(&o.agents, "agent-namespace", "", "the `namespace` of the install; unset: it is looked for")
 	flags.BoolVar(&o.wait, "wait", false, "wait until it is ready")
 	flags.DurationVar(&o.timeout, "timeout", waitTimeout, "how long to wait")
@@ -102,6 +103,10 @@ type installStatus struct {
 	Caches     cacheCounts    `json:"caches"`
 	// Hidden is what could not be looked at, for want of a right.
 	Hidden []string `json:"hidden,omitempty"`
+
+	noAgentSet bool
+	// gaveUp is why it was not waited for any longer.
+	gaveUp string
 }
 
 type partStatus struct {
@@ -148,6 +153,10 @@ func (o *statusOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if code != term.ExitOK {
+		sentence(o.Err, 2, "%s %s", o.paint.bad("✗"), now.gaveUp)
+		fmt.Fprintf(o.Err, "  try: %s\n", o.commandLine("check"))
+	}
 	return exitWith(code)
 }
 
@@ -162,10 +171,14 @@ func (o *statusOptions) await(ctx context.Context, op *operator.Client, now inst
 	}
 	defer l.close()
 	for !now.ready() {
+		if now.gaveUp = now.hopeless(); now.gaveUp != "" && (len(now.Hidden) > 0 || time.Since(l.begun) >= emptyPatience) {
+			return now, term.ExitPartial, nil
+		}
 		l.show(fmt.Sprintf("controller %d/%d, agents %d/%d ready", now.Controller.Ready, now.Controller.Desired, now.Agents.Ready, now.Agents.Desired))
 		select {
 		case <-time.After(time.Second):
 		case <-deadline.C:
+			now.gaveUp = "not ready after " + o.timeout.String()
 			return now, term.ExitTimeout, nil
 		case <-ctx.Done():
 			return now, 0, ctx.Err()
@@ -176,6 +189,24 @@ func (o *statusOptions) await(ctx context.Context, op *operator.Client, now inst
 		}
 	}
 	return now, term.ExitOK, nil
+}
+
+// emptyPatience is how long an install may be without a part that is to become ready: it may be coming at this moment.
+const emptyPatience = 10 * time.Second
+
+// hopeless is why waiting has no end; empty: it may have one.
+func (s installStatus) hopeless() string {
+	switch {
+	case len(s.Hidden) > 0:
+		return "whether it is ready cannot be seen, for want of rights"
+	case s.Controller.Desired == 0:
+		return "no controller is to run: its Deployment is missing, or scaled to 0. Apply the manifests anew, or scale it up: kubectl -n " + s.Namespace + " scale deployment/orlop-controller --replicas 1"
+	case s.noAgentSet:
+		return "no agent is to run: there is no DaemonSet of them in " + s.Namespace + ". Apply the manifests anew"
+	case s.Agents.Desired == 0:
+		return "no agent is to run: the DaemonSet fits no node. See its nodeSelector: kubectl -n " + s.Namespace + " describe daemonset -l app.kubernetes.io/component=agent"
+	}
+	return ""
 }
 
 func (s installStatus) ready() bool {
@@ -194,7 +225,7 @@ func (o *statusOptions) gather(ctx context.Context, op *operator.Client) (instal
 		APIVersion: apiVersion, Kind: "InstallStatus", Version: found.Version, Namespace: found.Namespace,
 		Controller: partStatus{Desired: int(found.Replicas), Ready: int(found.Ready), Leader: found.Leader, Message: found.Why},
 		Agents:     partStatus{Desired: max(int(found.Desired), len(found.Agents))},
-		Runtimes:   map[string]int{}, Hidden: found.Hidden,
+		Runtimes:   map[string]int{}, Hidden: found.Hidden, noAgentSet: found.Sets == 0,
 	}
 	for _, node := range slices.Sorted(maps.Keys(found.Agents)) {
 		if agent := found.Agents[node]; agent.Ready {
@@ -271,23 +302,34 @@ func (o *statusOptions) print(now installStatus) error {
 	fmt.Fprintf(o.Out, "orlop %s in %s · Kubernetes %s\n", cmp.Or(now.Version, "(version not known)"), now.Namespace, cmp.Or(now.Kubernetes, "(version not known)"))
 	for _, row := range t.Rows {
 		if row[0] == "runtimes" { // Its length is no measure for the others.
-			fmt.Fprintf(o.Out, "%-10s   %s\n", row[0], row[1])
+			sentence(o.Out, 13, "%-10s   %s", row[0], row[1])
 			continue
 		}
 		if len(now.Hidden) > 0 && row[1] == "0/0 ready" {
 			row[1] = "not seen"
 		}
-		fmt.Fprintln(o.Out, strings.TrimRight(fmt.Sprintf("%-10s   %-12s   %s", row[0], row[1], row[2]), " "))
+		sentence(o.Out, 28, "%s", strings.TrimRight(fmt.Sprintf("%-10s   %-12s   %s", row[0], row[1], row[2]), " "))
 	}
-	for _, words := range now.Hidden {
-		fmt.Fprintf(o.Err, "%s %s\n", o.paint.warn(), words)
-	}
+	o.hidden(now)
 	if o.output.format == "wide" {
 		for _, trouble := range now.NotReady {
-			fmt.Fprintf(o.Out, "  %s: %s\n", trouble.Node, trouble.Message)
+			sentence(o.Out, 4, "  %s: %s", trouble.Node, trouble.Message)
 		}
 	}
 	return nil
+}
+
+// hidden says what could not be looked at, and what would let it be.
+func (o *statusOptions) hidden(now installStatus) {
+	for _, words := range now.Hidden {
+		if right, _ := rightIn(words); right != "" {
+			words = "you have no right to " + right
+		}
+		sentence(o.Err, 2, "%s %s", o.paint.warn(), words)
+	}
+	if len(now.Hidden) > 0 {
+		fmt.Fprintf(o.Err, "  try: %s\n", bindView(now.Hidden[0], now.Namespace))
+	}
 }
 
 // notReady names the nodes of which the same is said together, and the most of them first.

@@ -84,7 +84,7 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if o.nothingToDo() {
 		fmt.Fprintln(o.Err, "Orlop is not installed in this cluster: there is nothing to remove.")
 		if len(o.parts.CRDs) > 0 {
-			fmt.Fprintf(o.Err, "- the definitions of its kinds are left, and %s; --crds takes them too\n", count(o.caches, "ImageCache"))
+			sentence(o.Err, 2, "- the definitions of its kinds are left, and %s; --crds takes them too", count(o.caches, "ImageCache"))
 		}
 		o.tellNamespaces()
 		return nil
@@ -119,7 +119,7 @@ func (o *uninstallOptions) nothingToDo() bool {
 // tellNamespaces names those that are left: to delete one deletes what others have in it.
 func (o *uninstallOptions) tellNamespaces() {
 	for _, namespace := range o.parts.Namespaces {
-		fmt.Fprintf(o.Err, "- namespace %s stays, since others may use it: kubectl delete namespace %s\n", namespace.Name, namespace.Name)
+		sentence(o.Err, 2, "- namespace %s stays, since others may use it: kubectl delete namespace %s", namespace.Name, namespace.Name)
 	}
 }
 
@@ -209,9 +209,9 @@ func (o *uninstallOptions) show() error {
 	}
 	switch {
 	case o.crds && o.caches > 0:
-		fmt.Fprintf(o.Err, "%s with the definitions of the kinds go %s\n", o.paint.warn(), count(o.caches, "ImageCache"))
+		sentence(o.Err, 2, "%s with the definitions of the kinds go %s", o.paint.warn(), count(o.caches, "ImageCache"))
 	case len(o.parts.CRDs) > 0:
-		fmt.Fprintf(o.Err, "- the definitions of the kinds stay, and %s with them; --crds takes them too\n", count(o.caches, "ImageCache"))
+		sentence(o.Err, 2, "- the definitions of the kinds stay, and %s with them; --crds takes them too", count(o.caches, "ImageCache"))
 	}
 	return nil
 }
@@ -237,10 +237,10 @@ func (o *uninstallOptions) retire(ctx context.Context) ([]string, error) {
 	}
 	fmt.Fprintf(o.Err, "%s %d of %s let go\n", mark, len(answered), count(len(o.nodes), "node"))
 	for _, g := range o.silence(silent) {
-		fmt.Fprintf(o.Err, "  %s: %s\n", some(g.nodes), g.text)
+		sentence(o.Err, 4, "  %s: %s", some(g.nodes), g.text)
 	}
 	if len(silent) > 0 {
-		fmt.Fprintln(o.Err, "  Images that Orlop had pinned there stay pinned. When such a node is back, lift them there: orlop-node unpin IMAGE")
+		sentence(o.Err, 2, "  Images that Orlop had pinned there stay pinned. When such a node is back, lift them there: orlop-node unpin IMAGE")
 	}
 	return silent, nil
 }
@@ -291,7 +291,7 @@ func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 	}
 	maps.Copy(failed, o.op.Delete(ctx, parts))
 	for _, what := range slices.Sorted(maps.Keys(failed)) {
-		fmt.Fprintf(o.Err, "%s %s: %v\n", o.paint.bad("✗"), what, failed[what])
+		sentence(o.Err, 2, "%s %s: %v", o.paint.bad("✗"), what, failed[what])
 	}
 	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good(), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
 	o.tellNamespaces()

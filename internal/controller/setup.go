@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -17,14 +16,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/uuid"
-	coordinationclient "k8s.io/client-go/kubernetes/typed/coordination/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -63,14 +58,6 @@ func (c *Config) AddMirror(text string) error {
 	c.Mirrors[host] = mirror
 	return nil
 }
-
-// A lease is renewed no oftener than it must be, since each renewal is a write. One that ends as it should gives it back.
-const (
-	leaseName     = "orlop-controller"
-	leaseDuration = 30 * time.Second
-	renewDeadline = 20 * time.Second
-	retryPeriod   = 10 * time.Second
-)
 
 // facts is how many caches may be waiting for their nodes to be told.
 const facts = 1024
@@ -160,26 +147,6 @@ func managerOptions(cfg *rest.Config, c Config) (manager.Options, error) {
 		options.LeaderElectionResourceLockInterface, err = lock(cfg, c.Namespace)
 	}
 	return options, err
-}
-
-// lock is the lease, without a recorder of events: a restart writes nothing but the lease.
-func lock(cfg *rest.Config, namespace string) (resourcelock.Interface, error) {
-	cfg = rest.CopyConfig(cfg)
-	// One request that hangs must not cost the lease.
-	cfg.Timeout = renewDeadline / 2
-	leases, err := coordinationclient.NewForConfig(cfg)
-	if err != nil {
-		return nil, fmt.Errorf("building the client of leases: %w", err)
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		return nil, fmt.Errorf("asking for the host's name: %w", err)
-	}
-	return &resourcelock.LeaseLock{
-		LeaseMeta:  metav1.ObjectMeta{Namespace: namespace, Name: leaseName},
-		Client:     leases,
-		LockConfig: resourcelock.ResourceLockConfig{Identity: host + "_" + string(uuid.NewUUID())},
-	}, nil
 }
 
 func setup(ctx context.Context, mgr manager.Manager, c Config) error {

@@ -48,6 +48,8 @@ type Cache struct {
 	Refresh        time.Duration
 	Secrets        []string
 	ServiceAccount string
+	// WatchedUntil is until when somebody looks on; zero: nobody does.
+	WatchedUntil time.Time
 
 	parallel    intstr.IntOrString
 	tolerations []corev1.Toleration

@@ -156,6 +156,9 @@ type PullRequest struct {
 	Credentials *Credentials // nil: none
 	// Progress is called with the newest state, from one goroutine, and not after Pull has returned; nil: not wanted.
 	Progress func(Progress)
+	// Watched tells whether anyone looks at the progress at this moment: while nobody does, a runtime need not be asked for it.
+	// nil: somebody always does.
+	Watched func() bool
 }
 
 // Credentials open one registry. They are never logged nor put into an error.

@@ -24,6 +24,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/podimage"
 	"orlop.dev/orlop/internal/session"
 )
 
@@ -326,20 +327,5 @@ func (n *needs) replace(pods []*corev1.Pod) {
 
 // needsOf are the images that a pod names, whether it has started or not.
 func needsOf(pod *corev1.Pod, short bool) []plan.Need {
-	names := []string{}
-	for i := range pod.Spec.InitContainers {
-		names = append(names, pod.Spec.InitContainers[i].Image)
-	}
-	for i := range pod.Spec.Containers {
-		names = append(names, pod.Spec.Containers[i].Image)
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		names = append(names, pod.Spec.EphemeralContainers[i].Image)
-	}
-	for i := range pod.Spec.Volumes {
-		if image := pod.Spec.Volumes[i].Image; image != nil {
-			names = append(names, image.Reference)
-		}
-	}
-	return plan.NeedsOf(pod.Namespace+"/"+pod.Name, names, short)
+	return plan.NeedsOf(pod.Namespace+"/"+pod.Name, podimage.Names(pod), short)
 }

@@ -4,6 +4,8 @@
 package fleet
 
 import (
+	"time"
+
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
@@ -66,6 +68,8 @@ type Outcome struct {
 	// Steps are those that were heard, also where no Result came.
 	Steps  []session.Step
 	Result *session.Result
+	// Observed is when an agent looked whose inventory this is; zero: the node was asked just now.
+	Observed time.Time
 }
 
 // Unsettled reports whether it was told to remove, and was not heard to the end, so that what is gone there is not known.

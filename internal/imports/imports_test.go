@@ -28,6 +28,7 @@ var mustNotReach = map[string][]string{
 	"internal/engine/socket":         {"k8s.io", module + "internal/plan", module + "internal/engine/cri", module + "internal/engine/containerd", module + "internal/engine/docker"},
 	"internal/condition":             {"k8s.io/api", "k8s.io/client-go", "sigs.k8s.io/controller-runtime", module + "internal/", module + "api"},
 	"internal/registry":              {"k8s.io/api", "k8s.io/client-go", "sigs.k8s.io/controller-runtime", "google.golang.org/grpc", module + "internal/engine/", module + "internal/plan"},
+	"internal/podimage":              {"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "google.golang.org/grpc", module + "internal", module + "api"},
 	"internal/pullsecret":            {"google.golang.org/grpc", "sigs.k8s.io/controller-runtime/pkg/manager", module + "internal/engine/", module + "internal/plan"},
 	"internal/controller/imagecache": {"k8s.io/cri-client", "google.golang.org/grpc", module + "internal/engine/", module + "internal/agent", module + "internal/node", module + "internal/cli", module + "internal/fleet", module + "internal/controller/imagestore"},
 	"internal/ask":                   {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet"},

@@ -30,6 +30,8 @@ type Install struct {
 	Hidden []string
 	// Desired is on how many nodes an agent should be, by the DaemonSets; -1: not known.
 	Desired int32
+	// Sets is how many DaemonSets of agents there are; -1: not known.
+	Sets int
 }
 
 // Nothing reports whether neither controller nor agents are found, with everything in sight.
@@ -40,7 +42,7 @@ func (i *Install) Nothing() bool {
 // Install looks for what runs: in a namespace, or where that is empty, wherever it is. A right that is missing for the
 // whole cluster is done without, in the usual namespace.
 func (c *Client) Install(ctx context.Context, namespace string) (Install, error) {
-	found := Install{Namespace: namespace, Desired: -1}
+	found := Install{Namespace: namespace, Desired: -1, Sets: -1}
 	deployments, err := c.deployments(ctx, namespace)
 	if err = found.hide(err); err != nil {
 		return found, err
@@ -61,7 +63,7 @@ func (c *Client) Install(ctx context.Context, namespace string) (Install, error)
 	}
 	sets, err := c.core.AppsV1().DaemonSets(found.Namespace).List(ctx, metav1.ListOptions{LabelSelector: agentPods})
 	if err == nil {
-		found.Desired = 0
+		found.Desired, found.Sets = 0, len(sets.Items)
 		for i := range sets.Items {
 			found.Desired += sets.Items[i].Status.DesiredNumberScheduled
 		}

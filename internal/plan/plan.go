@@ -74,7 +74,7 @@ type Plan struct {
 	Keep   []Kept    `json:"keep"`
 	// Absent are the things asked for by name that are not here: nothing to do.
 	Absent []string `json:"absent,omitempty"`
-	// Near are, for what is absent, the tags that are here of the same repository.
+	// Near are, for what is absent, the tags that are here of the same repository, or else of one that may be meant.
 	Near map[string][]string `json:"near,omitempty"`
 	// FreesBytes is what the removals together give back. Shared: layers that stay for others are counted out;
 	// where the runtime tells no layers, it is the sum of sizes, and more than will be freed.

@@ -5,7 +5,6 @@ package plan
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -155,12 +154,20 @@ func TestWhatIsNeededStays(t *testing.T) {
 	}
 }
 
-// TestNearNames: of a name that is not here, the tags of the same repository that are.
+// TestNearNames: of a name that is not here, the tags of the same repository that are, or else of one that may be meant.
 func TestNearNames(t *testing.T) {
-	state := State{Images: []engine.Image{img(1, "redis:8"), img(2, "redis:7"), img(3, "ghcr.io/acme/redis:9")}, Now: now}
-	p := Remove(state, RemoveRequest{targets("redis", "postgres", "redis:7"), Options{}})
-	if want := map[string][]string{"redis": {"redis:7", "redis:8"}}; !maps.EqualFunc(p.Near, want, slices.Equal) || len(p.Absent) != 2 {
-		t.Errorf("%v, absent %v", p.Near, p.Absent)
+	state := State{Now: now, Images: []engine.Image{
+		img(1, "redis:8"), img(2, "redis:7"), img(3, "ghcr.io/acme/redis:9"), img(4, "ghcr.io/acme/web:1"), img(5, "ghcr.io/acme/backend:1"), img(6, "ghcr.io/acme/backend:2"),
+	}}
+	for asked, want := range map[string][]string{
+		"redis": {"redis:7", "redis:8"}, "redis:9": {"redis:7", "redis:8"}, "rediss": {"redis:7", "redis:8"}, "erdis:8": {"redis:7", "redis:8"},
+		"web:1": {"ghcr.io/acme/web:1"}, "ghcr.io/acme/bakend": {"ghcr.io/acme/backend:1", "ghcr.io/acme/backend:2"}, "libary/redis": {"ghcr.io/acme/redis:9", "redis:7", "redis:8"},
+		"postgres": nil, "ghcr.io/acme/app": nil, "ghcr.io/acme/backstage": nil, "red*s:1": nil,
+	} {
+		p := Remove(state, RemoveRequest{targets(asked, "redis:7"), Options{}})
+		if diff := cmp.Diff(want, p.Near[asked]); diff != "" || len(p.Absent) != 1 {
+			t.Errorf("%s, absent %v: %s", asked, p.Absent, diff)
+		}
 	}
 }
 

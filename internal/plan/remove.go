@@ -5,10 +5,12 @@ package plan
 
 import (
 	"fmt"
+	"path"
 	"slices"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
+	"orlop.dev/orlop/internal/suggest"
 )
 
 // choice is one image with the names that were asked for.
@@ -25,7 +27,7 @@ func Remove(s State, req RemoveRequest) Plan {
 	for _, target := range req.Targets {
 		if !choose(s.Images, target, choices, &p) {
 			p.Absent = append(p.Absent, target.String())
-			if tags := tagsOf(s.Images, target); len(tags) > 0 {
+			if tags := near(s.Images, target); len(tags) > 0 {
 				if p.Near == nil {
 					p.Near = map[string][]string{}
 				}
@@ -49,26 +51,49 @@ func Remove(s State, req RemoveRequest) Plan {
 	return p
 }
 
-// maxNear is how many other tags are told of a name that is not here.
+// maxNear is how many names are told that may be meant by one that is not here.
 const maxNear = 3
 
-// tagsOf are the first tags that are here of the repository of a reference.
-func tagsOf(images []engine.Image, target oci.Target) []string {
+// near are the first tags that are here of the repository of a reference; of none, those of one that ends like it, or that it
+// may be by a slip of the finger.
+func near(images []engine.Image, target oci.Target) []string {
 	ref, ok := target.Ref()
 	if !ok {
 		return nil
 	}
-	var tags []string
+	tags := map[string][]string{} // by repository
 	for _, img := range images {
 		for _, tag := range img.Tags {
-			if tag.Repository() == ref.Repository() {
-				tags = append(tags, tag.Familiar())
+			tags[tag.Repository()] = append(tags[tag.Repository()], tag.Familiar())
+		}
+	}
+	asked := ref.Repository()
+	found := tags[asked]
+	if found == nil {
+		for repository, all := range tags {
+			if path.Base(repository) == path.Base(asked) {
+				found = append(found, all...)
 			}
 		}
 	}
-	slices.Sort(tags)
-	tags = slices.Compact(tags)
-	return tags[:min(len(tags), maxNear)]
+	if found == nil {
+		folder, base := path.Split(asked)
+		found = tags[folder+suggest.Nearest(base, within(folder, tags))]
+	}
+	slices.Sort(found)
+	found = slices.Compact(found)
+	return found[:min(len(found), maxNear)]
+}
+
+// within are the names of the repositories that are right in a folder. Whole names would be alike by their folders alone.
+func within(folder string, tags map[string][]string) (names []string) {
+	for repository := range tags {
+		if in, base := path.Split(repository); in == folder {
+			names = append(names, base)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 // choose adds what the target means to the choices; names come before ids. It reports whether it found anything.

@@ -26,10 +26,6 @@ import (
 const (
 	// answerWithin bounds one answer, so that a refusal stands in a status within 5 s.
 	answerWithin = 4 * time.Second
-	// perRegistry and inAll are how many questions are under way at once: registries limit who asks much.
-	perRegistry, inAll = 8, 32
-	// downFor is how long a registry that did not answer at all is not asked again: what waits in its queue would wait in vain.
-	downFor = 2 * time.Second
 	// pauseDefault is for a registry that says "too many" without saying until when; pauseMost bounds what it may ask for.
 	pauseDefault, pauseMost = 10 * time.Second, time.Hour
 )
@@ -43,19 +39,9 @@ type Resolver struct {
 	Mirrors map[string]string
 
 	mu       sync.Mutex
-	all      chan struct{}
 	hosts    map[string]*host
+	slots    slots
 	fallback http.RoundTripper
-}
-
-// host is what is known of one registry at the moment.
-type host struct {
-	slots chan struct{}
-
-	mu       sync.Mutex
-	answered time.Time
-	until    time.Time // no question before
-	why      error
 }
 
 // Description is what a name stands for, and what it weighs.
@@ -115,18 +101,15 @@ func (r *Resolver) ask(ctx context.Context, ref oci.Ref, chains []authn.Keychain
 	if err != nil {
 		return &Error{Registry: ref.Registry(), Reason: engine.InvalidReference, words: err.Error(), err: err}
 	}
-	all, h := r.host(ref.Registry())
-	if err := enter(ctx, h.slots); err != nil {
+	h, all := r.host(ref.Registry())
+	held, err := h.admit(ctx, all)
+	defer held.leave()
+	if err != nil {
 		return r.failure(ref, err, 0)
 	}
-	defer leave(h.slots)
 	if err := h.paused(); err != nil {
 		return err
 	}
-	if err := enter(ctx, all); err != nil {
-		return r.failure(ref, err, 0)
-	}
-	defer leave(all)
 
 	began := time.Now()
 	limited, cancel := context.WithTimeoutCause(ctx, answerWithin, errSilent)
@@ -192,18 +175,6 @@ func (r *Resolver) where(ref oci.Ref) (name.Reference, error) {
 	return name.ParseReference(text)
 }
 
-func (r *Resolver) host(registry string) (all chan struct{}, h *host) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.hosts == nil {
-		r.hosts, r.all = map[string]*host{}, make(chan struct{}, inAll)
-	}
-	if r.hosts[registry] == nil {
-		r.hosts[registry] = &host{slots: make(chan struct{}, perRegistry)}
-	}
-	return r.all, r.hosts[registry]
-}
-
 func (r *Resolver) transport() http.RoundTripper {
 	if r.Transport != nil {
 		return r.Transport
@@ -217,44 +188,4 @@ func (r *Resolver) transport() http.RoundTripper {
 		r.fallback = own
 	}
 	return r.fallback
-}
-
-func enter(ctx context.Context, slots chan struct{}) error {
-	select {
-	case slots <- struct{}{}:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}
-
-func leave(slots chan struct{}) { <-slots }
-
-func (h *host) paused() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if time.Now().Before(h.until) {
-		return h.why
-	}
-	return nil
-}
-
-func (h *host) answer() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.answered = time.Now()
-}
-
-// refusal leaves the registry alone for a while if it asked for that, or if nobody had an answer since began.
-func (h *host) refusal(e *Error, began time.Time) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	switch {
-	case e.Reason == engine.RateLimited:
-		h.until, h.why = time.Now().Add(e.RetryAfter), e
-	case e.Status != 0:
-		h.answered = time.Now()
-	case !h.answered.After(began):
-		h.until, h.why = time.Now().Add(downFor), e
-	}
 }

@@ -14,16 +14,21 @@ const (
 
 // DidYouMean is ` (did you mean "x"?)` for the known word nearest to the one typed, or empty when none is near.
 func DidYouMean(typed string, known []string) string {
+	if best := Nearest(typed, known); best != "" {
+		return ` (did you mean "` + best + `"?)`
+	}
+	return ""
+}
+
+// Nearest is the known word nearest to the one typed, or empty when none is near.
+func Nearest(typed string, known []string) string {
 	best, distance := "", min(maxDistance, (len(typed)+1)/lettersPerSlip)+1
 	for _, word := range known {
 		if d := slips(typed, word); d < distance {
 			best, distance = word, d
 		}
 	}
-	if best == "" {
-		return ""
-	}
-	return ` (did you mean "` + best + `"?)`
+	return best
 }
 
 // slips is how many letters are wrong; two that have changed places count once.

@@ -79,13 +79,59 @@ func (t *Table) Write(w io.Writer, o Options) error {
 		}
 	}
 	shown, between := t.fit(shown, widths, o.Fit)
+	room := t.room(shown, widths, len(between), o.Fit)
 	if !o.NoHeaders {
 		if err := t.writeLine(w, shown, widths, between, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
 			return err
 		}
 	}
 	for _, row := range t.Rows {
-		if err := t.writeLine(w, shown, widths, between, func(i int) string { return cell(row, i) }, o.Style); err != nil {
+		if err := t.writeRow(w, row, layout{shown, widths, between, room}, o.Style); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// layout is where columns are. room is what the last one has on the terminal; 0: as much as it likes.
+type layout struct {
+	shown, widths []int
+	between       string
+	room          int
+}
+
+// leastRoom is what a last column must have for its texts to be broken: narrower ones are no easier to read.
+const leastRoom = 20
+
+// room is what a text in the last column has, where it would be wider than the terminal.
+func (t *Table) room(shown, widths []int, between, columns int) int {
+	if columns == 0 || len(shown) == 0 || t.Columns[shown[len(shown)-1]].Right {
+		return 0
+	}
+	left := columns
+	for _, i := range shown[:len(shown)-1] {
+		left -= widths[i] + between
+	}
+	if left < leastRoom || widths[shown[len(shown)-1]] <= left {
+		return 0
+	}
+	return left
+}
+
+// writeRow writes a row, in as many lines as its last cell takes.
+func (t *Table) writeRow(w io.Writer, row []string, l layout, style func(column, cell string) string) error {
+	last := l.shown[len(l.shown)-1]
+	for n, part := range strings.Split(Wrap(cell(row, last), l.room, 0), "\n") {
+		text := func(i int) string {
+			switch {
+			case i == last:
+				return part
+			case n > 0:
+				return ""
+			}
+			return cell(row, i)
+		}
+		if err := t.writeLine(w, l.shown, l.widths, l.between, text, style); err != nil {
 			return err
 		}
 	}
@@ -118,7 +164,7 @@ func (t *Table) writeLine(w io.Writer, shown, widths []int, between string, text
 		if style != nil {
 			styled = style(t.Columns[i].Name, plain)
 		}
-		pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(plain))
+		pad := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(plain)))
 		if t.Columns[i].Right {
 			line.WriteString(pad + styled)
 		} else {

@@ -205,13 +205,19 @@ func TestRights(t *testing.T) {
 		"orlop-edit: imagecaches: get,list,watch",
 		"orlop-edit: imageinventories: get,list,watch",
 		"orlop-edit: imagestores: get,list,watch",
+		"orlop-edit: nodes: get,list",
 		"orlop-retire: imageinventories: get,list,watch,patch,delete,deletecollection",
 		"orlop-retire: imagestores: get,list,watch,patch,delete,deletecollection",
 		"orlop-system/orlop-controller: leases: get,create,update,patch",
 		"orlop-system/orlop-controller: pods: get,list,watch",
+		"orlop-system/orlop-view: daemonsets: get,list,watch",
+		"orlop-system/orlop-view: deployments: get,list,watch",
+		"orlop-system/orlop-view: leases: get,list",
+		"orlop-system/orlop-view: pods: get,list,watch",
 		"orlop-view: imagecaches: get,list,watch",
 		"orlop-view: imageinventories: get,list,watch",
 		"orlop-view: imagestores: get,list,watch",
+		"orlop-view: nodes: get,list",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

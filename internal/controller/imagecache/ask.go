@@ -89,6 +89,20 @@ func (a *asker) ask(ref oci.Ref, platforms []string, key types.NamespacedName) {
 	})
 }
 
+// wakeAll wakes caches, beside its caller: the one that hears of it may be just that.
+func (a *asker) wakeAll(keys []types.NamespacedName) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(keys) == 0 || a.ctx.Err() != nil {
+		return
+	}
+	a.all.Go(func() {
+		for _, key := range keys {
+			a.wake(a.ctx, key)
+		}
+	})
+}
+
 func (a *asker) inquiry(ref oci.Ref) *inquiry {
 	if a.inquiries[ref] == nil {
 		a.inquiries[ref] = &inquiry{waiting: map[types.NamespacedName]bool{}}
@@ -199,10 +213,10 @@ func (a *asker) answer(ctx context.Context, ref oci.Ref, platforms []string) {
 	a.catalog.Update(ref, func(e catalog.Entry) catalog.Entry {
 		e.Asked = now
 		if err != nil {
-			e.Refusal = refusal(e.Refusal, err)
+			e.Refusal = refusal(e.Refusal, err, now)
 			return e
 		}
-		e.Refusal = nil
+		e.Refusal, e.Recheck, e.Known = nil, catalog.Recheck{}, now
 		if e.Digest != found.Digest || len(found.Sizes) > 0 {
 			e.Digest, e.Sizes = found.Digest, found.Sizes
 		}
@@ -237,8 +251,11 @@ func wait(err error) time.Duration {
 var numbers = regexp.MustCompile(`[0-9a-fA-F]*[0-9][0-9a-fA-F]*`)
 
 // refusal is what err says. Where only numbers differ the earlier words stay, so that nothing is written for them.
-func refusal(before *catalog.Refusal, err error) *catalog.Refusal {
-	now := &catalog.Refusal{Reason: engine.ReasonOf(err), Message: err.Error()}
+func refusal(before *catalog.Refusal, err error, at time.Time) *catalog.Refusal {
+	now := &catalog.Refusal{Reason: engine.ReasonOf(err), Message: err.Error(), Since: at}
+	if before != nil {
+		now.Since = before.Since
+	}
 	if before != nil && before.Reason == now.Reason && numbers.ReplaceAllString(before.Message, "#") == numbers.ReplaceAllString(now.Message, "#") {
 		return before
 	}
@@ -249,7 +266,7 @@ func refusal(before *catalog.Refusal, err error) *catalog.Refusal {
 func adopt(c *catalog.Catalog, ref oci.Ref, found digest.Digest) (moved bool) {
 	return c.Update(ref, func(e catalog.Entry) catalog.Entry {
 		if e.Digest == "" {
-			e.Digest = found
+			e.Digest, e.Known = found, time.Now()
 		}
 		return e
 	})

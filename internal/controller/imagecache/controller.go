@@ -109,7 +109,7 @@ func (c *Controller) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	var cache v1alpha1.ImageCache
 	switch err := c.cfg.Client.Get(ctx, req.NamespacedName, &cache); {
 	case apierrors.IsNotFound(err):
-		c.memory.drop(req.NamespacedName)
+		c.asker.wakeAll(c.memory.drop(req.NamespacedName))
 		c.tidy()
 		unmeasure(req.NamespacedName)
 		return reconcile.Result{}, nil
@@ -154,7 +154,9 @@ func (p *pass) read() {
 	p.memory.mu.Unlock()
 	p.before = *p.cache.Status.DeepCopy()
 	p.left = accept(&p.cache.Status, p.cache.Generation, requested(p.cache))
-	p.work, p.dropped = p.memory.put(p.cache)
+	var rivals []types.NamespacedName
+	p.work, p.dropped, rivals = p.memory.put(p.cache)
+	p.asker.wakeAll(rivals)
 	if p.left.refresh != p.forcedFor {
 		p.forced, p.forcedFor = p.now, p.left.refresh
 	}
@@ -184,11 +186,7 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	if unknown > 0 {
 		p.at(p.now.Add(grace))
 	}
-	if p.left.refresh != "" && unasked == 0 {
-		p.cache.Status.Refresh = p.left.refresh
-	}
-	known = facts(p.demand.Images, p.cfg.Catalog)
-	p.signal(ctx, known)
+	known = p.facts(ctx, unasked)
 	if p.summedJustNow(known) {
 		return p.result(), nil
 	}
@@ -197,16 +195,29 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 		return reconcile.Result{}, err
 	}
 	p.total(known, nodes)
-	if p.adopt(known) {
-		known = facts(p.demand.Images, p.cfg.Catalog)
-		p.signal(ctx, known)
+	adopted, followed := p.adopt(known), p.follow(known)
+	if adopted || followed {
+		known = p.facts(ctx, unasked)
 		p.total(known, nodes)
 	}
 	status := compose(picture{cache: p.cache, demand: p.demand, invalid: p.invalid, problems: problems, facts: known, sum: p.sum, unanswered: p.unanswered}, p.now)
+	p.watch(&status)
 	if err := p.report(ctx, status); err != nil {
 		return reconcile.Result{}, err
 	}
 	return p.result(), nil
+}
+
+// facts asks nodes where registries refuse, tells the nodes' reconciler what is known, and notes that a refresh was acted upon once
+// all have answered.
+func (p *pass) facts(ctx context.Context, unasked int) []fact {
+	unanswered := p.recheck(facts(p.demand.Images, p.cfg.Catalog))
+	if p.left.refresh != "" && unasked+unanswered == 0 {
+		p.cache.Status.Refresh = p.left.refresh
+	}
+	known := facts(p.demand.Images, p.cfg.Catalog)
+	p.signal(ctx, known)
+	return known
 }
 
 // at has the cache looked at again no later than then.
@@ -305,7 +316,7 @@ func (p *pass) summedJustNow(known []fact) bool {
 
 func (p *pass) total(known []fact, nodes []view) {
 	began := time.Now()
-	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation))
+	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation), p.memory.fixing(p.demand.Images))
 	p.summed, p.summing = p.now, time.Since(began)
 	p.sum.measure(p.demand.Key)
 }
@@ -327,7 +338,7 @@ func (p *pass) adopt(known []fact) (moved bool) {
 func (p *pass) signal(ctx context.Context, known []fact) {
 	var now strings.Builder
 	for _, f := range known {
-		fmt.Fprintf(&now, "%s %s %t %d\n", f.name, f.want(), f.refused() != nil, len(f.entry.Sizes))
+		fmt.Fprintf(&now, "%s %s %t %d %s\n", f.name, f.want(), f.refused() != nil, len(f.entry.Sizes), f.entry.ToRecheck())
 	}
 	if now.String() == p.signalled {
 		return

@@ -39,7 +39,7 @@ func TestAFailureOfAnotherCacheIsNotOurs(t *testing.T) {
 			v.store.Generation = 7
 			v.store.Spec.Images = []v1alpha1.StoreImage{{Image: one, Caches: tc.caches}}
 			v.store.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: tc.seen}}
-			s := total(d, facts(d.Images, catalog.New()), []view{v}, earlierOf(&tc.before, c.Generation))
+			s := total(d, facts(d.Images, catalog.New()), []view{v}, earlierOf(&tc.before, c.Generation), nil)
 			if s.failed != tc.wantFails || len(s.failures) != tc.wantFails || s.images[0].left != 1-tc.wantFails {
 				t.Errorf("%d nodes failed, %d failures, %d nodes left to try; want %d", s.failed, len(s.failures), s.images[0].left, tc.wantFails)
 			}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"k8s.io/apimachinery/pkg/types"
@@ -48,7 +49,7 @@ func (c *Controller) Seed(ctx context.Context) error {
 }
 
 func (c *Controller) seed(cache *v1alpha1.ImageCache) {
-	w, _ := c.memory.put(cache)
+	w, _, _ := c.memory.put(cache)
 	written := make(map[string]oci.Ref, len(w.demand.Images))
 	for _, img := range w.demand.Images {
 		written[img.Written] = img.Ref
@@ -86,6 +87,10 @@ func (c *Controller) remember(ref oci.Ref, reason, message string) {
 
 // seedSizes takes from a node what found no room in the caches: sizes, and digests of images that were left out.
 func (c *Controller) seedSizes(store *v1alpha1.ImageStore, platform string, byName map[string][]oci.Ref) {
+	rechecked := map[string]string{}
+	for i := range store.Status.Images {
+		rechecked[store.Status.Images[i].Image] = store.Status.Images[i].Rechecked
+	}
 	for _, img := range store.Spec.Images {
 		if img.Released || img.Digest == "" {
 			continue
@@ -95,20 +100,32 @@ func (c *Controller) seedSizes(store *v1alpha1.ImageStore, platform string, byNa
 			continue
 		}
 		for _, ref := range byName[img.Image] {
-			c.cfg.Catalog.Update(ref, func(e catalog.Entry) catalog.Entry { return seeded(e, ref, found, platform, img.Size) })
+			c.cfg.Catalog.Update(ref, func(e catalog.Entry) catalog.Entry {
+				return reasked(seeded(e, ref, found, platform, img.Size), img.Recheck, rechecked[img.Image])
+			})
 		}
 	}
 }
 
 func seeded(e catalog.Entry, ref oci.Ref, found digest.Digest, platform string, size int64) catalog.Entry {
 	if e.Digest == "" && e.Refusal == nil && ref.Digest() == "" {
-		e.Digest = found
+		e.Digest, e.Known = found, time.Now()
 	}
 	if (e.Digest == found || ref.Digest() == found) && size > 0 && e.Sizes[platform] == 0 {
 		sizes := map[string]int64{platform: size} // A new map: others may be reading the old one.
 		maps.Copy(sizes, e.Sizes)
 		e.Sizes = sizes
 	}
+	return e
+}
+
+// reasked goes on with the newest question to a node.
+func reasked(e catalog.Entry, token, answered string) catalog.Entry {
+	if token > e.Recheck.Token {
+		e.Recheck.Token, e.Recheck.Answered = token, false
+	}
+	e.Recheck.Answered = e.Recheck.Answered || token != "" && token == e.Recheck.Token && token == answered
+	e.Recheck.Followed = e.Recheck.Followed || answered != "" // A node that fails now will be heard.
 	return e
 }
 

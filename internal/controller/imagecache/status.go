@@ -151,10 +151,10 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
-// refreshes are the tags that are to be followed and whose registry does not tell.
+// refreshes are the tags that are to be followed, and neither their registry tells nor a node.
 func (p *picture) refreshes() (all []issue) {
 	for _, f := range p.facts {
-		if f.Always && f.want() != "" && f.entry.Refusal != nil {
+		if f.Always && f.want() != "" && f.entry.Refusal != nil && !f.entry.Recheck.Followed {
 			all = append(all, issue{fact: f, told: told{reason: f.entry.Refusal.Reason, message: condition.Cut(f.entry.Refusal.Message, maxWords)}})
 		}
 	}

@@ -85,7 +85,7 @@ func TestTheWorstStaysSmall(t *testing.T) {
 				views = append(views, viewOf(fmt.Sprintf("node-with-a-rather-long-name-%04d.region.compute.internal", i), status...))
 			}
 			all := facts(d.Images, known)
-			c.Status = compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, views, earlier{})}, time.Now())
+			c.Status = compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, views, earlier{}, nil)}, time.Now())
 			text, err := json.Marshal(c)
 			if err != nil {
 				t.Fatal(err)
@@ -119,14 +119,14 @@ func TestTheOrderOfNodesDoesNotMatter(t *testing.T) {
 	}
 	views[299].store.Status.Images[0] = failed(one, engine.NotFound, "gone")
 	now := time.Now()
-	want := compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, views, earlier{})}, now)
+	want := compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, views, earlier{}, nil)}, now)
 	if want.Images[0].Reason != "NotFound" || want.Failures[0].Node != "n000" || want.OmittedFailures != 550 {
 		t.Errorf("%+v", want)
 	}
 	for i := range views[:150] {
 		views[i], views[299-i] = views[299-i], views[i]
 	}
-	if diff := cmp.Diff(want, compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, views, earlier{})}, now)); diff != "" {
+	if diff := cmp.Diff(want, compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, views, earlier{}, nil)}, now)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -142,7 +142,7 @@ func TestPinsThatCannotBeHad(t *testing.T) {
 	full.Pinned, full.Reason, full.Message = false, "PinLimit", "pinned images would take 70% of the disk"
 	docker := viewOf("n2", present(one, sum1.String()))
 	docker.store.Status.CanPin = false
-	s := compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, []view{viewOf("n1", full), docker}, earlier{})}, time.Now())
+	s := compose(picture{cache: c, demand: d, facts: all, sum: total(d, all, []view{viewOf("n1", full), docker}, earlier{}, nil)}, time.Now())
 	var got []string
 	for _, cond := range s.Conditions {
 		got = append(got, fmt.Sprintf("%s=%s/%s: %s", cond.Type, cond.Status, cond.Reason, cond.Message))
@@ -230,11 +230,11 @@ func TestRequests(t *testing.T) {
 }
 
 func TestARefusalKeepsItsWords(t *testing.T) {
-	first := refusal(nil, engine.Becausef(engine.Unauthorized, "denied (request 4f3a, at 12:00:01)"))
-	if again := refusal(first, engine.Becausef(engine.Unauthorized, "denied (request 99bc, at 12:00:11)")); again != first {
+	first := refusal(nil, engine.Becausef(engine.Unauthorized, "denied (request 4f3a, at 12:00:01)"), time.Time{})
+	if again := refusal(first, engine.Becausef(engine.Unauthorized, "denied (request 99bc, at 12:00:11)"), time.Now()); again != first {
 		t.Errorf("%+v", again)
 	}
-	if other := refusal(first, errors.New("denied (request 4f3a, at 12:00:01)")); other == first || other.Reason != engine.Unknown {
+	if other := refusal(first, errors.New("denied (request 4f3a, at 12:00:01)"), time.Now()); other == first || other.Reason != engine.Unknown {
 		t.Errorf("%+v", other)
 	}
 }
@@ -273,7 +273,7 @@ func BenchmarkTotal(b *testing.B) {
 	}
 	all := facts(d.Images, known)
 	for b.Loop() {
-		if s := total(d, all, views, earlier{}); s.ready != 5000 {
+		if s := total(d, all, views, earlier{}, nil); s.ready != 5000 {
 			b.Fatal(s.ready)
 		}
 	}
@@ -290,7 +290,7 @@ func TestARefusedStoreIsAFailure(t *testing.T) {
 	there := v1alpha1.StoreImageStatus{Image: "ghcr.io/acme/a:1", Digest: digest.FromString("ghcr.io/acme/a:1").String(), State: v1alpha1.ImagePresent}
 	refused := viewOf("n1", there)
 	refused.refusal = "hands off n1"
-	s := total(d, facts(d.Images, known), []view{refused, viewOf("n2", there)}, earlier{})
+	s := total(d, facts(d.Images, known), []view{refused, viewOf("n2", there)}, earlier{}, nil)
 	if s.failed != 1 || len(s.failures) != 1 {
 		t.Fatalf("%d nodes failed, with %+v", s.failed, s.failures)
 	}

@@ -77,6 +77,10 @@ type sum struct {
 	omitted             int
 	demand              demand.Cache
 	before              earlier
+	// bytesLeft is what usable nodes are still to pull, as far as sizes are known.
+	bytesLeft int64
+	// rivals fix the tag of an image, by its place.
+	rivals map[int][]rival
 }
 
 // tally is one image over all nodes.
@@ -86,6 +90,9 @@ type tally struct {
 	why           told
 	gone          bool // a node says that its digest is nowhere
 	found         map[digest.Digest]int
+	// rechecked is what the node found that was asked to look; unfollowed is why it could not.
+	rechecked  digest.Digest
+	unfollowed string
 }
 
 // told is what one node says. Of several the worst counts, and of those the node whose name comes first.
@@ -113,7 +120,7 @@ func order(a, b told) int {
 // incurable: to try again soon will not help.
 func incurable(reason engine.Reason) bool {
 	switch reason {
-	case engine.NotFound, engine.Unauthorized, engine.NoMatchingPlatform, engine.InvalidReference, engine.SignatureRejected, v1alpha1.ReasonSecretNotFound:
+	case engine.NotFound, engine.Unauthorized, engine.NoMatchingPlatform, engine.InvalidReference, engine.SignatureRejected, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonConflict:
 		return true
 	default:
 		return false
@@ -121,8 +128,8 @@ func incurable(reason engine.Reason) bool {
 }
 
 // total sums up what the nodes say of a cache's images. before is what its status told.
-func total(d demand.Cache, images []fact, nodes []view, before earlier) sum {
-	s := sum{images: make([]tally, len(images)), demand: d, before: before}
+func total(d demand.Cache, images []fact, nodes []view, before earlier, rivals map[int][]rival) sum {
+	s := sum{images: make([]tally, len(images)), demand: d, before: before, rivals: rivals}
 	at := make(map[string][]int, len(images))
 	for i, f := range images {
 		at[f.name] = append(at[f.name], i)
@@ -153,15 +160,24 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 		return
 	}
 	h := here{images: make([]held, len(images))}
+	if usable {
+		s.conflict(&h, images, v, fails)
+	}
 	if v.store != nil {
 		for i := range v.store.Status.Images {
 			for _, at := range at[v.store.Status.Images[i].Image] {
+				if h.images[at] == heldFailed {
+					continue
+				}
 				s.hear(&h, at, images[at], v, &v.store.Status.Images[i], usable, fails)
 			}
 		}
 	}
 	if v.refusal != "" && usable {
 		s.refused(&h, images, v, fails)
+	}
+	if usable {
+		s.bytesLeft += h.left(images, platformOf(v.node))
 	}
 	present, failed, bare := h.present, h.failed, h.bare
 	for i := range images {
@@ -207,6 +223,8 @@ type here struct {
 	present, failed int
 	bare            told // why something is not pinned
 	answers         answers
+	// progress is of pulls under way, where somebody looks on.
+	progress map[int]*v1alpha1.PullProgress
 }
 
 type held int
@@ -220,6 +238,8 @@ const (
 // hear adds what one node says of one image.
 func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageStatus, usable bool, fails *failures) {
 	t := &s.images[at]
+	h.note(at, status)
+	t.recheckedOn(f, v, status)
 	switch want := f.want(); {
 	case status.State == v1alpha1.ImagePresent && want == "":
 		t.find(digest.Digest(status.Digest))

@@ -4,9 +4,11 @@
 package imagecache
 
 import (
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/opencontainers/go-digest"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -21,6 +23,8 @@ type memory struct {
 	caches map[types.NamespacedName]*work
 	// wanting are the caches that want an image.
 	wanting map[oci.Ref]map[types.NamespacedName]bool
+	// naming are the caches that want an image by this tag, and the digests to which they fix it.
+	naming map[oci.Ref]map[types.NamespacedName][]digest.Digest
 }
 
 // work is what is kept of one cache. Its reconciler alone uses it, but for demand, which memory guards.
@@ -46,17 +50,19 @@ type work struct {
 }
 
 func newMemory() *memory {
-	return &memory{caches: map[types.NamespacedName]*work{}, wanting: map[oci.Ref]map[types.NamespacedName]bool{}}
+	return &memory{
+		caches: map[types.NamespacedName]*work{}, wanting: map[oci.Ref]map[types.NamespacedName]bool{}, naming: map[oci.Ref]map[types.NamespacedName][]digest.Digest{},
+	}
 }
 
-// put keeps what a cache wants, and reports whether it no longer wants something.
-func (m *memory) put(cache *v1alpha1.ImageCache) (kept *work, dropped bool) {
+// put keeps what a cache wants, and reports whether it no longer wants something, and for which caches that may change something.
+func (m *memory) put(cache *v1alpha1.ImageCache) (kept *work, dropped bool, rivals []types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	key := types.NamespacedName{Namespace: cache.Namespace, Name: cache.Name}
 	kept = m.caches[key]
 	if kept != nil && kept.uid == cache.UID && kept.generation == cache.Generation && kept.purged == cache.Status.PurgedGeneration {
-		return kept, false
+		return kept, false, nil
 	}
 	var before []demand.Image
 	if kept != nil {
@@ -68,23 +74,29 @@ func (m *memory) put(cache *v1alpha1.ImageCache) (kept *work, dropped bool) {
 	}
 	kept.generation, kept.purged = cache.Generation, cache.Status.PurgedGeneration
 	kept.demand, kept.invalid = demand.Of(cache)
+	dropped = m.unwant(key, before, kept.demand.Images)
 	for _, img := range kept.demand.Images {
 		if m.wanting[img.Ref] == nil {
 			m.wanting[img.Ref] = map[types.NamespacedName]bool{}
 		}
 		m.wanting[img.Ref][key] = true
 	}
-	return kept, m.unwant(key, before, kept.demand.Images)
+	m.name(key, before, kept.demand.Images)
+	return kept, dropped, m.rivals(key, slices.Concat(before, kept.demand.Images))
 }
 
 // drop forgets a cache that is gone.
-func (m *memory) drop(key types.NamespacedName) {
+func (m *memory) drop(key types.NamespacedName) (rivals []types.NamespacedName) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if gone := m.caches[key]; gone != nil {
-		m.unwant(key, gone.demand.Images, nil)
-		delete(m.caches, key)
+	gone := m.caches[key]
+	if gone == nil {
+		return nil
 	}
+	m.unwant(key, gone.demand.Images, nil)
+	m.name(key, gone.demand.Images, nil)
+	delete(m.caches, key)
+	return m.rivals(key, gone.demand.Images)
 }
 
 func (m *memory) unwant(key types.NamespacedName, before, after []demand.Image) (dropped bool) {

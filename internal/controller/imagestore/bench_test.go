@@ -45,7 +45,7 @@ func BenchmarkLook(b *testing.B) {
 	for b.Loop() {
 		v := look(in)
 		granted, _ := newTurns().Update("n", v.asks(), metav1.Now().Time)
-		entries, _ := v.images(granted)
+		entries := v.images(granted)
 		if in.store.Spec.Credentials, _, err = v.credentials(entries, found); err != nil || len(in.store.Spec.Credentials) != 1 {
 			b.Fatal(in.store.Spec.Credentials, err)
 		}

@@ -53,6 +53,7 @@ type Controller struct {
 	demands *demands
 	retired *retired
 	told    *told
+	debts   debts
 
 	seeding sync.Mutex
 	seeded  bool
@@ -74,6 +75,9 @@ func (c *Controller) Refusal(node string) string { return c.told.refusal(node) }
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {
 	if err := c.seed(ctx); err != nil {
 		return reconcile.Result{}, err
+	}
+	if request == pay {
+		return reconcile.Result{}, c.payDebts(ctx)
 	}
 	node := &corev1.Node{}
 	if err := c.Client.Get(ctx, request.NamespacedName, node); apierrors.IsNotFound(err) {
@@ -105,7 +109,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 		return reconcile.Result{}, err
 	}
 	in := input{node: node, ready: ready, facts: c.Catalog.Get, store: store}
-	if in.caches, err = c.demands.on(ctx, c.Client, node); err != nil {
+	if in.caches, in.keepers, err = c.demands.on(ctx, c.Client, node); err != nil {
 		return reconcile.Result{}, err
 	}
 	in.settling = map[types.NamespacedName]bool{}
@@ -125,7 +129,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if err != nil {
 		c.yield(node.Name, asks)
 	}
-	c.tell(ctx, node, store, in.caches, now, err)
+	c.tell(ctx, v, now, err)
 	if apierrors.IsConflict(err) {
 		// It was deleted, or made anew: what is seen of it is old.
 		return reconcile.Result{RequeueAfter: soon}, nil
@@ -151,7 +155,8 @@ const soon = 250 * time.Millisecond
 // spec is all that the store should say, and what it has no room for.
 func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool) (spec v1alpha1.ImageStoreSpec, now saying, err error) {
 	spec.Runtime = v.node.Status.NodeInfo.ContainerRuntimeVersion
-	spec.Images, now.left = v.images(granted)
+	spec.Images = v.images(granted)
+	now.left, now.waiting = len(v.left), len(v.waiting)
 	found := map[types.NamespacedName][]pullsecret.Secret{}
 	for i := range v.caches {
 		if len(v.caches[i].Images) > 0 {
@@ -170,6 +175,7 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 		needs = v.store.Spec.Needs // It is dated: the agent removes nothing on the word of an old one.
 	}
 	spec.Needs = needs
+	spec.WatchedUntil = v.watched(spec.Images)
 	return spec, now, nil
 }
 
@@ -241,11 +247,11 @@ func (c *Controller) seed(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		caches, err := c.demands.on(ctx, c.Client, node)
+		caches, keepers, err := c.demands.on(ctx, c.Client, node)
 		if err != nil {
 			return err
 		}
-		asks := look(input{node: node, ready: ready, caches: caches, facts: c.Catalog.Get, store: store}).asks()
+		asks := look(input{node: node, ready: ready, caches: caches, keepers: keepers, facts: c.Catalog.Get, store: store}).asks()
 		c.turns.Update(node.Name, nothingNew(asks), time.Now())
 	}
 	c.seeded = true

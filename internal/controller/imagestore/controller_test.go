@@ -49,6 +49,8 @@ type bench struct {
 	// blind is what reads of a Node end with; refused is whose store alone is refused, empty: everybody's.
 	blind   error
 	refused string
+	// deaf is what reads of ImageCaches and lists of Nodes and ImageStores end with.
+	deaf error
 }
 
 func (b *bench) For(context.Context, demand.Cache) ([]pullsecret.Secret, []pullsecret.Problem) {
@@ -72,7 +74,16 @@ func newBench(t *testing.T, objects ...client.Object) *bench {
 			if _, node := o.(*corev1.Node); node && b.blind != nil {
 				return b.blind
 			}
+			if _, cache := o.(*v1alpha1.ImageCache); cache && b.deaf != nil {
+				return b.deaf
+			}
 			return c.Get(ctx, key, o, opts...)
+		},
+		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
+			if b.deaf != nil {
+				return b.deaf
+			}
+			return c.List(ctx, list, opts...)
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			b.writes++

@@ -49,6 +49,12 @@ func newDemands() *demands { return &demands{read: map[types.NamespacedName]dema
 
 // of is what the cache asks for. What is wrong with it is told in its status: the rest goes on.
 func (d *demands) of(c *v1alpha1.ImageCache) demand.Cache {
+	cache := d.spec(c)
+	cache.WatchedUntil = demand.WatchedUntil(c.Annotations, time.Now()) // It is no part of the spec, and lasts but a moment.
+	return cache
+}
+
+func (d *demands) spec(c *v1alpha1.ImageCache) demand.Cache {
 	key := client.ObjectKeyFromObject(c)
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -90,13 +96,24 @@ func (d *demands) all(ctx context.Context, reader client.Reader) ([]demand.Cache
 	return caches, nil
 }
 
-// on are the demands of the caches that select the node.
-func (d *demands) on(ctx context.Context, reader client.Reader, node *corev1.Node) ([]demand.Cache, error) {
-	caches, err := d.all(ctx, reader)
+// on are the demands of the caches that select the node; keepers are those of all caches that leave behind what they let go.
+func (d *demands) on(ctx context.Context, reader client.Reader, node *corev1.Node) (caches []demand.Cache, keepers map[string]bool, err error) {
+	caches, err = d.all(ctx, reader)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return slices.DeleteFunc(caches, func(c demand.Cache) bool { return !c.Selects(node) }), nil
+	keepers = keepersOf(caches)
+	return slices.DeleteFunc(caches, func(c demand.Cache) bool { return !c.Selects(node) }), keepers, nil
+}
+
+func keepersOf(caches []demand.Cache) map[string]bool {
+	keepers := map[string]bool{}
+	for i := range caches {
+		if caches[i].Policy == v1alpha1.RemovalPolicyKeep {
+			keepers[caches[i].Key.String()] = true
+		}
+	}
+	return keepers
 }
 
 // sharing are the caches that ask for an image of this one, itself too.

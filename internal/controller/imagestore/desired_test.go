@@ -89,8 +89,10 @@ type row struct {
 	// behind: the agent has not seen the spec that stands.
 	behind bool
 	full   bool // there are no turns left
-	fresh  bool // the caches were made just now
-	want   []string
+	// recheck is the token for which some node is to look what web stands for.
+	recheck string
+	fresh   bool // the caches were made just now
+	want    []string
 }
 
 func (r row) view(t testing.TB) *view {
@@ -107,6 +109,10 @@ func (r row) view(t testing.TB) *view {
 		in.caches = append(in.caches, read)
 		in.settling[read.Key] = r.fresh
 	}
+	in.keepers = keepersOf(in.caches)
+	if r.recheck != "" {
+		in.facts = asking(in.facts, r.recheck)
+	}
 	in.store.Generation, in.store.Status.ObservedGeneration = 3, 3
 	if r.behind {
 		in.store.Status.ObservedGeneration = 2
@@ -121,11 +127,14 @@ func (r row) entries(t testing.TB) ([]v1alpha1.StoreImage, int) {
 	for _, a := range v.asks() {
 		granted[a.slot] = a.need == hasTurn || a.need == failsInTurn || a.need == needsTurn && !r.full
 	}
-	return v.images(granted)
+	return v.images(granted), len(v.left) + len(v.waiting)
 }
 
 // short is an entry as one line: what differs from entry to entry.
 func short(e v1alpha1.StoreImage) string {
+	if e.Released {
+		e.Caches = nil // They are told of in a test of its own.
+	}
 	text := strings.NewReplacer(one, "ONE", two, "TWO", "ghcr.io/acme/", "").Replace(e.Image + " =" + e.Digest)
 	if e.Hold != "" {
 		text += " hold:" + string(e.Hold)
@@ -138,6 +147,9 @@ func short(e v1alpha1.StoreImage) string {
 	}
 	if e.Released {
 		text += " released"
+	}
+	if e.Recheck != "" {
+		text += " recheck:" + e.Recheck
 	}
 	return strings.TrimSpace(text + " " + strings.Join(e.Caches, ","))
 }
@@ -417,7 +429,7 @@ func TestNeedsAfter(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			v := tc.view(t)
 			v.store.Spec.Needs, v.store.Status.NeedsAsked = tc.needs, tc.asked
-			entries, _ := v.images(nil)
+			entries := v.images(nil)
 			stay, list := v.needsAfter(entries)
 			if (stay != nil) != tc.stay || list != tc.list {
 				t.Errorf("stay %v, list %v; want %v, %v", stay != nil, list, tc.stay, tc.list)

@@ -5,14 +5,14 @@ package imagestore
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
-	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
-	"orlop.dev/orlop/internal/demand"
 )
 
 // maxNote is what the API server takes for an event's note, less our own words.
@@ -25,8 +25,8 @@ type told struct {
 }
 
 type saying struct {
-	left, unsealed int
-	refusal        string
+	left, waiting, unsealed int
+	refusal                 string
 }
 
 func newTold() *told { return &told{last: map[string]saying{}} }
@@ -54,13 +54,14 @@ func (t *told) refusal(node string) string {
 func (t *told) forget(node string) { t.news(node, saying{}) }
 
 // tell makes events of what changed: images that found no room in the store, and writes that the API server refused, in its words.
-func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha1.ImageStore, caches []demand.Cache, now saying, err error) {
+func (c *Controller) tell(ctx context.Context, v *view, now saying, err error) {
+	node, store := v.node, v.store
 	if refused(err) {
 		now.refusal = err.Error()
 	}
 	before := c.told.news(node.Name, now)
 	if now.refusal != before.refusal && c.Wake != nil {
-		for _, cache := range caches {
+		for _, cache := range v.caches {
 			c.Wake(ctx, cache.Key)
 		}
 	}
@@ -77,8 +78,23 @@ func (c *Controller) tell(ctx context.Context, node *corev1.Node, store *v1alpha
 	}
 	if left := now.left; left > 0 && left != before.left && store.UID != "" {
 		c.Recorder.Eventf(store, nil, corev1.EventTypeWarning, "TooManyImages", "Assign",
-			"%d images of the caches that select this node were left out: it holds as many as can be told to one node (%d, or %d KB)", left, maxImages, maxImageBytes>>10)
+			"%d images of the caches that select this node were left out: it holds as many as can be told to one node (%d, or %d KB): %s",
+			left, maxImages-forMoves, (maxImageBytes-bytesForMoves)>>10, some(v.left))
 	}
+	if now.waiting > 0 && now.waiting != before.waiting && store.UID != "" {
+		c.Recorder.Eventf(store, nil, corev1.EventTypeNormal, "TagsWait", "Assign",
+			"%d tags that have moved wait until the node has let go of others: %s", now.waiting, some(v.waiting))
+	}
+}
+
+// some are the first few names.
+func some(names []string) string {
+	const most = 3
+	text := strings.Join(names[:min(most, len(names))], ", ")
+	if n := len(names) - most; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	return condition.Cut(text, maxNote/2)
 }
 
 // refused reports whether trying again alone will not do.

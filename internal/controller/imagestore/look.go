@@ -28,6 +28,8 @@ type input struct {
 	caches   []demand.Cache
 	settling map[types.NamespacedName]bool
 	facts    func(oci.Ref) (catalog.Entry, bool)
+	// keepers are those of all caches whose images stay when they are let go.
+	keepers map[string]bool
 	// store is what stands, empty where there is none yet.
 	store *v1alpha1.ImageStore
 }
@@ -42,7 +44,11 @@ type want struct {
 	size   int64
 	// refused: the registry refused the controller.
 	refused bool
-	caches  []*demand.Cache
+	// recheck is the question what the name stands for that some node is to answer; empty: none is.
+	recheck string
+	// out: it is new, and finds no room.
+	out    bool
+	caches []*demand.Cache
 	// had is the entry that stands, record what the agent says; nil if there is none.
 	had     *v1alpha1.StoreImage
 	record  *v1alpha1.StoreImageStatus
@@ -63,6 +69,10 @@ type view struct {
 	now, settled map[types.NamespacedName]demand.Place
 	had          map[string]*v1alpha1.StoreImage
 	records      map[string]*v1alpha1.StoreImageStatus
+	// letGo are the entries to let go of, by name. left are new images that find no room, waiting the tags that have moved and
+	// find none for what they leave behind.
+	letGo         map[string]v1alpha1.StoreImage
+	left, waiting []string
 }
 
 func look(in input) *view {
@@ -84,6 +94,7 @@ func look(in input) *view {
 		v.settled[c.Key], _ = c.Place(settled, true)
 	}
 	v.collect()
+	v.arrange()
 	return v
 }
 
@@ -152,7 +163,10 @@ func (v *view) decide(w *want) bool {
 	if w.size == 0 && w.had != nil && w.had.Digest == w.digest {
 		w.size = w.had.Size
 	}
-	w.present = there(w.record, w.digest)
+	if w.ref.Digest() == "" {
+		w.recheck = w.open(fact)
+	}
+	w.present = there(w.record, w.digest) || w.recheck != "" && w.answered() && w.asks(w.recheck)
 	return true
 }
 
@@ -219,7 +233,13 @@ func (v *view) asks() []ask {
 	}
 	for _, w := range v.wants {
 		usable, _ := w.unsuspended(v.now)
-		if !w.scouting() || len(usable) == 0 || !w.refused && !w.isScout() {
+		if len(usable) == 0 || w.out {
+			continue
+		}
+		if w.recheck != "" {
+			asks = append(asks, v.askToRecheck(w))
+		}
+		if !w.scouting() || !w.refused && !w.isScout() {
 			continue
 		}
 		need := needsTurn
@@ -241,7 +261,7 @@ func (v *view) needOf(c *demand.Cache) need {
 	}
 	all, works := needsNone, false
 	for _, w := range v.wants {
-		if !w.pulling() || !slices.Contains(w.caches, c) {
+		if w.out || !w.pulling() || !slices.Contains(w.caches, c) {
 			continue
 		}
 		if all == needsNone {

@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/podimage"
 )
 
 // The bounds of what pods name. A node of 100 pods of different images takes a third of it.
@@ -79,7 +80,7 @@ func listNeeds(ctx context.Context, live client.Reader, node, answers string, no
 		}
 		for i := range pods.Items {
 			pod := &pods.Items[i]
-			for _, image := range imagesOf(pod) {
+			for _, image := range podimage.Names(pod) {
 				if image == "" || named[image] {
 					continue
 				}
@@ -101,23 +102,3 @@ func listNeeds(ctx context.Context, live client.Reader, node, answers string, no
 
 // maxName is the longest that the API server takes for a name of an image here.
 const maxName = 600
-
-// imagesOf are the images that a pod names, whether it has started or not.
-func imagesOf(pod *corev1.Pod) []string {
-	var images []string
-	for i := range pod.Spec.InitContainers {
-		images = append(images, pod.Spec.InitContainers[i].Image)
-	}
-	for i := range pod.Spec.Containers {
-		images = append(images, pod.Spec.Containers[i].Image)
-	}
-	for i := range pod.Spec.EphemeralContainers {
-		images = append(images, pod.Spec.EphemeralContainers[i].Image)
-	}
-	for i := range pod.Spec.Volumes {
-		if image := pod.Spec.Volumes[i].Image; image != nil {
-			images = append(images, image.Reference)
-		}
-	}
-	return images
-}

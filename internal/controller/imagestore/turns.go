@@ -29,6 +29,8 @@ type ask struct {
 	slot  string
 	need  need
 	limit func(nodes int) int
+	// tries is how many nodes give their turn back within again because they fail; 0: all do.
+	tries int
 }
 
 func cacheSlot(key types.NamespacedName) string { return "cache " + key.String() }
@@ -55,6 +57,7 @@ type slot struct {
 	// waiting is in the order of arrival; spent is when a node that has failed gave its turn back.
 	waiting []string
 	spent   map[string]time.Time
+	tries   int // as in the asks
 }
 
 func newTurns() *turns { return &turns{slots: map[string]*slot{}, in: map[string]map[string]bool{}} }
@@ -75,7 +78,7 @@ func (t *turns) Update(node string, asks []ask, now time.Time) (granted map[stri
 		t.in[node][a.slot] = true
 		s.limit = a.limit
 		s.members[node] = true
-		granted[a.slot] = s.ask(node, a.need, now)
+		granted[a.slot] = s.ask(node, a, now)
 		wake = append(wake, s.wake(node, now)...)
 	}
 	for name := range before {
@@ -96,9 +99,10 @@ func (t *turns) Update(node string, asks []ask, now time.Time) (granted map[stri
 	return granted, slices.Compact(wake)
 }
 
-func (s *slot) ask(node string, n need, now time.Time) bool {
+func (s *slot) ask(node string, a ask, now time.Time) bool {
 	failing, has := s.holders[node]
-	switch {
+	s.tries = a.tries
+	switch n := a.need; {
 	case n == needsNone:
 		s.drop(node)
 		delete(s.spent, node)
@@ -143,6 +147,15 @@ func (s *slot) leave(node string) {
 
 // next is the first node that waits, and has not failed just now.
 func (s *slot) next(besides string, now time.Time) string {
+	tried := 0
+	for _, spent := range s.spent {
+		if now.Sub(spent) < again {
+			tried++
+		}
+	}
+	if s.tries > 0 && tried+1 >= s.tries {
+		return ""
+	}
 	for _, node := range s.waiting {
 		if spent, ok := s.spent[node]; node != besides && (!ok || now.Sub(spent) >= again) {
 			return node

@@ -101,7 +101,8 @@ func storeChanged(before, after *v1alpha1.ImageStore) bool {
 	return before.Generation != after.Generation || a.ObservedGeneration != b.ObservedGeneration || a.NodeUID != b.NodeUID || a.NeedsAsked != b.NeedsAsked ||
 		!equality.Semantic.DeepEqual(a.Key, b.Key) || !equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
 		!slices.EqualFunc(a.Images, b.Images, func(x, y v1alpha1.StoreImageStatus) bool {
-			return x.Image == y.Image && x.Digest == y.Digest && x.State == y.State && x.Reason == y.Reason && x.Pulled == y.Pulled && x.Pinned == y.Pinned
+			return x.Image == y.Image && x.Digest == y.Digest && x.State == y.State && x.Reason == y.Reason && x.Pulled == y.Pulled && x.Pinned == y.Pinned &&
+				x.Rechecked == y.Rechecked && x.RecheckReason == y.RecheckReason
 		})
 }
 
@@ -125,55 +126,23 @@ func (c *Controller) cacheHandler() handler.Funcs {
 			before, ok := e.ObjectOld.(*v1alpha1.ImageCache)
 			after, too := e.ObjectNew.(*v1alpha1.ImageCache)
 			if ok && too && before.UID == after.UID && before.Generation == after.Generation &&
-				before.Status.PurgedGeneration == after.Status.PurgedGeneration &&
+				before.Status.PurgedGeneration == after.Status.PurgedGeneration && !watchMoved(before, after, time.Now()) &&
 				(before.DeletionTimestamp == nil) == (after.DeletionTimestamp == nil) {
 				return
 			}
 			c.concern(ctx, q, e.ObjectOld, e.ObjectNew)
+			if ok && too && before.Spec.RemovalPolicy != after.Spec.RemovalPolicy {
+				c.due(ctx, q, debt{going: client.ObjectKeyFromObject(after).String()})
+			}
 		},
 		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) {
 			c.concern(ctx, q, e.Object)
 			c.demands.forget(client.ObjectKeyFromObject(e.Object))
 		},
-		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { c.facts(ctx, q, e.Object) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) {
+			c.due(ctx, q, debt{facts: client.ObjectKeyFromObject(e.Object)})
+		},
 	}
-}
-
-// concern enqueues the nodes that the caches select as they stand in the event.
-func (c *Controller) concern(ctx context.Context, q queue, objects ...client.Object) {
-	var caches []demand.Cache
-	for _, object := range objects {
-		if cache, ok := object.(*v1alpha1.ImageCache); ok {
-			selection := cache.DeepCopy()
-			selection.Spec.Images, selection.Spec.RefreshInterval = nil, ""
-			read, _ := demand.Of(selection) // What is wrong with it concerns its nodes too.
-			caches = append(caches, read)
-		}
-	}
-	c.addNodes(ctx, q, caches)
-}
-
-// facts enqueues the nodes of a cache of whose images something is known, and those of the caches that share one with it.
-func (c *Controller) facts(ctx context.Context, q queue, object client.Object) {
-	cache := &v1alpha1.ImageCache{}
-	if err := c.Client.Get(ctx, client.ObjectKeyFromObject(object), cache); err != nil {
-		return // It is gone, and its nodes were told.
-	}
-	caches, err := c.demands.sharing(ctx, c.Client, c.demands.of(cache))
-	if err != nil {
-		log.FromContext(ctx).Error(err, "finding the caches with an image of another", "cache", client.ObjectKeyFromObject(object))
-		return
-	}
-	c.addNodes(ctx, q, caches)
-}
-
-func (c *Controller) addNodes(ctx context.Context, q queue, caches []demand.Cache) {
-	nodes, err := nodesOf(ctx, c.Client, caches...)
-	if err != nil {
-		log.FromContext(ctx).Error(err, "finding the nodes of a cache")
-		return
-	}
-	add(q, nodes)
 }
 
 // secretsEvery is how often the caches' Secrets are looked at. Mostly that asks nobody: their source remembers them for a while.

@@ -91,6 +91,9 @@ func same(stands, wanted *v1alpha1.ImageStoreSpec) bool {
 	}
 	a, b := *stands, *wanted
 	a.Retire, b.Retire = false, false
+	if unwatched(stands, wanted) {
+		a.WatchedUntil = nil
+	}
 	a.Images, b.Images = slices.Clone(a.Images), slices.Clone(b.Images)
 	for i := range a.Images {
 		a.Images[i].Size, b.Images[i].Size = 0, 0

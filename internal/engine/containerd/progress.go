@@ -53,7 +53,7 @@ func (r *Runtime) watch(ctx context.Context, req engine.PullRequest) (finish fun
 	result, ended := make(chan *engine.Image, 1), make(chan struct{})
 	go func() {
 		defer close(ended)
-		if came := w.run(follow, result); came != nil {
+		if came := w.run(follow, result); came != nil && w.watched() {
 			w.conclude(ctx, *came)
 		}
 	}()
@@ -74,10 +74,14 @@ func (w *watcher) run(ctx context.Context, result <-chan *engine.Image) *engine.
 		case came := <-result:
 			return came
 		case <-tick.C:
-			w.step(ctx)
+			if w.watched() {
+				w.step(ctx)
+			}
 		}
 	}
 }
+
+func (w *watcher) watched() bool { return w.req.Watched == nil || w.req.Watched() }
 
 // conclude reports the end. What a quick pull consisted of is known only now, and whether a manifest that was found
 // is its own.

@@ -38,7 +38,9 @@ func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 	return *image, nil
 }
 
-// authOf leaves the server's address out, as the kubelet does: the runtime asks a mirror with the same credentials.
+// authOf leaves the server's address out, as the kubelet does. containerd would use the credentials only where the address is a
+// URL whose host is the one that it asks, which that of a mirror is not, nor is registry-1.docker.io the name that people
+// write; CRI-O never reads it. See docs/adr/0008-credentials-without-an-address.md.
 func authOf(c *engine.Credentials) *cri.AuthConfig {
 	if c == nil {
 		return nil
