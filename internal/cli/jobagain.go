@@ -75,10 +75,7 @@ Ctrl-C leaves it going; a second one within 2 s cancels a new one.`,
 	o.output.add(flags)
 	o.output.addSizes(flags)
 	flags.BoolVar(&o.retry, "retry", false, "no new NodeJob: the failed nodes of this one try again")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "show the plan, and do nothing")
-	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.BoolVar(&o.wait, "wait", true, "follow it to its end; --wait=false makes it, and says how to follow")
-	flags.DurationVar(&o.timeout, "timeout", pullTimeout, "how long to follow it")
+	o.addFollowing(flags)
 	return cmd
 }
 

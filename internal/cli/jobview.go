@@ -380,4 +380,3 @@ func decided(state v1alpha1.JobImageState, dryRun bool) string {
 	}
 	return strings.ToLower(string(state))
 }
-

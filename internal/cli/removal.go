@@ -36,6 +36,9 @@ type removal struct {
 	// tables show the plan, each command in its own way.
 	tables func([]fleet.Outcome) []*table.Table
 
+	// scheduled is the command that does the same at each time of a schedule; schedule is that where Orlop is installed.
+	scheduled, schedule func() string
+
 	board *board
 	asked bool                   // the plan was shown
 	kept  map[string][]plan.Need // what ImageCaches want, by node
@@ -78,6 +81,9 @@ func (r *removal) run(ctx context.Context) error {
 	hand, err := r.hands(ctx, f, &r.nodes, &r.job)
 	if err != nil {
 		return err
+	}
+	if _, ok := hand.(*jobHands); ok {
+		r.schedule = r.scheduled
 	}
 	if job.Stores, err = r.caches(ctx, nodes); err != nil {
 		return err

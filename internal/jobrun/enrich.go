@@ -5,7 +5,6 @@ package jobrun
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -19,9 +18,6 @@ import (
 
 // hundredths: an answer has how full the disk is in hundredths of a percent.
 const hundredths = 10000
-
-// maxNear is how many other tags are told of a name that is not there.
-const maxNear = 3
 
 // enrich adds to plans and results what answers leave out, and the nodes' inventories have: the disk, and since when images are there.
 // Without them, that is left out.
@@ -76,8 +72,16 @@ func describe(p *plan.Plan, found session.Inventory) {
 	for i := range p.Keep {
 		describeImage(&p.Keep[i].Image, byID)
 	}
+	var images []engine.Image
+	for i := range found.Images {
+		images = append(images, found.Images[i].Image)
+	}
 	for _, absent := range p.Absent {
-		if tags := near(absent, found.Images); len(tags) > 0 {
+		target, err := oci.ParseTarget(absent)
+		if err != nil {
+			continue
+		}
+		if tags := plan.Near(images, target); len(tags) > 0 {
 			if p.Near == nil {
 				p.Near = map[string][]string{}
 			}
@@ -91,24 +95,6 @@ func describeImage(image *engine.Image, byID map[string]*engine.Image) {
 		image.Digests, image.Pinned, image.PullBytes, image.DiskBytes = known.Digests, known.Pinned, known.PullBytes, known.DiskBytes
 		image.FirstSeen, image.LastUsed = known.FirstSeen, known.LastUsed
 	}
-}
-
-// near are other tags of the same repository.
-func near(name string, images []session.ImageInfo) []string {
-	ref, err := oci.Parse(name)
-	if err != nil {
-		return nil
-	}
-	var tags []string
-	for _, image := range images {
-		for _, tag := range image.Tags {
-			if tag.Repository() == ref.Repository() {
-				tags = append(tags, tag.String())
-			}
-		}
-	}
-	slices.Sort(tags)
-	return tags[:min(len(tags), maxNear)]
 }
 
 // fullness keeps how full a node's disk was before and after.
