@@ -299,8 +299,9 @@ const (
 	// LabelNodeJob is the job's name, LabelNodeJobUID its uid. No template may set them.
 	LabelNodeJob    = "orlop.dev/nodejob"
 	LabelNodeJobUID = "orlop.dev/nodejob-uid"
-	// AnnotationNode is the node that the pod is for.
+	// AnnotationNode is the node that the pod is for, AnnotationRun the job's status.run when it was made.
 	AnnotationNode = "orlop.dev/node"
+	AnnotationRun  = "orlop.dev/run"
 	// FinalizerNodeJob keeps a pod until its outcome is in the node's ImageStore.
 	FinalizerNodeJob = "orlop.dev/nodejob"
 )
@@ -363,7 +364,11 @@ type NodeJobStatus struct {
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// retry is the value of the annotation orlop.dev/retry that was acted upon last; run is how often that was.
+	// planned: it began as a dry run. A node that made no plan then is not asked to carry one out.
+	// +optional
+	Planned bool `json:"planned,omitempty"`
+
+	// retry is the value of the annotation orlop.dev/retry that was acted upon last; run is that of the nodes that try again for it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Retry string `json:"retry,omitempty"`
@@ -445,6 +450,7 @@ const (
 // The reasons of a NodeJob's conditions and failures, beside engine's.
 const (
 	ReasonNodesDone        = "NodesDone"
+	ReasonPlanned          = "Planned" // Complete: of a dry run, which can be carried out
 	ReasonNodesFailed      = "NodesFailed"
 	ReasonNodeFailed       = "NodeFailed" // FailFast and Pause
 	ReasonDeadlineExceeded = "DeadlineExceeded"
@@ -456,7 +462,8 @@ const (
 	ReasonNodeNotReady     = "NodeNotReady"
 	ReasonAgentNotReady    = "AgentNotReady"
 	ReasonNodeNotFound     = "NodeNotFound"
-	ReasonNotChosen        = "NotChosen" // named, but the selector, the affinity or a taint excludes it
+	ReasonNotPlanned       = "NotPlanned" // it made no plan when the others did
+	ReasonNotChosen        = "NotChosen"  // named, but the selector, the affinity or a taint excludes it
 	ReasonCancelled        = "Cancelled"
 )
 
@@ -539,6 +546,9 @@ type StoreJobStatus struct {
 	// +optional
 	DryRun bool     `json:"dryRun,omitempty"`
 	State  JobState `json:"state"`
+	// planned: a dry run came before, and only what it had named may go, in later runs too. While it is carried out, images are its decisions.
+	// +optional
+	Planned bool `json:"planned,omitempty"`
 	// reason and message: why it failed, or waits.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64

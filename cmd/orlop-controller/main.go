@@ -44,10 +44,10 @@ func run(ctx context.Context, args []string) error {
 	cfg := controller.Config{Version: version}
 	flags := flag.NewFlagSet("orlop-controller", flag.ExitOnError)
 	kubeconfig := flags.String("kubeconfig", "", "how to reach the cluster, when run outside of it")
+	flags.StringVar(&cfg.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "where Orlop is installed (POD_NAMESPACE)")
 	switch verb {
 	case "":
 		flags.BoolVar(&cfg.LeaderElect, "leader-elect", true, "let one of several controllers work")
-		flags.StringVar(&cfg.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "where Orlop is installed (POD_NAMESPACE)")
 		flags.StringVar(&cfg.MetricsAddress, "metrics-address", ":8080", "where /metrics listens; 0 is nowhere")
 		flags.StringVar(&cfg.HealthAddress, "health-address", ":8081", "where /healthz and /readyz listen; 0 is nowhere")
 		flags.Func("registry-mirror", "HOST=MIRROR[/PATH]: ask that instead of the registry HOST, or of every other one if HOST is *; may be repeated", cfg.AddMirror)

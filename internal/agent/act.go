@@ -24,9 +24,10 @@ func (a *Agent) decide(now time.Time) decision {
 	return decide(sight{
 		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, canMark: canMark, needs: a.wanted,
 		pulls: a.pulls, tries: a.tries, intended: a.intended, going: a.going, sealed: a.sealed,
-		disk:   a.cfg.Disk(a.rt.described.ImageFS),
-		limits: limits{disk: a.cfg.DiskLimit, pin: a.cfg.PinLimit, pulls: a.cfg.MaxParallelPulls},
-		size:   a.stock.size,
+		fetches: a.work.fetches,
+		disk:    a.cfg.Disk(a.rt.described.ImageFS),
+		limits:  limits{disk: a.cfg.DiskLimit, pin: a.cfg.PinLimit, pulls: a.cfg.MaxParallelPulls},
+		size:    a.stock.size,
 	})
 }
 
@@ -67,7 +68,7 @@ func (a *Agent) act(ctx context.Context, now time.Time, made *decision, next *ea
 	// What somebody else brought before it was asked for must not be taken for ours.
 	current := !a.view.looking && !a.view.at.Before(a.specSince)
 	for _, o := range made.pull {
-		if current && a.recordedAs(made, o.entry.Image) && !a.isGoing(o.want) {
+		if current && a.recordedAs(made, o.entry.Image) && !a.isGoing(o.want) && !a.isFetched(now, o.want) {
 			a.startPull(ctx, now, o)
 		}
 	}
@@ -119,4 +120,15 @@ func (a *Agent) recordedAs(made *decision, image string) bool {
 // isGoing reports whether a name is being removed: to pull it meanwhile would be a race with ourselves.
 func (a *Agent) isGoing(want oci.Ref) bool {
 	return slices.ContainsFunc(namesOf(want), func(name oci.Ref) bool { return a.removing[name] })
+}
+
+// isFetched reports whether a job is pulling the name: then it will be found here. A pull that takes long holds up no cache.
+func (a *Agent) isFetched(now time.Time, want oci.Ref) bool {
+	names := namesOf(want)
+	for f := range a.work.fetches {
+		if now.Sub(f.began) < slowAfter && slices.ContainsFunc(namesOf(f.ref), func(name oci.Ref) bool { return slices.Contains(names, name) }) {
+			return true
+		}
+	}
+	return false
 }

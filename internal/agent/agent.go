@@ -122,6 +122,7 @@ type Agent struct {
 	asking      asking
 	needs       atomic.Pointer[plan.Needs] // read by removals under way
 	stock       stock
+	work        work
 	watched     watch
 }
 
@@ -133,7 +134,7 @@ func New(cfg Config) (*Agent, error) {
 	}
 	return &Agent{
 		cfg: cfg.withDefaults(), key: key, inbox: newInbox(),
-		pulls: map[string]*pull{}, tries: map[string]try{}, intended: map[string]bool{},
+		pulls: map[string]*pull{}, tries: map[string]try{}, intended: map[string]bool{}, work: newWork(),
 	}, nil
 }
 
@@ -210,6 +211,7 @@ func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 	a.recorded = byName(s.Status.Images)
 	a.owe(left)
 	a.report = newReporter(s)
+	a.work.read(s.Status)
 	a.asking = asking{}
 	clear(a.tries)
 	clear(a.intended)
@@ -233,11 +235,17 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 		a.gone = !a.letGo(ctx)
 	case a.store == nil:
 		a.cancelPulls(func(string) bool { return true })
+		a.work.abandon()
 	default:
 		a.ready.Store(a.view.fresh)
+		a.work.enlist(&a.store.Spec, now)
+		a.work.conclude(now)
 		made := a.decide(now)
+		todo := a.decideJobs(now, &made)
 		if a.view.fresh {
 			a.act(ctx, now, &made, next)
+			a.carryOut(ctx, now, &todo, next)
+			a.work.conclude(now)
 		}
 		a.tell(ctx, now, made, next)
 	}

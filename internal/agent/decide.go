@@ -27,7 +27,8 @@ type sight struct {
 	pulls    map[string]*pull
 	tries    map[string]try
 	intended map[string]bool
-	going    map[string]bool // entries whose removal is under way
+	going    map[string]bool    // entries whose removal is under way
+	fetches  map[*fetching]bool // jobs' pulls under way
 	// sealed tells of each image with credentials that cannot be opened now why.
 	sealed func(v1alpha1.StoreImage) string
 	disk   plan.Disk
@@ -54,6 +55,8 @@ type decision struct {
 	forget, hasten []string
 	// wake is when something that waits is looked at again; zero: nothing waits.
 	wake time.Time
+	// free is how many pulls may begin, whoever wants them; room, how many of the caches'.
+	free, room int
 }
 
 // order is a pull that may begin.
@@ -95,7 +98,6 @@ type decider struct {
 	ourPins map[string]bool // ids of images that a record of ours pins
 	budget  int64           // what may still be pinned, where the disk is known
 	pinned  map[string]bool // ids that are counted already
-	room    int             // pulls that may begin
 	held    int64           // bytes that pulls under way will still take
 }
 
@@ -124,7 +126,7 @@ func decide(s sight) decision {
 		d.images = append(d.images, d.wanted(e))
 	}
 	d.orphans(seen)
-	d.startPulls()
+	d.sortPulls()
 	return d.decision
 }
 
@@ -143,7 +145,7 @@ func (d *decider) prepare() {
 			}
 		}
 	}
-	slow := 0
+	slow, young := 0, 0
 	for _, p := range d.pulls {
 		switch {
 		case p.arrived:
@@ -155,10 +157,18 @@ func (d *decider) prepare() {
 			d.held += need(p.size)
 			if due := p.began.Add(slowAfter); due.After(d.now) {
 				d.later(due)
+				young++
 			}
 		}
 	}
+	for f := range d.fetches {
+		if d.now.Sub(f.began) < slowAfter {
+			d.room--
+			young++
+		}
+	}
 	d.room += d.limits.pulls
+	d.free = d.limits.pulls - young
 }
 
 // slowAfter is when a pull no longer takes the place of another: one registry that hangs must not hold up the rest.

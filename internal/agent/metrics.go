@@ -74,15 +74,18 @@ func (m *Metrics) pulled(registry, reason string, bytes int64, took time.Duratio
 	m.bytes.WithLabelValues(registry).Add(float64(bytes))
 }
 
-// triggerCache is why the agent removes.
-const triggerCache = "cache"
+// Why the agent removes.
+const (
+	triggerCache = "cache"
+	triggerJob   = "job"
+)
 
-func (m *Metrics) removed(result string, bytes int64) {
+func (m *Metrics) removed(trigger, result string, bytes int64) {
 	if m == nil {
 		return
 	}
-	m.removals.WithLabelValues(cmp.Or(result, "failed"), triggerCache).Inc()
-	m.freed.WithLabelValues(triggerCache).Add(float64(bytes))
+	m.removals.WithLabelValues(cmp.Or(result, "failed"), trigger).Inc()
+	m.freed.WithLabelValues(trigger).Add(float64(bytes))
 }
 
 func (m *Metrics) stock(disk plan.Disk, status v1alpha1.ImageInventoryStatus) {

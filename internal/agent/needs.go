@@ -28,10 +28,10 @@ const (
 )
 
 // needsOf are the needs of caches and of pods, dated by this node's clock.
-func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, now time.Time) plan.Needs {
+func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, records map[string]v1alpha1.StoreImageStatus, now time.Time) plan.Needs {
 	needs := plan.Needs{Known: true}
-	for name := range wantedNames(spec) {
-		needs.Items = append(needs.Items, plan.Need{Ref: name.each, By: name.by, Cache: true})
+	for name, e := range wantedNames(spec) {
+		needs.Items = append(needs.Items, plan.Need{Ref: name.each, By: name.by, Cache: true, Pinned: records[e.Image].Pinned})
 	}
 	pods := spec.Needs
 	if pods == nil || pods.Omitted > 0 {
@@ -62,7 +62,7 @@ func (a *Agent) ask(now time.Time, next *earliest) {
 
 // noteNeeds keeps what removals under way look at.
 func (a *Agent) noteNeeds() {
-	needs := needsOf(a.store.Spec, a.rt.described.Name, a.asking, time.Now())
+	needs := needsOf(a.store.Spec, a.rt.described.Name, a.asking, a.records, time.Now())
 	a.needs.Store(&needs)
 }
 

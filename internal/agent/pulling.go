@@ -56,7 +56,7 @@ func (a *Agent) startPull(ctx context.Context, now time.Time, o order) {
 	rt := a.rt.current
 	a.jobs.Go(func() {
 		defer cancel()
-		img, err := fetch(ctx, rt, a.requestFor(p), logins)
+		img, err := fetch(ctx, rt, a.requestFor(p.want, &p.gauge), logins)
 		if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
 			err = engine.Because(engine.Timeout, fmt.Errorf("not done within %s: %w", a.cfg.PullTimeout, err))
 		}

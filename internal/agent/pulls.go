@@ -205,10 +205,14 @@ func (d *decider) fitsPin(e v1alpha1.StoreImage) bool {
 	return d.disk.Capacity == 0 || need(e.Size) <= d.budget
 }
 
-// startPulls chooses which of the pulls that may begin do, the new ones before those that have failed.
-func (d *decider) startPulls() {
+// sortPulls puts the new ones before those that have failed.
+func (d *decider) sortPulls() {
 	slices.SortStableFunc(d.pull, func(a, b order) int { return int(d.tries[a.key()].attempts - d.tries[b.key()].attempts) })
-	chosen := d.pull[:min(max(d.room, 0), len(d.pull))]
+}
+
+// grant lets so many of the pulls begin.
+func (d *decision) grant(number int) {
+	chosen := d.pull[:min(max(number, 0), len(d.pull))]
 	starts := map[string]bool{}
 	for _, o := range chosen {
 		starts[o.entry.Image] = true

@@ -107,6 +107,7 @@ func (d *decider) retire() decision {
 		d.cancel = append(d.cancel, name)
 		d.retired = false
 	}
+	d.retired = d.retired && len(d.fetches) == 0
 	names := make([]string, 0, len(d.records))
 	for name := range d.records {
 		names = append(names, name)

@@ -26,7 +26,7 @@ const (
 // startRemoval removes what nothing needs. What the node cannot see itself it asks for first, if what it knows is old.
 func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision, next *earliest) {
 	if len(made.release) == 0 {
-		if !a.removal {
+		if waits, _ := a.work.removals(); !a.removal && !waits {
 			a.asking = asking{}
 		}
 		return
@@ -117,7 +117,7 @@ func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 	case session.StateRemoved, session.StateAbsent:
 		delete(a.tries, key)
 		a.view.drop(c, step)
-		a.cfg.Metrics.removed("ok", step.Bytes)
+		a.cfg.Metrics.removed(triggerCache, "ok", step.Bytes)
 		log.Info("removed", "digest", c.want.Digest(), "bytes", step.Bytes, "names", step.Names, "reason", "released")
 		return
 	case session.StateKept:
@@ -128,7 +128,7 @@ func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 		log.Info("kept", "reason", step.Reason, "message", step.Message)
 	default:
 		a.tries[key] = a.tries[key].failed("", engine.Because(engine.Reason(step.Reason), errText(step.Message)), now)
-		a.cfg.Metrics.removed(step.Reason, 0)
+		a.cfg.Metrics.removed(triggerCache, step.Reason, 0)
 		log.Warn("could not remove", "reason", step.Reason, "error", step.Message)
 	}
 }
@@ -154,6 +154,7 @@ func (a *Agent) letGo(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
 	a.cancelPulls(func(string) bool { return true })
+	a.work.abandon()
 	rt := a.rt.current
 	if rt == nil {
 		rt = a.rt.last

@@ -27,6 +27,8 @@ const (
 	// first images sees them soon, and one write more for a long row of pulls is worth little.
 	firstGap = 2500 * time.Millisecond
 	laterGap = 5 * time.Second
+	// answerGap is the least time between two writes that tell of jobs that are done, while there is more to do.
+	answerGap = time.Second
 	// restGap is the least time between two writes that tell of the end of work.
 	restGap = 250 * time.Millisecond
 	// startPatience is how long the first write waits for the runtime's answer, so that it can tell of it.
@@ -55,6 +57,7 @@ type reporter struct {
 	written  []byte
 	failed   int32  // as written
 	asked    string // as written
+	said     uint64 // the jobs' final answers, as written
 	version  uint64
 	inFlight bool
 	last     time.Time
@@ -105,7 +108,7 @@ func versionOf(resourceVersion string) uint64 {
 
 // busy reports whether there is something left to do that will change what there is to say.
 func (a *Agent) busy(made *decision) bool {
-	return len(a.pulls)+len(made.pull)+len(made.queued)+len(made.pins) > 0 || a.pinning || a.removal
+	return len(a.pulls)+len(a.work.fetches)+len(made.pull)+len(made.queued)+len(made.pins) > 0 || a.pinning || a.removal
 }
 
 // tell writes the status if it differs from what the API has, as soon as it is time for it.
@@ -115,7 +118,7 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 		return
 	}
 	due := a.due(now, &made)
-	if len(a.pulls) > 0 && a.watched.is(now) {
+	if a.tellsProgress(now) {
 		next.or(now.Add(progressGap)) // Progress wakes nobody.
 	}
 	if now.Before(due) && a.busy(&made) {
@@ -137,13 +140,14 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 		r.gap = laterGap
 	}
 	r.inFlight = true
+	said := a.work.said
 	store := &v1alpha1.ImageStore{Status: status}
 	store.Name, store.UID = a.cfg.Node, a.uid()
 	a.jobs.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
 		version, err := a.cfg.API.ApplyStore(ctx, store)
-		a.post(func() { a.told(store, payload, version, err) })
+		a.post(func() { a.told(store, payload, said, version, err) })
 	})
 }
 
@@ -156,6 +160,10 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 		due = r.since.Add(startPatience)
 	case !r.wrote || a.unrecorded(made) || a.asking.nonce != r.asked:
 		due = now
+	case a.work.said != r.said && (a.busy(made) || len(a.work.tasks) > 0):
+		due = r.last.Add(answerGap)
+	case a.work.said == r.said && !a.work.young(now).IsZero():
+		due = later(due, a.work.young(now)) // It may be done by then.
 	case a.rechecking(made):
 		due = later(due, a.specSince.Add(firstGap)) // The answer tells that the spec was seen, too.
 	case !a.busy(made):
@@ -163,7 +171,7 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 	case failed(made.images) > r.failed:
 		due = r.last.Add(firstGap)
 	}
-	if progress := r.last.Add(progressGap); len(a.pulls) > 0 && a.watched.is(now) && progress.Before(due) {
+	if progress := r.last.Add(progressGap); a.tellsProgress(now) && progress.Before(due) {
 		due = progress
 	}
 	if r.rival > 0 {
@@ -194,7 +202,7 @@ func (a *Agent) unrecorded(made *decision) bool {
 }
 
 // told takes in how a write ended.
-func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, version string, err error) {
+func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, said uint64, version string, err error) {
 	if store.UID != a.uid() {
 		return // The reporter is another's by now.
 	}
@@ -209,12 +217,14 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, version string,
 		return
 	}
 	r.written, r.failed, r.asked, r.last, r.wrote = payload, store.Status.Failed, store.Status.NeedsAsked, now, true
+	r.said = said
 	r.version = max(r.version, versionOf(version))
 	r.away, r.failures, r.retry = false, 0, time.Time{}
 	if now.Sub(r.rivalled) > 2*maxRivalPause {
 		r.rival = 0
 	}
 	a.recorded = byName(store.Status.Images)
+	a.work.kept(store.Status.Jobs)
 }
 
 // status is all that there is to say now.
@@ -229,6 +239,7 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 		Key:                &v1alpha1.SealingKey{ID: a.key.ID(), Public: a.key.Public()},
 		NeedsAsked:         a.asking.nonce,
 		Images:             slices.Clone(made.images),
+		Jobs:               a.work.statuses(&a.store.Spec, time.Now(), a.watched.is(time.Now())),
 	}
 	released := map[string]bool{}
 	for i := range a.store.Spec.Images {
@@ -275,8 +286,9 @@ func (a *Agent) setConditions(made *decision) {
 	a.report.conditions = conditions
 }
 
-// bound cuts messages where everything together would be too large for an object. Of more images than the schema takes those
-// are told of first which are records: the entries that the spec may have, and as many names by digest of tags that moved.
+// bound leaves out decisions of jobs, and cuts messages, where everything together would be too large for an object. Of more
+// images than the schema takes those are told of first which are records: the entries that the spec may have, and as many
+// names by digest of tags that moved.
 func bound(status *v1alpha1.ImageStoreStatus) {
 	if len(status.Images) > maxImages {
 		slices.SortStableFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int {
@@ -285,8 +297,14 @@ func bound(status *v1alpha1.ImageStoreStatus) {
 		status.Images = status.Images[:maxImages]
 		slices.SortFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int { return cmp.Compare(a.Image, b.Image) })
 	}
+	images := 0
+	for i := range status.Images {
+		st := &status.Images[i]
+		images += len(st.Image) + len(st.Digest) + len(st.Message) + perImage
+	}
+	boundJobs(status.Jobs, max(maxStatus-images, 0))
 	for _, length := range []int{128, 64, 32, 0} {
-		size := 0
+		size := sizeOfJobs(status.Jobs)
 		for i := range status.Images {
 			st := &status.Images[i]
 			size += len(st.Image) + len(st.Digest) + len(st.Message) + perImage

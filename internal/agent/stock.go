@@ -208,7 +208,9 @@ func (a *Agent) takeStock(ctx context.Context, now time.Time, next *earliest) {
 }
 
 // idle reports whether no pull and no removal is under way.
-func (a *Agent) idle() bool { return len(a.pulls) == 0 && !a.removal && !a.pinning }
+func (a *Agent) idle() bool {
+	return len(a.pulls)+len(a.work.fetches) == 0 && !a.removal && !a.pinning
+}
 
 // loaded takes in what earlier agents knew.
 func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {

@@ -9,6 +9,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
 )
 
 // progressGap is the least time between two writes of progress, which are made only while somebody looks on.
@@ -43,9 +44,14 @@ func (g *gauge) read() *v1alpha1.PullProgress {
 	return &v1alpha1.PullProgress{DoneBytes: p.Done, TotalBytes: p.Total}
 }
 
-// requestFor asks for what the pull is to bring, and for how far it is whenever somebody looks on.
-func (a *Agent) requestFor(p *pull) engine.PullRequest {
-	return engine.PullRequest{Ref: p.want, Progress: p.gauge.note, Watched: func() bool { return a.watched.is(time.Now()) }}
+// requestFor asks for what a pull is to bring, and for how far it is whenever somebody looks on.
+func (a *Agent) requestFor(want oci.Ref, g *gauge) engine.PullRequest {
+	return engine.PullRequest{Ref: want, Progress: g.note, Watched: func() bool { return a.watched.is(time.Now()) }}
+}
+
+// tellsProgress reports whether there is progress, and somebody looks on.
+func (a *Agent) tellsProgress(now time.Time) bool {
+	return len(a.pulls)+len(a.work.fetches) > 0 && a.watched.is(now)
 }
 
 // addProgress tells of each pull under way how far it is.

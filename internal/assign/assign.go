@@ -69,30 +69,48 @@ func same(a, b v1alpha1.StoreJob) bool {
 	return a.Run == b.Run && a.DryRun == b.DryRun && a.Cancel == b.Cancel && a.RestartLimit == b.RestartLimit && (a.Outcome == nil) == (b.Outcome == nil)
 }
 
+// Of is what the job asks, by node, as it was said last; ok is false if nothing was said of it yet. It is not to be changed.
+func (l *Ledger) Of(uid string) (entries map[string]v1alpha1.StoreJob, ok bool) {
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	entries, ok = l.jobs[uid]
+	return entries, ok
+}
+
+// Poke wakes the nodes of which the job asks something: what it asks means something else now.
+func (l *Ledger) Poke(uid string) {
+	entries, _ := l.Of(uid)
+	if len(entries) > 0 {
+		l.wake(slices.Sorted(maps.Keys(entries))...)
+	}
+}
+
 // On is what jobs ask of a node: of jobs that were spoken of, what was said; of others what stands, if exists says that there
-// still is such a job.
+// still is such a job. What stands keeps its order, so that a process that has yet to hear of some jobs writes nothing; what is new comes
+// after it, oldest jobs first.
 func (l *Ledger) On(node string, standing []v1alpha1.StoreJob, exists func(job, uid string) bool) []v1alpha1.StoreJob {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	var entries []v1alpha1.StoreJob
-	for uid, nodes := range l.jobs {
-		if entry, ok := nodes[node]; ok && exists(entry.Job, uid) {
+	entries := make([]v1alpha1.StoreJob, 0, len(standing)+1)
+	stands := make(map[string]bool, len(standing))
+	for i := range standing {
+		uid := standing[i].UID
+		stands[uid] = true
+		nodes, spoken := l.jobs[uid]
+		entry, asked := nodes[node]
+		if !spoken {
+			entry, asked = standing[i], true
+		}
+		if asked && exists(entry.Job, uid) {
 			entries = append(entries, entry)
 		}
 	}
-	for i := range standing {
-		if _, spoken := l.jobs[standing[i].UID]; !spoken && exists(standing[i].Job, standing[i].UID) {
-			entries = append(entries, standing[i])
+	var added []v1alpha1.StoreJob
+	for uid, nodes := range l.jobs {
+		if entry, ok := nodes[node]; ok && !stands[uid] && exists(entry.Job, uid) {
+			added = append(added, entry)
 		}
 	}
-	slices.SortFunc(entries, func(a, b v1alpha1.StoreJob) int { return strings.Compare(l.place(a), l.place(b)) })
-	return entries
-}
-
-// place puts those that were not spoken of first: they are older than this process.
-func (l *Ledger) place(entry v1alpha1.StoreJob) string {
-	if at, ok := l.order[entry.UID]; ok {
-		return at
-	}
-	return " " + entry.UID
+	slices.SortFunc(added, func(a, b v1alpha1.StoreJob) int { return strings.Compare(l.order[a.UID], l.order[b.UID]) })
+	return append(entries, added...)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/types"
 
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/table"
@@ -41,6 +42,7 @@ type uninstallOptions struct {
 	release string
 	caches  int
 	nodes   []string
+	held    []types.NamespacedName
 }
 
 func (a *app) uninstallCommand() *cobra.Command {
@@ -112,8 +114,15 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	return o.remove(ctx, len(silent) > 0)
 }
 
+func podNames(pods []types.NamespacedName) (names []string) {
+	for _, pod := range pods {
+		names = append(names, pod.String())
+	}
+	return names
+}
+
 func (o *uninstallOptions) nothingToDo() bool {
-	return len(o.parts.All())+len(o.nodes) == 0 && o.release == "" && (len(o.parts.CRDs) == 0 || !o.crds)
+	return len(o.parts.All())+len(o.nodes)+len(o.held) == 0 && o.release == "" && (len(o.parts.CRDs) == 0 || !o.crds)
 }
 
 // tellNamespaces names those that are left: to delete one deletes what others have in it.
@@ -162,8 +171,8 @@ func (o *uninstallOptions) gather(ctx context.Context) error {
 	if o.release, err = o.op.HelmRelease(ctx, slices.Concat(o.parts.All(), o.parts.CRDs), o.install.Namespace); err != nil {
 		return err
 	}
-	if !o.served {
-		return nil
+	if o.held, err = o.op.HeldPods(ctx); err != nil || !o.served {
+		return err
 	}
 	stores, err := o.op.Stores(ctx, nil)
 	if err != nil {
@@ -180,6 +189,9 @@ func (o *uninstallOptions) show() error {
 	t := &table.Table{Columns: []table.Column{{Name: "STEP"}, {Name: "WHAT"}, {Name: "HOW MANY", Right: true}, {Name: "WHICH"}}}
 	if len(o.nodes) > 0 {
 		t.Add("let go", "nodes", fmt.Sprint(len(o.nodes)), some(o.nodes))
+	}
+	if len(o.held) > 0 && o.release == "" { // Helm's own first step does it.
+		t.Add("let go", "pods of NodeJobs", fmt.Sprint(len(o.held)), some(podNames(o.held)))
 	}
 	if o.release != "" {
 		t.Add("by Helm", "release", "1", o.helmLine())
@@ -279,6 +291,11 @@ func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 	left := o.op.AwaitEnd(waiting, o.install.Namespace, func(node string) bool { return !o.away(node) })
 	if len(left) > 0 && len(failed) == 0 {
 		return fmt.Errorf("pods on %s have not ended after %s; the rest was left, so that they can end in order: try again", some(left), goneTimeout)
+	}
+	if len(failed) == 0 { // While the controller is there, it would make more.
+		if _, err := o.op.ReleasePods(ctx); err != nil {
+			failed["the finalizers of NodeJobs' pods"] = err
+		}
 	}
 	if o.served && len(failed) == 0 { // While the controller is there, it would make them anew.
 		if err := o.op.DeleteNodeObjects(ctx); err != nil {

@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
@@ -28,9 +29,12 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/assign"
 	"orlop.dev/orlop/internal/catalog"
 	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
+	"orlop.dev/orlop/internal/controller/nodejob"
+	"orlop.dev/orlop/internal/controller/nodejob/podrun"
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/pullsecret"
 	"orlop.dev/orlop/internal/registry"
@@ -117,6 +121,10 @@ func managerOptions(cfg *rest.Config, c Config) (manager.Options, error) {
 	if err != nil {
 		return manager.Options{}, err
 	}
+	withRole, err := labels.Parse(v1alpha1.LabelRole)
+	if err != nil {
+		return manager.Options{}, fmt.Errorf("choosing pods: %w", err)
+	}
 	options := manager.Options{
 		Scheme:                 s,
 		Metrics:                metricsserver.Options{BindAddress: c.MetricsAddress},
@@ -125,9 +133,7 @@ func managerOptions(cfg *rest.Config, c Config) (manager.Options, error) {
 			DefaultTransform: cache.TransformStripManagedFields(),
 			ByObject: map[client.Object]cache.ByObject{
 				&corev1.Node{}: {Transform: imagestore.SlimNode},
-				&corev1.Pod{}: {
-					Namespaces: map[string]cache.Config{c.Namespace: {}}, Label: imagestore.AgentLabels.AsSelector(), Transform: imagestore.SlimPod,
-				},
+				&corev1.Pod{}:  {Label: withRole, Transform: slimPod},
 			},
 		},
 		Client: client.Options{
@@ -149,8 +155,16 @@ func managerOptions(cfg *rest.Config, c Config) (manager.Options, error) {
 	return options, err
 }
 
+// slimPod leaves of each pod in the cache what its readers need.
+func slimPod(object any) (any, error) {
+	if pod, ok := object.(*corev1.Pod); ok && pod.Labels[v1alpha1.LabelRole] == v1alpha1.RoleNodeJob {
+		return podrun.Slim(pod), nil
+	}
+	return imagestore.SlimPod(object)
+}
+
 func setup(ctx context.Context, mgr manager.Manager, c Config) error {
-	if err := imagestore.IndexPods(ctx, mgr.GetFieldIndexer()); err != nil {
+	if err := errors.Join(imagestore.IndexPods(ctx, mgr.GetFieldIndexer()), podrun.IndexPods(ctx, mgr.GetFieldIndexer())); err != nil {
 		return err
 	}
 	known := catalog.New()
@@ -167,28 +181,54 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder,
 		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
 	})
-	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr)); err != nil {
+	ledger := assign.New(stores.Ask)
+	stores.Jobs = ledger
+	jobs := nodejob.New(nodejob.Config{
+		Client: mgr.GetClient(), Ledger: ledger, Secrets: secrets, Recorder: recorder, Agent: agents.Expected, Wake: stores.Ask,
+		Pods: &podrun.Runner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder},
+	})
+	orphans := &podrun.Orphans{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
+	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), orphans.SetupWithManager(mgr)); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))
 }
 
-// Retire makes every node let go, says which did not, and takes the nodes' objects away. A node that does not answer is no error.
+// stopTimeout is how long the controller may take to end; it is given 10 seconds to return its lease.
+const stopTimeout = 15 * time.Second
+
+// Retire makes every node let go, says which did not, stops the controller, and takes away what only that would: the nodes' objects, and
+// the finalizers of pods. A node that does not answer is no error.
 func Retire(ctx context.Context, cfg *rest.Config, c Config) error {
 	installed, err := operator.New(cfg)
 	if err != nil {
 		return err
 	}
-	waiting, cancel := context.WithTimeout(ctx, c.RetireTimeout)
+	if err := letGo(ctx, installed, c.RetireTimeout); err != nil {
+		return err
+	}
+	if c.Namespace != "" {
+		stopping, cancel := context.WithTimeout(ctx, stopTimeout)
+		defer cancel()
+		if err := installed.StopController(stopping, c.Namespace); err != nil {
+			slog.Warn("going on beside a controller that may undo it", "error", err.Error())
+		}
+	}
+	released, err := installed.ReleasePods(ctx)
+	slog.Info("pods of NodeJobs released", "released", released)
+	return errors.Join(err, installed.DeleteNodeObjects(ctx))
+}
+
+func letGo(ctx context.Context, installed *operator.Client, timeout time.Duration) error {
+	waiting, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	answered, silent, err := installed.Retire(waiting, func(string) bool { return true })
 	if apierrors.IsNotFound(err) {
-		slog.Info("nothing to retire: the kinds are not there")
+		slog.Info("nobody to retire: the kinds are not there")
 		return nil
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		slog.Info("retired", "answered", len(answered), "silent", len(silent), "silentNodes", strings.Join(silent, ","))
 	}
-	slog.Info("retired", "answered", len(answered), "silent", len(silent), "silentNodes", strings.Join(silent, ","))
-	return installed.DeleteNodeObjects(ctx)
+	return err
 }

@@ -9,15 +9,12 @@ package demand
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
-	"k8s.io/klog/v2"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/oci"
@@ -51,15 +48,11 @@ type Cache struct {
 	// WatchedUntil is until when somebody looks on; zero: nobody does.
 	WatchedUntil time.Time
 
-	parallel    intstr.IntOrString
-	tolerations []corev1.Toleration
-	required    nodeaffinity.RequiredNodeAffinity
-	// unreadable: the API server took an affinity that means nothing, such as one with a misspelt operator.
-	unreadable bool
-}
+	// Selection is of the nodes that should hold them.
+	Selection
 
-// ErrAffinity is about an affinity that cannot be read. No node is let go for it, and none comes.
-var ErrAffinity = errors.New("spec.affinity cannot be read")
+	parallel intstr.IntOrString
+}
 
 // defaultParallel is maxParallelNodes where the API server has set no default.
 var defaultParallel = intstr.FromInt32(50)
@@ -76,9 +69,10 @@ func Of(c *v1alpha1.ImageCache) (Cache, error) {
 		Refresh:        refresh,
 		ServiceAccount: c.Spec.ServiceAccountName,
 		parallel:       defaultParallel,
-		tolerations:    c.Spec.Tolerations,
-		required:       nodeaffinity.NewRequiredNodeAffinity(c.Spec.NodeSelector, affinity(c.Spec.Affinity)),
 	}
+	var wrong error
+	read.Selection, wrong = Select(c.Spec.NodeSelector, c.Spec.Affinity, c.Spec.Tolerations)
+	err = errors.Join(err, wrong)
 	if read.Policy == "" {
 		read.Policy = v1alpha1.RemovalPolicyRemove
 	}
@@ -88,22 +82,10 @@ func Of(c *v1alpha1.ImageCache) (Cache, error) {
 	for _, secret := range c.Spec.ImagePullSecrets {
 		read.Secrets = append(read.Secrets, secret.Name)
 	}
-	if wrong := readable(c.Spec.Affinity); wrong != nil {
-		read.unreadable = true
-		err = errors.Join(err, fmt.Errorf("%w: %w", ErrAffinity, wrong))
-	}
 	if !read.Purged {
 		err = errors.Join(err, read.add(c.Spec.Images))
 	}
 	return read, err
-}
-
-func readable(a *v1alpha1.Affinity) error {
-	if required := affinity(a); required != nil && required.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
-		_, err := nodeaffinity.NewNodeSelector(required.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution)
-		return err
-	}
-	return nil
 }
 
 func interval(text string) (time.Duration, error) {
@@ -115,15 +97,6 @@ func interval(text string) (time.Duration, error) {
 		return 0, fmt.Errorf("refreshInterval %q is not a duration: write it as 15m, or 0s for never", text)
 	}
 	return span, nil
-}
-
-func affinity(a *v1alpha1.Affinity) *corev1.Affinity {
-	if a == nil || a.NodeAffinity == nil {
-		return nil
-	}
-	return &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{
-		RequiredDuringSchedulingIgnoredDuringExecution: a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution,
-	}}
 }
 
 func (c *Cache) add(images []v1alpha1.CachedImage) error {
@@ -148,73 +121,6 @@ func (c *Cache) add(images []v1alpha1.CachedImage) error {
 		return fmt.Errorf("not an image reference: %s", strings.Join(wrong, "; "))
 	}
 	return nil
-}
-
-// Selects reports whether the node's labels fit the selector and the affinity. Nothing else decides what a node
-// should hold, and nothing else lets it go. Where that cannot be read, a node stays what it is: see Place.
-func (c Cache) Selects(node *corev1.Node) bool {
-	fits, err := c.required.Match(node)
-	return fits || err != nil
-}
-
-// Place is what a selected node is to a cache at this moment.
-type Place int
-
-// The places.
-const (
-	// Usable: pulls may start.
-	Usable Place = iota
-	// Unavailable: it should hold the images, and no pull may start there now: cordoned, not ready, being drained.
-	Unavailable
-	// Tainted: it does not count, since a taint of the cluster's own is not tolerated, or since nobody can tell whether it is
-	// meant. What it holds it keeps.
-	Tainted
-)
-
-// Place looks at a node that is selected; ready is whether the node and its agent are. why is for a person to read.
-func (c Cache) Place(node *corev1.Node, ready bool) (place Place, why string) {
-	if c.unreadable {
-		if _, err := c.required.Match(node); err != nil {
-			return Tainted, ErrAffinity.Error()
-		}
-	}
-	place = Usable
-	for i := range node.Spec.Taints {
-		taint := &node.Spec.Taints[i]
-		if taint.Effect == corev1.TaintEffectPreferNoSchedule || c.tolerates(taint) {
-			continue
-		}
-		if !passing(taint.Key) {
-			return Tainted, "has the taint " + taint.ToString()
-		}
-		if place == Usable {
-			place, why = Unavailable, "has the taint "+taint.ToString()
-		}
-	}
-	switch {
-	case node.DeletionTimestamp != nil:
-		return Unavailable, "is being deleted"
-	case node.Spec.Unschedulable && !c.tolerates(&corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}):
-		return Unavailable, "is cordoned"
-	case place == Usable && !ready:
-		return Unavailable, "is not ready"
-	}
-	return place, why
-}
-
-// passingTaints say that a node goes, or comes: it is still the cache's.
-var passingTaints = []string{
-	"ToBeDeletedByClusterAutoscaler", "DeletionCandidateOfClusterAutoscaler", // cluster-autoscaler
-	"karpenter.sh/disrupted", "karpenter.sh/disruption", "karpenter.sh/unregistered",
-}
-
-func passing(key string) bool {
-	return strings.HasPrefix(key, "node.kubernetes.io/") || strings.HasPrefix(key, "node.cloudprovider.kubernetes.io/") ||
-		slices.Contains(passingTaints, key)
-}
-
-func (c Cache) tolerates(taint *corev1.Taint) bool {
-	return slices.ContainsFunc(c.tolerations, func(t corev1.Toleration) bool { return t.ToleratesTaint(klog.Background(), taint, false) })
 }
 
 // MaxParallel is how many of so many nodes may pull at once, never less than one.

@@ -48,6 +48,9 @@ type attempt struct {
 // removeAll works through the removals in batches.
 func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.Step)) error {
 	for removals := range slices.Chunk(p.Remove, batchSize) {
+		if n.ending() {
+			return nil
+		}
 		if err := n.removeBatch(ctx, removals, p.Options, report); err != nil {
 			return err
 		}
@@ -85,7 +88,7 @@ func (n *Node) removeWaves(ctx context.Context, batch engine.Batch, attempts []a
 	waves.SetLimit(limit)
 	for wave := range slices.Chunk(attempts, size) {
 		waves.Go(func() error {
-			if going.Err() != nil {
+			if going.Err() != nil || n.ending() {
 				return ctx.Err() // Another wave has failed. Those that have begun come to their end.
 			}
 			return n.removeWave(ctx, batch, wave, o)

@@ -27,7 +27,11 @@ type Node struct {
 	Now func() time.Time
 	// Disk measures the file system that holds a folder of the host; nil is MeasureDisk.
 	Disk func(imageFS string) plan.Disk
+	// Ending, if set, tells that no removal is to be begun any more. Those under way come to their end.
+	Ending func() bool
 }
+
+func (n *Node) ending() bool { return n.Ending != nil && n.Ending() }
 
 func (n *Node) now() time.Time {
 	if n.Now != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -161,14 +162,19 @@ func (c *Client) Delete(ctx context.Context, parts []Part) map[string]error {
 // AwaitEnd waits until the pods of an install have ended, but for those on nodes that cannot answer: these end when their node is
 // back. It gives the nodes of pods that are left, and has waited for, when the context ends.
 func (c *Client) AwaitEnd(ctx context.Context, namespace string, canAnswer func(node string) bool) (left []string) {
-	options := metav1.ListOptions{LabelSelector: LabelName + "=" + Product + "," + LabelComponent + " in (agent,controller)"}
+	return c.awaitEnd(ctx, namespace, LabelComponent+" in (agent,controller)", func(pod *corev1.Pod) bool { return canAnswer(pod.Spec.NodeName) })
+}
+
+// awaitEnd waits until there is none of our pods in the namespace that counts, and gives the nodes of those that are left when the context ends.
+func (c *Client) awaitEnd(ctx context.Context, namespace, component string, counts func(*corev1.Pod) bool) (left []string) {
+	options := metav1.ListOptions{LabelSelector: LabelName + "=" + Product + "," + component}
 	for {
 		pods, err := c.core.CoreV1().Pods(namespace).List(ctx, options)
 		if err == nil {
 			left = nil
 			for i := range pods.Items {
-				if node := pods.Items[i].Spec.NodeName; canAnswer(node) {
-					left = append(left, node)
+				if counts(&pods.Items[i]) {
+					left = append(left, pods.Items[i].Spec.NodeName)
 				}
 			}
 			slices.Sort(left)

@@ -73,8 +73,9 @@ func ref(t *testing.T, s string) oci.Ref {
 
 const ghcr = `{"auths":{"ghcr.io":{"username":"ann","password":"one"}}}`
 
-func cache(account string, secrets ...string) demand.Cache {
-	return demand.Cache{Key: types.NamespacedName{Namespace: "shop", Name: "web"}, Secrets: secrets, ServiceAccount: account}
+func cache(account string, secrets ...string) pullsecret.Holder {
+	c := demand.Cache{Key: types.NamespacedName{Namespace: "shop", Name: "web"}, Secrets: secrets, ServiceAccount: account}
+	return pullsecret.Of(&c)
 }
 
 func TestWhatACacheGets(t *testing.T) {
@@ -96,7 +97,7 @@ func TestWhatACacheGets(t *testing.T) {
 	}
 	ann := engine.Credentials{Username: "ann", Password: "one"}
 	for name, tc := range map[string]struct {
-		cache demand.Cache
+		cache pullsecret.Holder
 		want  given
 	}{
 		"named":            {cache("builder", "good"), given{Names: []string{"good"}, GHCR: ann}},

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
 	"orlop.dev/orlop/internal/demand"
 )
@@ -31,7 +32,28 @@ const (
 // Problem is a Secret, as namespace/name, that does not give the credentials that it should.
 type Problem struct{ Secret, Message string }
 
-// Source gives the pull secrets of caches. It is safe for use by several goroutines.
+// Holder names pull secrets: some of a namespace, or, where it names none, those of a ServiceAccount of it.
+type Holder struct {
+	Namespace      string
+	Secrets        []string
+	ServiceAccount string
+}
+
+// Of names those of a cache.
+func Of(c *demand.Cache) Holder {
+	return Holder{Namespace: c.Key.Namespace, Secrets: c.Secrets, ServiceAccount: c.ServiceAccount}
+}
+
+// OfPull names those of a NodeJob that pulls.
+func OfPull(namespace string, pull *v1alpha1.PullAction) Holder {
+	h := Holder{Namespace: namespace, ServiceAccount: pull.ServiceAccountName}
+	for _, secret := range pull.ImagePullSecrets {
+		h.Secrets = append(h.Secrets, secret.Name)
+	}
+	return h
+}
+
+// Source gives the pull secrets of caches and jobs. It is safe for use by several goroutines.
 type Source struct {
 	reader client.Reader
 
@@ -57,11 +79,11 @@ func New(reader client.Reader) *Source {
 	return &Source{reader: reader, secrets: map[types.NamespacedName]*slot[Secret]{}, accounts: map[types.NamespacedName]*slot[[]string]{}}
 }
 
-// For gives the Secrets that a cache names, else those of its ServiceAccount, in their order, and what is wrong with the others.
-func (s *Source) For(ctx context.Context, c demand.Cache) (secrets []Secret, problems []Problem) {
-	names := c.Secrets
-	if len(names) == 0 && c.ServiceAccount != "" {
-		key := types.NamespacedName{Namespace: c.Key.Namespace, Name: c.ServiceAccount}
+// For gives the Secrets that are named, else those of the ServiceAccount, in their order, and what is wrong with the others.
+func (s *Source) For(ctx context.Context, h Holder) (secrets []Secret, problems []Problem) {
+	names := h.Secrets
+	if len(names) == 0 && h.ServiceAccount != "" {
+		key := types.NamespacedName{Namespace: h.Namespace, Name: h.ServiceAccount}
 		var problem string
 		names, _, problem = take(ctx, s.account(key), func(ctx context.Context) ([]string, error) { return s.readAccount(ctx, key) })
 		if problem != "" {
@@ -69,7 +91,7 @@ func (s *Source) For(ctx context.Context, c demand.Cache) (secrets []Secret, pro
 		}
 	}
 	for _, name := range names {
-		key := types.NamespacedName{Namespace: c.Key.Namespace, Name: name}
+		key := types.NamespacedName{Namespace: h.Namespace, Name: name}
 		secret, known, problem := take(ctx, s.secret(key), func(ctx context.Context) (Secret, error) { return s.readSecret(ctx, key) })
 		if problem != "" {
 			problems = append(problems, Problem{Secret: key.String(), Message: problem})
@@ -81,18 +103,18 @@ func (s *Source) For(ctx context.Context, c demand.Cache) (secrets []Secret, pro
 	return secrets, problems
 }
 
-// Doubt has the Secrets of a cache read again sooner, since a registry refused what they hold.
-func (s *Source) Doubt(c demand.Cache) {
-	names := c.Secrets
-	if len(names) == 0 && c.ServiceAccount != "" {
-		account := s.account(types.NamespacedName{Namespace: c.Key.Namespace, Name: c.ServiceAccount})
+// Doubt has the Secrets read again sooner, since a registry refused what they hold.
+func (s *Source) Doubt(h Holder) {
+	names := h.Secrets
+	if len(names) == 0 && h.ServiceAccount != "" {
+		account := s.account(types.NamespacedName{Namespace: h.Namespace, Name: h.ServiceAccount})
 		account.doubt()
 		account.mu.Lock()
 		names = account.value
 		account.mu.Unlock()
 	}
 	for _, name := range names {
-		s.secret(types.NamespacedName{Namespace: c.Key.Namespace, Name: name}).doubt()
+		s.secret(types.NamespacedName{Namespace: h.Namespace, Name: name}).doubt()
 	}
 }
 

@@ -169,7 +169,7 @@ func (a *asker) chains(ctx context.Context, ref oci.Ref) (chains []authn.Keychai
 	slices.SortFunc(caches, func(a, b demand.Cache) int { return strings.Compare(a.Key.String(), b.Key.String()) })
 	var marks []string
 	for _, c := range caches {
-		secrets, _ := a.secrets.For(ctx, c)
+		secrets, _ := a.secrets.For(ctx, pullsecret.Of(&c))
 		for _, secret := range secrets {
 			id := secret.UID + "/" + secret.ResourceVersion
 			if _, ok := secret.Credentials(ref); ok && !slices.Contains(marks, id) {
@@ -196,7 +196,7 @@ func (a *asker) answer(ctx context.Context, ref oci.Ref, platforms []string) {
 	registryChecks.WithLabelValues(ref.Registry(), result).Inc()
 	if errors.Is(err, engine.Unauthorized) {
 		for _, c := range caches {
-			a.secrets.Doubt(c)
+			a.secrets.Doubt(pullsecret.Of(&c))
 		}
 	}
 	now := time.Now()

@@ -166,7 +166,7 @@ func (p *pass) read() {
 }
 
 func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
-	secrets, problems := p.cfg.Secrets.For(ctx, p.demand)
+	secrets, problems := p.cfg.Secrets.For(ctx, pullsecret.Of(&p.demand))
 	switch {
 	case len(problems) > 0:
 		p.at(p.now.Add(lookBad))
@@ -279,7 +279,7 @@ func (p *pass) when(ctx context.Context, f fact, missing bool) (busy bool, at ti
 	o := occasion{now: p.now, refresh: jittered(p.demand.Refresh, p.cache.UID), forced: p.forced, next: next, missing: missing}
 	if r := f.entry.Refusal; r != nil && next.After(p.now) && refusedLogin(issue{told: told{reason: r.Reason}}) {
 		p.at(p.now.Add(lookBad))
-		p.cfg.Secrets.Doubt(p.demand)
+		p.cfg.Secrets.Doubt(pullsecret.Of(&p.demand))
 		if !busy && p.asker.otherCredentials(ctx, f.Ref) {
 			o.next = time.Time{}
 		}

@@ -55,9 +55,10 @@ func (a *Agents) Ready(ctx context.Context, node string) bool {
 	return err == nil && slices.ContainsFunc(pods, podReady)
 }
 
-// expected reports whether the node's agent is there or about to be, and until when that is so if nothing happens. An agent that is
+// Expected reports whether the node's agent is there or about to be, and until when that is so if nothing happens. An agent that is
 // starting finds what it may pull when it comes, rather than to come first and then to wait for it.
-func (a *Agents) expected(ctx context.Context, node string, now time.Time) (is bool, until time.Time, err error) {
+func (a *Agents) Expected(ctx context.Context, node string) (is bool, until time.Time, err error) {
+	now := time.Now()
 	pods, err := a.on(ctx, node)
 	if err != nil {
 		return false, until, err

@@ -46,7 +46,7 @@ func BenchmarkLook(b *testing.B) {
 		v := look(in)
 		granted, _ := newTurns().Update("n", v.asks(), metav1.Now().Time)
 		entries := v.images(granted)
-		if in.store.Spec.Credentials, _, err = v.credentials(entries, found); err != nil || len(in.store.Spec.Credentials) != 1 {
+		if in.store.Spec.Credentials, _, err = v.credentials(entries, keys{caches: found}); err != nil || len(in.store.Spec.Credentials) != 1 {
 			b.Fatal(in.store.Spec.Credentials, err)
 		}
 		in.store.Spec.Images = entries

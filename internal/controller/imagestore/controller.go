@@ -20,14 +20,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/assign"
 	"orlop.dev/orlop/internal/catalog"
-	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/pullsecret"
 )
 
-// secrets are where caches' credentials come from.
+// secrets are where the credentials of caches and jobs come from.
 type secrets interface {
-	For(ctx context.Context, c demand.Cache) ([]pullsecret.Secret, []pullsecret.Problem)
+	For(ctx context.Context, h pullsecret.Holder) ([]pullsecret.Secret, []pullsecret.Problem)
 }
 
 // Config is what the controller works with.
@@ -42,6 +42,8 @@ type Config struct {
 	// Changed gives the ImageCaches of whose images something new is known.
 	Changed  <-chan event.GenericEvent
 	Recorder events.EventRecorder
+	// Jobs is where NodeJobs' reconciler leaves what they ask; nil: there are none.
+	Jobs *assign.Ledger
 	// Wake tells who sums a cache up that a node was refused its store, or no longer is; nil: nobody.
 	Wake func(ctx context.Context, cache types.NamespacedName)
 }
@@ -54,6 +56,7 @@ type Controller struct {
 	retired *retired
 	told    *told
 	debts   debts
+	pace    *pace
 
 	seeding sync.Mutex
 	seeded  bool
@@ -64,7 +67,7 @@ type Controller struct {
 // New makes a controller.
 func New(cfg Config) *Controller {
 	return &Controller{
-		Config: cfg, turns: newTurns(), demands: newDemands(), retired: newRetired(), told: newTold(),
+		Config: cfg, turns: newTurns(), demands: newDemands(), retired: newRetired(), told: newTold(), pace: newPace(),
 	}
 }
 
@@ -143,6 +146,9 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if v.waits {
 		return reconcile.Result{RequeueAfter: settle}, nil
 	}
+	if now.queued > 0 {
+		return reconcile.Result{RequeueAfter: roomGap}, nil
+	}
 	if until.IsZero() {
 		return reconcile.Result{}, nil
 	}
@@ -161,12 +167,17 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 	for i := range v.caches {
 		if len(v.caches[i].Images) > 0 {
 			// What is wrong with a Secret is told in the status of its caches.
-			found[v.caches[i].Key], _ = c.Secrets.For(ctx, v.caches[i])
+			found[v.caches[i].Key], _ = c.Secrets.For(ctx, pullsecret.Of(&v.caches[i]))
 		}
 	}
-	if spec.Credentials, now.unsealed, err = v.credentials(spec.Images, found); err != nil {
+	if v.jobs, err = c.assigned(ctx, v.store, spec.Images); err != nil {
 		return spec, now, err
 	}
+	now.queued = v.jobs.left
+	if spec.Credentials, now.unsealed, err = v.credentials(spec.Images, c.keys(ctx, v.jobs, found)); err != nil {
+		return spec, now, err
+	}
+	spec.Jobs = v.jobs.entries
 	needs, list := v.needsAfter(spec.Images)
 	if list {
 		needs, v.unlisted = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, time.Now())
@@ -185,7 +196,7 @@ func (c *Controller) ready(ctx context.Context, node *corev1.Node) (bool, time.T
 	if !nodeReady(node) {
 		return false, time.Time{}, nil
 	}
-	return c.Agents.expected(ctx, node.Name, time.Now())
+	return c.Agents.Expected(ctx, node.Name)
 }
 
 func nodeReady(node *corev1.Node) bool {
@@ -200,6 +211,7 @@ func nodeReady(node *corev1.Node) bool {
 func (c *Controller) gone(node string) {
 	c.yield(node, nil)
 	c.told.forget(node)
+	c.pace.forget(node)
 }
 
 // yield gives back the turns that the node got just now and cannot be told of; without asks, all that it has.

@@ -29,7 +29,6 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
-	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/pullsecret"
@@ -53,7 +52,7 @@ type bench struct {
 	deaf error
 }
 
-func (b *bench) For(context.Context, demand.Cache) ([]pullsecret.Secret, []pullsecret.Problem) {
+func (b *bench) For(context.Context, pullsecret.Holder) ([]pullsecret.Secret, []pullsecret.Problem) {
 	return b.secrets, nil
 }
 
@@ -442,7 +441,7 @@ func TestAnAgentThatStarts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBench(t, tc.pod)
-			expected, until, err := b.Agents.expected(t.Context(), "n1", now)
+			expected, until, err := b.Agents.Expected(t.Context(), "n1")
 			if err != nil || expected != tc.expected || b.Agents.Ready(t.Context(), "n1") != tc.ready || until.IsZero() != (tc.ready || !tc.expected) {
 				t.Errorf("expected %v until %v, %v", expected, until, err)
 			}

@@ -26,7 +26,9 @@ type told struct {
 
 type saying struct {
 	left, waiting, unsealed int
-	refusal                 string
+	// queued counts NodeJobs that found no room.
+	queued  int
+	refusal string
 }
 
 func newTold() *told { return &told{last: map[string]saying{}} }
@@ -68,6 +70,7 @@ func (c *Controller) tell(ctx context.Context, v *view, now saying, err error) {
 	if c.Recorder == nil {
 		return
 	}
+	c.tellRoom(store, before.queued, now.queued)
 	if now.refusal != "" && now.refusal != before.refusal {
 		c.Recorder.Eventf(node, nil, corev1.EventTypeWarning, "ImageStoreRefused", "Write",
 			"The ImageStore of this node was not written: %s", condition.Cut(now.refusal, maxNote))

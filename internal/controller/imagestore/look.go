@@ -63,6 +63,8 @@ type view struct {
 	undecided map[string]bool
 	// waits: some images wait for others of their cache.
 	waits bool
+	// jobs are what NodeJobs ask of it, once that is known.
+	jobs *assigned
 	// unlisted is why the node's pods could not be listed, if they were to be. It holds up removals, and nothing else.
 	unlisted error
 	// now is what the node is to a cache; settled what it would be if it were ready.

@@ -50,6 +50,15 @@ func (v *view) needsAfter(entries []v1alpha1.StoreImage) (stay *v1alpha1.PodNeed
 			return nil, true
 		}
 	}
+	if v.jobs != nil {
+		kept, list := v.jobs.needs()
+		if list {
+			return nil, true
+		}
+		if kept {
+			stay = stands
+		}
+	}
 	return stay, false
 }
 

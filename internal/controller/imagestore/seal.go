@@ -12,8 +12,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/types"
-
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
@@ -33,7 +31,7 @@ const (
 // safe is what is sealed for a node: the envelopes, which images refer to by name.
 type safe struct {
 	view    *view
-	secrets map[types.NamespacedName][]pullsecret.Secret
+	secrets keys
 	// key is what to seal to; nil: the agent has published none, or another node's agent has.
 	key       *v1alpha1.SealingKey
 	stands    map[string]*v1alpha1.SealedCredentials
@@ -45,7 +43,7 @@ type safe struct {
 // credentials names for each entry the envelopes to open, and gives the envelopes. One that stands is left as it is while
 // the agent's key and the Secret are the same. Where there is no key yet the names are there without them, so that the agent waits.
 // One that finds no room is not named: the agent would wait for ever, and with it those who wait for its turn.
-func (v *view) credentials(entries []v1alpha1.StoreImage, secrets map[types.NamespacedName][]pullsecret.Secret) (_ []v1alpha1.SealedCredentials, left int, _ error) {
+func (v *view) credentials(entries []v1alpha1.StoreImage, secrets keys) (_ []v1alpha1.SealedCredentials, left int, _ error) {
 	s := &safe{
 		view: v, secrets: secrets, room: maxSealedBytes + max(0, roomBeside(entries).bytes), left: map[string]bool{},
 		stands: map[string]*v1alpha1.SealedCredentials{}, envelopes: map[string]v1alpha1.SealedCredentials{},
@@ -71,6 +69,9 @@ func (v *view) credentials(entries []v1alpha1.StoreImage, secrets map[types.Name
 		}
 		entries[i].Credentials = names
 	}
+	if err := s.forJobs(); err != nil {
+		return nil, 0, err
+	}
 	sealed := make([]v1alpha1.SealedCredentials, 0, len(s.envelopes))
 	for _, e := range s.envelopes {
 		sealed = append(sealed, e)
@@ -81,26 +82,30 @@ func (v *view) credentials(entries []v1alpha1.StoreImage, secrets map[types.Name
 
 func (s *safe) forImage(w *want) (names []string, err error) {
 	for _, c := range w.caches {
-		for i := range s.secrets[c.Key] {
-			secret := &s.secrets[c.Key][i]
-			credentials, ok := secret.Credentials(w.ref)
-			if !ok {
-				continue
-			}
-			name := envelopeName(secret, scope(secret, w.ref, credentials))
-			if slices.Contains(names, name) || len(names) == maxPerImage {
-				continue
-			}
-			fits, err := s.put(name, secret, w.ref.Registry(), credentials)
-			if err != nil {
+		for i := range s.secrets.caches[c.Key] {
+			if names, err = s.name(names, &s.secrets.caches[c.Key][i], w.ref); err != nil {
 				return nil, err
-			}
-			if fits {
-				names = append(names, name)
 			}
 		}
 	}
 	return names, nil
+}
+
+// name adds the envelope with what the Secret has for the image, if it has anything, and that finds room.
+func (s *safe) name(names []string, secret *pullsecret.Secret, ref oci.Ref) ([]string, error) {
+	credentials, ok := secret.Credentials(ref)
+	if !ok {
+		return names, nil
+	}
+	name := envelopeName(secret, scope(secret, ref, credentials))
+	if slices.Contains(names, name) || len(names) == maxPerImage {
+		return names, nil
+	}
+	fits, err := s.put(name, secret, ref.Registry(), credentials)
+	if err != nil || !fits {
+		return names, err
+	}
+	return append(names, name), nil
 }
 
 // scope is what the credentials are for: the whole registry, or, if the Secret has others for that, the repository.

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -28,6 +29,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/demand"
+	"orlop.dev/orlop/internal/pullsecret"
 )
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
@@ -49,7 +51,7 @@ func (c *Controller) SetupWithManager(mgr manager.Manager) error {
 		Watches(&corev1.Node{}, byName, builder.WithPredicates(changed(nodeChanged))).
 		Watches(&v1alpha1.ImageStore{}, byName, builder.WithPredicates(changed(storeChanged))).
 		WatchesMetadata(&v1alpha1.ImageInventory{}, byName, builder.WithPredicates(onlyDeleted)).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(nodeOfAgent), builder.WithPredicates(changed(podChanged))).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(nodeOfAgent), builder.WithPredicates(predicate.NewPredicateFuncs(isAgent), changed(podChanged))).
 		Watches(&v1alpha1.ImageCache{}, c.cacheHandler()).
 		WatchesRawSource(source.Channel(c.Changed, c.cacheHandler())).
 		WatchesRawSource(source.Func(c.attach)).
@@ -108,6 +110,11 @@ func storeChanged(before, after *v1alpha1.ImageStore) bool {
 
 func podChanged(before, after *corev1.Pod) bool {
 	return podReady(*before) != podReady(*after) || before.Spec.NodeName != after.Spec.NodeName || !startsBy(before).Equal(startsBy(after))
+}
+
+// isAgent leaves out the pods of NodeJobs, which are in the same cache.
+func isAgent(object client.Object) bool {
+	return AgentLabels.AsSelector().Matches(labels.Set(object.GetLabels()))
 }
 
 func nodeOfAgent(_ context.Context, object client.Object) []reconcile.Request {
@@ -180,7 +187,7 @@ func (c *Controller) rotated(ctx context.Context, caches []demand.Cache, before 
 		if len(cache.Images) == 0 {
 			continue
 		}
-		found, _ := c.Secrets.For(ctx, cache)
+		found, _ := c.Secrets.For(ctx, pullsecret.Of(&cache))
 		var state strings.Builder
 		for _, s := range found {
 			fmt.Fprintf(&state, "%s/%s %s %s\n", s.Namespace, s.Name, s.UID, s.ResourceVersion)

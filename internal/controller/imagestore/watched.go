@@ -27,6 +27,9 @@ func (v *view) watched(entries []v1alpha1.StoreImage) *metav1.Time {
 			}
 		}
 	}
+	if v.jobs != nil && v.jobs.watched.After(until) {
+		until = v.jobs.watched
+	}
 	if until.IsZero() {
 		return nil
 	}

@@ -80,6 +80,7 @@ func (c *Controller) write(ctx context.Context, node *corev1.Node, store *v1alph
 		return nil
 	}
 	spec.Retire = false // Another field manager's.
+	c.pace.wrote(node.Name, time.Now())
 	into := &v1alpha1.ImageStore{ObjectMeta: metav1.ObjectMeta{Name: node.Name}}
 	return c.apply(ctx, into, applied{TypeMeta: typeMeta("ImageStore"), Metadata: metaFor(node, store.UID), Spec: &spec})
 }

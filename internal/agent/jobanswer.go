@@ -1,0 +1,295 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package agent
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/plan"
+)
+
+func failedImage(name string, err error) v1alpha1.JobImage {
+	return v1alpha1.JobImage{Image: name, State: v1alpha1.JobImageFailed, Reason: string(engine.ReasonOf(err)), Message: cut(err.Error())}
+}
+
+// open is how many images of a pull are not settled, and how many of them are being pulled.
+func (t *task) open() (open, under int) {
+	for i := range t.items {
+		if t.items[i].done == nil {
+			open++
+		}
+		if t.items[i].under != nil {
+			under++
+		}
+	}
+	return open, under
+}
+
+// conclude is the task's last word, once there is nothing left to do for it.
+func (t *task) conclude(now time.Time) (v1alpha1.StoreJobStatus, bool) {
+	if t.items == nil {
+		return t.concludeRemoval(now)
+	}
+	open, under := t.open()
+	if under > 0 || open > 0 && !t.ended {
+		return v1alpha1.StoreJobStatus{}, false
+	}
+	images := make([]v1alpha1.JobImage, 0, len(t.items))
+	for i := range t.items {
+		if done := t.items[i].done; done != nil {
+			images = append(images, *done)
+		}
+	}
+	st := t.answer(images, now)
+	if open > 0 {
+		t.cancelled(&st, fmt.Sprintf("ended when %d of %d images were done", len(t.items)-open, len(t.items)))
+	}
+	return st, true
+}
+
+// answer sums up what became of the images.
+func (t *task) answer(images []v1alpha1.JobImage, now time.Time) v1alpha1.StoreJobStatus {
+	started, completed := metav1.NewTime(t.started.Truncate(time.Second)), metav1.NewTime(now.Truncate(time.Second))
+	st := v1alpha1.StoreJobStatus{
+		UID: t.entry.UID, Run: t.entry.Run, DryRun: t.entry.DryRun, Planned: t.shown != nil, State: v1alpha1.JobSucceeded,
+		StartTime: &started, CompletionTime: &completed, Images: images,
+	}
+	var first *v1alpha1.JobImage
+	for i := range images {
+		count(&st, &images[i])
+		if images[i].State == v1alpha1.JobImageFailed && first == nil {
+			first = &images[i]
+		}
+	}
+	if first != nil {
+		st.State, st.Reason = v1alpha1.JobFailed, first.Reason
+		st.Message = fmt.Sprintf("%d of %d images failed: %s: %s", st.Failed, len(images), first.Image, first.Message)
+		if len(images) == 1 {
+			st.Message = first.Image + ": " + first.Message
+		}
+	}
+	st.Message = t.remark(st.Message)
+	return st
+}
+
+func count(st *v1alpha1.StoreJobStatus, image *v1alpha1.JobImage) {
+	switch image.State {
+	case v1alpha1.JobImagePulled:
+		st.Pulled++
+		st.Bytes += image.Bytes
+	case v1alpha1.JobImagePresent:
+		st.Present++
+	case v1alpha1.JobImageRemoved:
+		st.Removed++
+		st.Bytes += image.Bytes
+	case v1alpha1.JobImageKept:
+		st.Kept++
+	case v1alpha1.JobImageAbsent:
+		st.Absent++
+	case v1alpha1.JobImageFailed:
+		st.Failed++
+	}
+}
+
+func (t *task) cancelled(st *v1alpha1.StoreJobStatus, message string) {
+	st.State, st.Reason = v1alpha1.JobCancelled, v1alpha1.ReasonCancelled
+	st.Message = t.remark(message)
+}
+
+func (t *task) fail(st *v1alpha1.StoreJobStatus, reason, message string) {
+	st.State, st.Reason, st.Message = v1alpha1.JobFailed, reason, t.remark(message)
+}
+
+// maxJobMessage is what the schema takes.
+const maxJobMessage = 512
+
+// remark adds that this was not the first try, of which nothing is known.
+func (t *task) remark(message string) string {
+	if t.interrupted {
+		message = strings.TrimPrefix(message+"; begun before by an agent that was ended", "; ")
+	}
+	if runes := []rune(message); len(runes) > maxJobMessage {
+		return string(runes[:maxJobMessage-1]) + "…"
+	}
+	return message
+}
+
+// interim is what there is to say of a task that takes its time: whether it has begun, and what it waits for. It does not
+// change while it goes on, so that it costs one write.
+func (t *task) interim(watched bool) v1alpha1.StoreJobStatus {
+	started := metav1.NewTime(t.started.Truncate(time.Second))
+	st := v1alpha1.StoreJobStatus{UID: t.entry.UID, Run: t.entry.Run, DryRun: t.entry.DryRun, State: v1alpha1.JobRunning, StartTime: &started}
+	if t.shown != nil { // The next agent must know of it, should this one be ended.
+		st.Planned, st.Images, st.OmittedImages = true, t.shown.images, t.shown.omitted
+	}
+	if watched && t.items != nil {
+		st.Progress = t.progress()
+	}
+	t.running = t.running || t.isUnderWay()
+	if t.running {
+		return st
+	}
+	st.State = v1alpha1.JobWaiting
+	switch {
+	case t.sealed != "":
+		st.Reason, st.Message = reasonWaitingForCredentials, t.sealed
+	case t.asks:
+		st.Reason, st.Message = string(plan.ReasonStaleNeeds), "waiting to hear what pods on this node need"
+	}
+	return st
+}
+
+// progress is how far a pull is, as far as the runtime tells. What has not begun is in no number but that of the images.
+func (t *task) progress() *v1alpha1.JobProgress {
+	p := &v1alpha1.JobProgress{Images: int32(len(t.items))}
+	for i := range t.items {
+		it := &t.items[i]
+		moved := it.moved
+		if it.done != nil {
+			p.FinishedImages++
+		} else if it.under != nil {
+			moved = it.under.gauge.read()
+		}
+		if moved != nil {
+			p.DoneBytes += moved.DoneBytes
+			p.TotalBytes += moved.TotalBytes
+		}
+	}
+	return p
+}
+
+// isUnderWay reports whether anything has been begun.
+func (t *task) isUnderWay() bool {
+	for i := range t.items {
+		if it := &t.items[i]; it.under != nil || it.done != nil || it.try.attempts > 0 {
+			return true
+		}
+	}
+	return t.acting || t.rounds > 0
+}
+
+// statuses are the answers in the order of the spec. What is done within a moment is told once it is done.
+func (w *work) statuses(spec *v1alpha1.ImageStoreSpec, now time.Time, watched bool) []v1alpha1.StoreJobStatus {
+	var all []v1alpha1.StoreJobStatus
+	told := make(map[string]bool, len(spec.Jobs))
+	for i := range spec.Jobs {
+		uid := spec.Jobs[i].UID
+		if told[uid] {
+			continue
+		}
+		told[uid] = true
+		if t := w.tasks[uid]; t != nil && (t.asks || !now.Before(t.began.Add(firstGap)) || watched && t.isUnderWay()) {
+			all = append(all, t.interim(watched))
+		} else if st, ok := w.answers[uid]; ok {
+			all = append(all, st)
+		}
+	}
+	return all
+}
+
+// kept remembers of final answers what the API has of them: what found no room there is not held here either.
+func (w *work) kept(written []v1alpha1.StoreJobStatus) {
+	for i := range written {
+		st := &written[i]
+		has, ok := w.answers[st.UID]
+		if ok && isFinal(st.State) && has.Run == st.Run && has.DryRun == st.DryRun && has.State == st.State && has.CompletionTime.Equal(st.CompletionTime) {
+			w.answers[st.UID] = *st
+		}
+	}
+}
+
+// The bounds of what is told of jobs.
+const (
+	maxJobImages = 1000 // as in the schema
+	perJob       = 280  // what the names of the fields, the numbers and the times of one answer take in JSON
+	perJobImage  = 68
+	perReason    = 26
+)
+
+func sizeOfJobs(jobs []v1alpha1.StoreJobStatus) int {
+	size := 0
+	for i := range jobs {
+		size += perJob + len(jobs[i].UID) + len(jobs[i].Message)
+		for k := range jobs[i].Images {
+			size += sizeOfImage(&jobs[i].Images[k])
+		}
+	}
+	return size
+}
+
+func sizeOfImage(image *v1alpha1.JobImage) int {
+	size := perJobImage + len(image.Image) + len(image.ID) + len(image.Digest) + len(image.Reason) + len(image.Message)
+	if image.Reason != "" {
+		size += perReason
+	}
+	for _, name := range image.Names {
+		size += len(name) + 4
+	}
+	return size
+}
+
+// boundJobs leaves decisions out until the jobs take no more than room: those of the oldest answers first, and of one answer those
+// that tell least. Counts stay. What is left out is not cut from the slices given, which others hold.
+func boundJobs(jobs []v1alpha1.StoreJobStatus, room int) {
+	size := sizeOfJobs(jobs)
+	for i := range jobs {
+		excess := max(0, len(jobs[i].Images)-maxJobImages)
+		size -= omit(&jobs[i], excess, 0)
+	}
+	for _, final := range []bool{true, false} {
+		for i := range jobs {
+			if size <= room {
+				return
+			}
+			if isFinal(jobs[i].State) == final {
+				size -= omit(&jobs[i], 0, size-room)
+			}
+		}
+	}
+}
+
+// omit leaves out decisions of one answer, as many as are told, or as take so many bytes. It gives the bytes.
+func omit(st *v1alpha1.StoreJobStatus, number, bytes int) (omitted int) {
+	if number <= 0 && bytes <= 0 {
+		return 0
+	}
+	gone := make([]bool, len(st.Images))
+	n := 0
+	for _, rank := range []int{0, 1, 2} {
+		for i := len(st.Images) - 1; i >= 0 && (n < number || omitted < bytes); i-- {
+			if !gone[i] && rankOf(&st.Images[i]) == rank {
+				gone[i] = true
+				n++
+				omitted += sizeOfImage(&st.Images[i])
+			}
+		}
+	}
+	var left []v1alpha1.JobImage
+	for i := range st.Images {
+		if !gone[i] {
+			left = append(left, st.Images[i])
+		}
+	}
+	st.Images = left
+	st.OmittedImages += int32(n)
+	return omitted
+}
+
+// rankOf is how much a decision tells: least that of an image which nobody asked for.
+func rankOf(image *v1alpha1.JobImage) int {
+	switch {
+	case image.Reason == string(plan.ReasonNotSelected):
+		return 0
+	case image.State == v1alpha1.JobImageKept, image.State == v1alpha1.JobImageAbsent, image.State == v1alpha1.JobImagePresent:
+		return 1
+	default:
+		return 2
+	}
+}

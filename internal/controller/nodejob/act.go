@@ -1,0 +1,111 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package nodejob
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/controller/nodejob/podrun"
+)
+
+// podsAtOnce is how many requests for pods of one job are under way at a time.
+const podsAtOnce = 16
+
+// act makes, lets go of and ends pods. What went wrong with one holds up no other.
+func (p *pass) act(ctx context.Context, v verdict) error {
+	errs := make([]error, len(v.starts)+len(v.settled)+len(v.orphaned))
+	var group errgroup.Group
+	group.SetLimit(podsAtOnce)
+	at := 0
+	each := func(do func() error) {
+		slot := &errs[at]
+		at++
+		group.Go(func() error {
+			*slot = do()
+			return nil
+		})
+	}
+	for _, pod := range v.orphaned {
+		each(func() error { return p.cfg.Pods.Cancel(ctx, pod) })
+	}
+	for _, pod := range v.settled {
+		each(func() error { return p.cfg.Pods.Release(ctx, pod) })
+	}
+	// One goes first: what the API server does not take, it would not take of the others.
+	if len(v.starts) > 0 {
+		if err := p.cfg.Pods.Start(ctx, p.job, v.starts[0].node, v.starts[0].run); err != nil {
+			return errors.Join(group.Wait(), p.began(err), errors.Join(errs...))
+		}
+		for _, s := range v.starts[1:] {
+			each(func() error { return p.cfg.Pods.Start(ctx, p.job, s.node, s.run) })
+		}
+	}
+	err := group.Wait()
+	for i := range errs {
+		errs[i] = p.began(errs[i])
+	}
+	return errors.Join(err, errors.Join(errs...))
+}
+
+// began takes note of a refusal, which is no error: it is told in status.
+func (p *pass) began(err error) error {
+	refused, ok := errors.AsType[*podrun.Refused](err)
+	if !ok {
+		return err
+	}
+	p.refused = refusal{text: refused.Text, at: p.now, generation: p.job.Generation, run: p.job.Status.Run}
+	p.summed = p.now.Add(-mostPause) // To be told now.
+	p.at(p.now)
+	return nil
+}
+
+// refusalNow is the API server's no to the pods of the template, as long as it is worth anything.
+func (p *pass) refusalNow() string {
+	r := &p.refused
+	until := r.at.Add(refusedFor)
+	if r.text == "" || r.generation != p.job.Generation || r.run != p.job.Status.Run || !p.now.Before(until) {
+		return ""
+	}
+	p.at(until)
+	return r.text
+}
+
+// fieldOwner is what the controller writes as.
+const fieldOwner = client.FieldOwner("orlop-controller")
+
+// write applies a whole status, to this very object and to none made anew under its name.
+func write(ctx context.Context, to client.Client, job *v1alpha1.NodeJob, status *v1alpha1.NodeJobStatus) error {
+	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
+	if err != nil {
+		return fmt.Errorf("converting the status of NodeJob %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"status": content}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("NodeJob"))
+	u.SetNamespace(job.Namespace)
+	u.SetName(job.Name)
+	u.SetUID(job.UID)
+	if err := to.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership); err != nil {
+		return fmt.Errorf("writing the status of NodeJob %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return nil
+}
+
+// nodeReady reports whether the kubelet says so.
+func nodeReady(node *corev1.Node) bool {
+	for i := range node.Status.Conditions {
+		if node.Status.Conditions[i].Type == corev1.NodeReady {
+			return node.Status.Conditions[i].Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}

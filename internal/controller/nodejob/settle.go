@@ -1,0 +1,142 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package nodejob
+
+import (
+	"time"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/condition"
+)
+
+// defaultPullRetries is restartLimit for pulls where it is not set.
+const defaultPullRetries = 3
+
+// settle says what each node is asked, and what becomes of its pod.
+func (d *decision) settle() {
+	for i := range d.members {
+		m, r := &d.members[i], &d.readings[i]
+		if m.node == nil {
+			if m.pod != nil {
+				d.orphaned = append(d.orphaned, m.pod.Pod)
+			}
+			continue
+		}
+		ends := r.stage == stageActive && d.ends(i)
+		if d.job.Spec.Template != nil {
+			d.settlePod(m, r, ends)
+			continue
+		}
+		switch {
+		case m.asked == nil:
+		case r.stage != stageActive:
+			d.entries[m.name] = *m.asked
+		case !ends:
+			d.entries[m.name] = d.entry(r, false)
+		case m.stood != nil: // Else it was never told.
+			d.entries[m.name] = d.entry(r, true)
+		}
+	}
+}
+
+// ends reports whether what the node does is to be ended.
+func (d *decision) ends(i int) bool {
+	switch d.course {
+	case suspended, stays:
+		return true
+	case completes, fails:
+		return !d.serves() || !d.counted[i]
+	default:
+		return !d.counted[i]
+	}
+}
+
+func (d *decision) settlePod(m *member, r *reading, ends bool) {
+	written := m.written()
+	if m.asked != nil && m.asked.Outcome != nil {
+		d.entries[m.name] = *m.asked
+	}
+	if m.pod == nil {
+		return
+	}
+	told := m.asked != nil && m.asked.Outcome != nil && m.asked.Run >= m.pod.Run
+	switch {
+	case written != nil && written.Run >= m.pod.Run:
+		d.settled = append(d.settled, m.pod.Pod)
+	case told: // It is on its way into the store.
+	case m.pod.Outcome != nil:
+		d.entries[m.name] = d.outcome(m.pod.Run, m.pod.Outcome)
+	case ends:
+		why := word{v1alpha1.ReasonCancelled, d.cause()}
+		d.entries[m.name] = d.outcome(m.pod.Run, &v1alpha1.PodOutcome{
+			State: v1alpha1.JobCancelled, Reason: why.reason, Message: why.message, Pod: m.pod.Pod.Name, StartTime: m.pod.Pod.Status.StartTime,
+		})
+	}
+}
+
+// cause is why what is under way is ended.
+func (d *decision) cause() string {
+	switch {
+	case d.course == suspended:
+		return "The NodeJob was suspended"
+	case d.why.reason == v1alpha1.ReasonDeadlineExceeded:
+		return "The NodeJob took longer than spec.activeDeadlineSeconds"
+	case d.why.reason == v1alpha1.ReasonNodeFailed:
+		return "Another node failed, and spec.failurePolicy.type is FailFast"
+	case d.course == goesOn || d.course == pauses || d.course == late:
+		return "The NodeJob does not choose this node any more"
+	}
+	return "The NodeJob has ended"
+}
+
+func (d *decision) name() string { return d.job.Namespace + "/" + d.job.Name }
+
+func (d *decision) outcome(run int32, outcome *v1alpha1.PodOutcome) v1alpha1.StoreJob {
+	return v1alpha1.StoreJob{Job: d.name(), UID: string(d.job.UID), Run: run, Outcome: outcome}
+}
+
+// entry is what a node is asked. Which credentials serve it, the reconciler of ImageStores adds.
+func (d *decision) entry(r *reading, cancel bool) v1alpha1.StoreJob {
+	spec := &d.job.Spec
+	e := v1alpha1.StoreJob{
+		Job: d.name(), UID: string(d.job.UID), Run: r.run, DryRun: r.dryRun, Cancel: cancel, Remove: spec.Remove, Prune: spec.Prune,
+	}
+	if spec.Pull != nil {
+		e.Pull = &v1alpha1.StorePull{Images: spec.Pull.Images, ImagePullPolicy: spec.Pull.ImagePullPolicy}
+		e.RestartLimit = defaultPullRetries
+	}
+	if spec.FailurePolicy.RestartLimit != nil {
+		e.RestartLimit = *spec.FailurePolicy.RestartLimit
+	}
+	return e
+}
+
+// expire removes a job that has outlived its end by long enough, once its end has been told and its pods are let go.
+func (d *decision) expire() {
+	ttl := d.job.Spec.TTLSecondsAfterFinished
+	over := condition.Holds(d.before.Conditions, v1alpha1.ConditionComplete) || condition.Holds(d.before.Conditions, v1alpha1.ConditionFailed)
+	if ttl == nil || d.status.CompletionTime == nil || !over || d.course == goesOn || d.course == pauses || d.course == suspended {
+		return
+	}
+	at := d.status.CompletionTime.Add(time.Duration(*ttl) * time.Second)
+	if d.now.Before(at) {
+		d.at(at)
+		return
+	}
+	d.remove = !d.unsettled()
+}
+
+// unsettled: a pod's outcome is yet to be written down.
+func (d *decision) unsettled() bool {
+	for i := range d.members {
+		m := &d.members[i]
+		if m.pod == nil || m.node == nil {
+			continue
+		}
+		if written := m.written(); written == nil || written.Run < m.pod.Run {
+			return true
+		}
+	}
+	return false
+}
