@@ -120,6 +120,24 @@ func (b *board) close() {
 	b.erase()
 }
 
+// above writes a line that stays, above the picture.
+func (b *board) above(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.erase()
+	fmt.Fprint(b.to, text)
+}
+
+// say writes lines to standard error: above the board, while one stands.
+func (a *app) say(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if a.standing != nil {
+		a.standing.above(text)
+		return
+	}
+	fmt.Fprint(a.Err, text)
+}
+
 // pause takes the picture away, to make room for a question, until resume.
 func (b *board) pause() {
 	b.mu.Lock()
@@ -190,7 +208,7 @@ func (b *board) ended(o fleet.Outcome) {
 	line.over, line.state = true, nodeWord(o)
 	if o.Trouble != nil {
 		line.note = o.Trouble.Message
-		b.say(o.Node.Name, line.state+": "+o.Trouble.Reason) // Its words follow, once for all nodes.
+		b.say(o.Node.Name, line.state+": "+cmp.Or(o.Trouble.Reason, o.Trouble.Message)) // Its words follow, once for all nodes.
 	}
 }
 

@@ -27,7 +27,7 @@ func Remove(s State, req RemoveRequest) Plan {
 	for _, target := range req.Targets {
 		if !choose(s.Images, target, choices, &p) {
 			p.Absent = append(p.Absent, target.String())
-			if tags := near(s.Images, target); len(tags) > 0 {
+			if tags := Near(s.Images, target); len(tags) > 0 {
 				if p.Near == nil {
 					p.Near = map[string][]string{}
 				}
@@ -54,9 +54,9 @@ func Remove(s State, req RemoveRequest) Plan {
 // maxNear is how many names are told that may be meant by one that is not here.
 const maxNear = 3
 
-// near are the first tags that are here of the repository of a reference; of none, those of one that ends like it, or that it
+// Near are the first tags that are here of the repository of a reference; of none, those of one that ends like it, or that it
 // may be by a slip of the finger.
-func near(images []engine.Image, target oci.Target) []string {
+func Near(images []engine.Image, target oci.Target) []string {
 	ref, ok := target.Ref()
 	if !ok {
 		return nil
@@ -156,6 +156,23 @@ func (p *Plan) decideNames(c choice) {
 	p.Remove = append(p.Remove, Removal{Image: c.img, Tags: c.names, Exact: c.exact})
 }
 
+// Sized is a plan with the sizes of the images as they were when it was made, if it was made without.
+func Sized(p Plan, images []engine.Image) Plan {
+	sized := make(map[string]engine.Image, len(images))
+	for _, img := range images {
+		sized[img.ID] = img
+	}
+	p.Remove, p.Keep = slices.Clone(p.Remove), slices.Clone(p.Keep)
+	for i := range p.Remove {
+		p.Remove[i].Image = sized[p.Remove[i].Image.ID]
+	}
+	for i := range p.Keep {
+		p.Keep[i].Image = sized[p.Keep[i].Image.ID]
+	}
+	p.count(images)
+	return p
+}
+
 // count fills in the bytes: a layer counts with the removal that takes its last image.
 func (p *Plan) count(images []engine.Image) {
 	holders := map[string]int{}
@@ -164,7 +181,7 @@ func (p *Plan) count(images []engine.Image) {
 			holders[layer.ID]++
 		}
 	}
-	p.Shared = true
+	p.FreesBytes, p.Shared = 0, true
 	for i := range p.Remove {
 		r := &p.Remove[i]
 		if len(r.Tags) > 0 {

@@ -147,7 +147,7 @@ func TestRestartsAreCountedPerPod(t *testing.T) {
 	start(t, "restarts", fields{"nodeNames": []string{"node1"}, "failurePolicy": fields{"restartLimit": 1}, "template": template})
 	job := failed(t, "restarts")
 	o := outcome(t, "node1", job)
-	if o.Reason != v1alpha1.ReasonRestartLimit || o.Restarts < 2 {
+	if o.Reason != v1alpha1.ReasonRestartLimit || o.Restarts != 1 || o.ExitCode == nil || *o.ExitCode != 3 {
 		t.Errorf("the outcome is %+v", o)
 	}
 	stage.Eventually(t, "the pod is ended", func() (bool, string) {

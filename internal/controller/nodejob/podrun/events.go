@@ -16,6 +16,9 @@ func (r *Runner) sayRefused(job *v1alpha1.NodeJob, refused *Refused) {
 	r.Recorder.Eventf(job, nil, corev1.EventTypeWarning, v1alpha1.ReasonPodRefused, "CreatePod", "The API server refused a pod of the template: %s", head(refused.Text, maxNote))
 }
 
+// reasonDeleted is why a pod that somebody deleted does not get on.
+const reasonDeleted = "PodDeleted"
+
 func (r *Runner) sayLost(job *v1alpha1.NodeJob, pod *corev1.Pod, node string) {
-	r.Recorder.Eventf(job, nil, corev1.EventTypeNormal, "PodDeleted", "CreatePod", "Pod %s on node %s was deleted before it ended: it is run again", pod.Name, node)
+	r.Recorder.Eventf(job, nil, corev1.EventTypeNormal, reasonDeleted, "ReleasePod", "Pod %s on node %s was deleted before it ended: it counts as neither done nor failed", pod.Name, node)
 }

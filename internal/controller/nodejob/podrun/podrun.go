@@ -69,9 +69,9 @@ func ownerOf(object metav1.Object) *metav1.OwnerReference {
 	return owner
 }
 
-// Observe finds the job's pods, by node. One that was deleted before it ended counts as neither failed nor done: it is let go here, and is missing
-// from then on, so that it is started again. So is what is left of an earlier run. A pod that somebody deletes again and again is
-// run again and again: to end that is to end the job.
+// Observe finds the job's pods, by node. One that was deleted before it ended is neither done nor failed: it is let go here, and is missing
+// as soon as it has gone, so that it is started again. A pod that somebody deletes again and again is run again and
+// again: who wants an end ends the job. What is left of earlier runs is let go, too.
 func (r *Runner) Observe(ctx context.Context, job *v1alpha1.NodeJob) (map[string]Seen, error) {
 	if job.Spec.Template == nil {
 		return nil, nil
@@ -117,7 +117,9 @@ func (r *Runner) tidy(ctx context.Context, job *v1alpha1.NodeJob, all map[string
 			if err := r.Release(ctx, seen.Pod); err != nil {
 				return nil, err
 			}
-			delete(all, node)
+			// Until it has gone its name is taken.
+			seen.Reason, seen.Message = reasonDeleted, "Somebody deleted the pod before it ended"
+			all[node] = seen
 			continue
 		}
 		seen.Outcome, seen.Over = judge(job, seen.Pod)
