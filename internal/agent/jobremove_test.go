@@ -113,6 +113,26 @@ func TestRemoveJobs(t *testing.T) {
 	}
 }
 
+// A tag of several is told by its own name, and the image stays.
+func TestARemovedTag(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.rt.Load(content("a", 1000), "a:1", "a:2")
+		w.later()
+		job := removeJob("remove", "a:2")
+		for run, dryRun := range []bool{true, false} {
+			job.Run, job.DryRun = int32(run), dryRun
+			w.ask(job)
+			w.pass(time.Second)
+			st := w.wantSaid(job, v1alpha1.JobSucceeded, "")
+			if d := decision(st, "a:2"); d.State != v1alpha1.JobImageRemoved || !d.Partly || len(st.Images) != 1 {
+				t.Errorf("%+v", st.Images)
+			}
+		}
+		w.wantHere("a:1", true)
+		w.wantHere("a:2", false)
+	})
+}
+
 // Without the controller's word on pods the agent asks, and removes nothing on an old one.
 func TestARemoveJobAsksWhatPodsNeed(t *testing.T) {
 	inWorld(t, func(w *world) {
