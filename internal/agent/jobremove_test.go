@@ -283,6 +283,26 @@ func TestAPlanIsKeptOverRuns(t *testing.T) {
 	})
 }
 
+// Where the dry run came to no plan, nothing goes.
+func TestThereWasNoPlan(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.old("a:1")
+		w.later()
+		job := pruneJob("prune")
+		job.DryRun, job.Cancel = true, true
+		w.ask(job)
+		w.pass(time.Second)
+		w.wantSaid(job, v1alpha1.JobCancelled, v1alpha1.ReasonCancelled)
+		job.DryRun, job.Cancel = false, false
+		for job.Run = 1; job.Run < 3; job.Run++ {
+			w.ask(job)
+			w.pass(time.Second)
+			w.wantSaid(job, v1alpha1.JobFailed, v1alpha1.ReasonNoPlan)
+		}
+		w.wantHere("a:1", true)
+	})
+}
+
 // A removal that is cancelled finishes what it has begun, and begins no more.
 func TestACancelledRemoval(t *testing.T) {
 	inWorld(t, func(w *world) {
