@@ -130,7 +130,8 @@ func (b *board) above(text string) {
 
 // say writes lines to standard error: above the board, while one stands.
 func (a *app) say(format string, args ...any) {
-	text := fmt.Sprintf(format, args...)
+	first, rest, _ := strings.Cut(fmt.Sprintf(format, args...), "\n") // What follows the sentence is to be copied, and stays whole.
+	text := table.Wrap(first, term.Width(a.Err, 0), 2) + "\n" + rest
 	if a.standing != nil {
 		a.standing.above(text)
 		return

@@ -206,7 +206,7 @@ func (h *jobHands) ask(ctx context.Context, nodes []fleet.Node, job fleet.Job) (
 	case errors.Is(err, jobrun.ErrLeft) && cfg.Leave:
 		return nil, leftError{made}
 	case errors.Is(err, jobrun.ErrLeft):
-		h.say("NodeJob %s/%s goes on.\n  see:    %s\n  cancel: %s\n", made.Namespace, made.Name, h.see(made), h.cancel(made))
+		h.say("It goes on.\n  see:    %s\n  cancel: %s\n", h.see(made), h.cancel(made))
 		return nil, exitError{term.ExitInterrupted}
 	case errors.Is(err, jobrun.ErrCancelled):
 		h.say("Cancelled: NodeJob %s/%s is deleted. The nodes end what they are at; what was done before stays so.\n", made.Namespace, made.Name)
@@ -264,7 +264,7 @@ func (a *app) second() (again func(*v1alpha1.NodeJob) bool, release func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt)
 	return func(job *v1alpha1.NodeJob) bool {
-		a.say("Interrupted: leaving NodeJob %s/%s going. Ctrl-C again within %s cancels it.\n", job.Namespace, job.Name, secondWithin)
+		a.say("Interrupted: NodeJob %s is left going; Ctrl-C again within %s cancels it.\n", job.Name, secondWithin)
 		within := time.NewTimer(secondWithin)
 		defer within.Stop()
 		heardFirst(signals)

@@ -317,7 +317,7 @@ func TestInterruptANodeJob(t *testing.T) {
 			if code != term.ExitInterrupted || out.Len() > 0 {
 				t.Errorf("exit code %d %s", code, out.String())
 			}
-			expect(t, errs.String(), "Ctrl-C again within 2s cancels it", tt.says)
+			expect(t, errs.String(), "is left going; Ctrl-C again within 2s cancels it", tt.says)
 			if n := len(s.jobsThere(t)); n != tt.left {
 				t.Errorf("%d NodeJobs are left", n)
 			}

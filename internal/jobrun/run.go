@@ -121,6 +121,9 @@ func (r *run) phase(ctx context.Context, dry bool) ([]fleet.Outcome, error) {
 	}
 	stop()
 	watchers.Wait()
+	if ctx.Err() != nil && !r.dry {
+		return nil, ctx.Err()
+	}
 	r.close(ctx)
 	return r.outcomes, nil
 }
@@ -185,7 +188,9 @@ func (r *run) await(ctx context.Context) error {
 			r.expire(ctx)
 			deadline.Reset(lastWordTimeout)
 		case <-ctx.Done():
-			r.interrupted()
+			if r.dry { // Else it goes on, and nodes are not interrupted by that.
+				r.interrupted()
+			}
 			return nil
 		}
 	}
