@@ -202,6 +202,9 @@ func TestDecide(t *testing.T) {
 		change  func(*picture)
 		want    string
 	}{
+		"the API server does not take a store": {
+			job: job(), members: []member{node("n1", pending, func(m *member) { m.refusal = "policy" })}, want: "n1:0 | Running 0/1 a1 f0 s0 Stalled/Refused",
+		},
 		"all are asked": {job: job(), members: []member{node("n1"), node("n2")}, want: "n1:0, n2:0 | Running 0/2 a2 f0 s0"},
 		"so many at a time, by name": {
 			job: job(parallel(intstr.FromInt32(2))), members: []member{node("n1"), node("n2"), node("n3")}, want: "n1:0, n2:0 | Running 0/3 a2 f0 s0",

@@ -285,6 +285,11 @@ func (d *decision) stalled() word {
 	case len(d.problems) > 0:
 		return word{v1alpha1.ReasonSecretNotFound, sentence(d.problems[0].Message)}
 	}
+	for i := range d.readings {
+		if r := &d.readings[i]; r.stage == stageActive && r.why.reason == v1alpha1.ReasonRefused {
+			return word{r.why.reason, "Node " + d.members[i].name + " cannot be asked: " + r.why.message}
+		}
+	}
 	return word{}
 }
 

@@ -166,7 +166,7 @@ func (w *world) restart() {
 	w.stores = imagestore.New(imagestore.Config{Client: w.mine, Live: noPods{w.mine}, Agents: agents, Catalog: catalog.New(), Secrets: w, Recorder: w.events})
 	w.stores.Jobs = assign.New(w.stores.Ask)
 	w.jobs = New(Config{
-		Client: w.mine, Ledger: w.stores.Jobs, Secrets: w, Recorder: w.events, Agent: agents.Expected, Wake: w.stores.Ask,
+		Client: w.mine, Ledger: w.stores.Jobs, Secrets: w, Recorder: w.events, Agent: agents.Expected, Refusal: w.stores.Refusal, Wake: w.stores.Ask,
 		Pods: &podrun.Runner{Client: w.mine, Live: w.mine, Recorder: w.events},
 	})
 }
