@@ -21,6 +21,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"orlop.dev/orlop/api/v1alpha1"
 )
 
 // apiServer is as much of an API server as the commands ask of one: objects by path, lists with selectors, creation,
@@ -36,6 +39,9 @@ type apiServer struct {
 	version int
 	changed chan struct{}
 	wrote   []string // method and path of each write
+	// jobs acts as the controller and the agents do upon a NodeJob that is made or changed.
+	jobs   func(*v1alpha1.NodeJob)
+	acting sync.WaitGroup
 }
 
 func newAPIServer(t *testing.T, objects ...runtime.Object) *apiServer {
@@ -46,14 +52,18 @@ func newAPIServer(t *testing.T, objects ...runtime.Object) *apiServer {
 		s.put(object)
 	}
 	s.Server = httptest.NewServer(s)
-	t.Cleanup(s.Close)
+	t.Cleanup(func() {
+		s.acting.Wait()
+		s.Close()
+	})
 	return s
 }
 
 // installed makes the server know Orlop's kinds.
 func (s *apiServer) installed() *apiServer {
 	s.groups["/apis/orlop.dev/v1alpha1"] = &metav1.APIResourceList{GroupVersion: "orlop.dev/v1alpha1", APIResources: []metav1.APIResource{
-		{Name: "imagecaches", Kind: "ImageCache", Namespaced: true}, {Name: "imagestores", Kind: "ImageStore"}, {Name: "imageinventories", Kind: "ImageInventory"}}}
+		{Name: "imagecaches", Kind: "ImageCache", Namespaced: true}, {Name: "imagestores", Kind: "ImageStore"}, {Name: "imageinventories", Kind: "ImageInventory"},
+		{Name: "nodejobs", Kind: "NodeJob", Namespaced: true}, {Name: "nodecronjobs", Kind: "NodeCronJob", Namespaced: true}}}
 	return s
 }
 
@@ -159,7 +169,8 @@ func (s *apiServer) read(w http.ResponseWriter, r *http.Request) {
 	if kind != "List" {
 		version = "meta.k8s.io/v1"
 	} else if strings.Contains(r.URL.Path, "orlop.dev") {
-		version, kind = "orlop.dev/v1alpha1", map[string]string{"imagecaches": "ImageCacheList", "imagestores": "ImageStoreList", "imageinventories": "ImageInventoryList"}[last(r.URL.Path)]
+		version, kind = "orlop.dev/v1alpha1", map[string]string{"imagecaches": "ImageCacheList", "imagestores": "ImageStoreList", "imageinventories": "ImageInventoryList",
+			"nodejobs": "NodeJobList", "nodecronjobs": "NodeCronJobList"}[last(r.URL.Path)]
 	} else if gvk := s.kindOf(r.URL.Path); gvk != "" {
 		version, kind = strings.SplitN(gvk, " ", 2)[0], strings.SplitN(gvk, " ", 2)[1]
 	}
@@ -215,17 +226,26 @@ func (s *apiServer) chosen(r *http.Request) []*unstructured.Unstructured {
 	return found
 }
 
-// watch shows each object anew whenever something has changed.
+// watch shows each object anew whenever something has changed, and those that are gone.
 func (s *apiServer) watch(w http.ResponseWriter, r *http.Request) {
 	flusher, ok := w.(http.Flusher)
 	if !ok {
 		return
 	}
 	flusher.Flush()
+	shown := map[string]*unstructured.Unstructured{}
 	for {
 		s.mu.Lock()
+		gone := shown
+		shown = map[string]*unstructured.Unstructured{}
 		for _, u := range s.chosen(r) {
 			_ = json.NewEncoder(w).Encode(map[string]any{"type": "MODIFIED", "object": u.Object})
+			name := u.GetNamespace() + "/" + u.GetName()
+			shown[name] = u
+			delete(gone, name)
+		}
+		for _, u := range gone {
+			_ = json.NewEncoder(w).Encode(map[string]any{"type": "DELETED", "object": u.Object})
 		}
 		changed := s.changed
 		s.mu.Unlock()
@@ -251,7 +271,7 @@ func (s *apiServer) write(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, `{"apiVersion":"authorization.k8s.io/v1","kind":"SelfSubjectAccessReview","status":{"allowed":true}}`)
 		return
 	case strings.HasSuffix(r.URL.Path, "selfsubjectreviews"):
-		_, _ = io.WriteString(w, `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview"}`)
+		_, _ = io.WriteString(w, `{"apiVersion":"authentication.k8s.io/v1","kind":"SelfSubjectReview","status":{"userInfo":{"username":"ann"}}}`)
 		return
 	case strings.HasSuffix(r.URL.Path, "/pods") && dry:
 		_, _ = io.WriteString(w, `{"apiVersion":"v1","kind":"Pod"}`)
@@ -268,6 +288,8 @@ func (s *apiServer) write(w http.ResponseWriter, r *http.Request) {
 		}
 		path += "/" + u.GetName()
 		u.SetCreationTimestamp(metav1.NewTime(time.Unix(1, 0)))
+		u.SetGeneration(1)
+		u.SetUID(types.UID("uid-of-" + u.GetName()))
 		if s.objects[path] != nil {
 			refuse(w, http.StatusConflict, metav1.StatusReasonAlreadyExists, u.GetName()+" already exists")
 			return
@@ -283,18 +305,33 @@ func (s *apiServer) write(w http.ResponseWriter, r *http.Request) {
 			s.t.Error(err)
 		}
 		merge(u.Object, patch)
+		if patch["spec"] != nil && u.GetKind() == "NodeJob" {
+			u.SetGeneration(u.GetGeneration() + 1)
+		}
 	case http.MethodDelete:
 		maps.DeleteFunc(s.objects, func(at string, _ *unstructured.Unstructured) bool {
 			return at == path || strings.HasPrefix(at, path+"/")
 		})
 		s.collect(path)
+		close(s.changed)
+		s.changed = make(chan struct{})
 		_, _ = io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Success"}`)
 		return
 	}
 	if !dry {
 		s.set(path, u)
+		s.actUpon(u)
 	}
 	_ = json.NewEncoder(w).Encode(u.Object)
+}
+
+// actUpon lets the controller of a test act. The lock is held.
+func (s *apiServer) actUpon(u *unstructured.Unstructured) {
+	job := &v1alpha1.NodeJob{}
+	if s.jobs == nil || u.GetKind() != "NodeJob" || runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, job) != nil {
+		return
+	}
+	s.acting.Go(func() { s.jobs(job) })
 }
 
 // collect ends the pods of a workload that was deleted. Those that are not ready are on nodes that are away: they stay. The lock

@@ -120,6 +120,25 @@ func (b *board) close() {
 	b.erase()
 }
 
+// above writes a line that stays, above the picture.
+func (b *board) above(text string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.erase()
+	fmt.Fprint(b.to, text)
+}
+
+// say writes lines to standard error: above the board, while one stands.
+func (a *app) say(format string, args ...any) {
+	first, rest, _ := strings.Cut(fmt.Sprintf(format, args...), "\n") // What follows the sentence is to be copied, and stays whole.
+	text := table.Wrap(first, term.Width(a.Err, 0), 2) + "\n" + rest
+	if a.standing != nil {
+		a.standing.above(text)
+		return
+	}
+	fmt.Fprint(a.Err, text)
+}
+
 // pause takes the picture away, to make room for a question, until resume.
 func (b *board) pause() {
 	b.mu.Lock()

@@ -176,41 +176,44 @@ func (o *cacheCreateOptions) spec() (v1alpha1.ImageCacheSpec, error) {
 	if o.keep {
 		spec.RemovalPolicy = v1alpha1.RemovalPolicyKeep
 	}
-	return spec, errors.Join(append(errs, choose(&spec, o.selector))...)
+	var err error
+	spec.NodeSelector, spec.Affinity, err = selectNodes(o.selector)
+	return spec, errors.Join(append(errs, err)...)
 }
 
-// choose makes a selector of labels what an ImageCache has: equalities as nodeSelector, all else as required affinity.
-func choose(spec *v1alpha1.ImageCacheSpec, selector string) error {
+// selectNodes makes a selector of labels what our kinds have: equalities as nodeSelector, all else as required affinity.
+func selectNodes(selector string) (map[string]string, *v1alpha1.Affinity, error) {
 	parsed, err := labels.Parse(selector)
 	if err != nil {
-		return fmt.Errorf("--selector %q: %w", selector, err)
+		return nil, nil, fmt.Errorf("--selector %q: %w", selector, err)
 	}
 	requirements, _ := parsed.Requirements()
+	var equal map[string]string
 	var terms []corev1.NodeSelectorRequirement
 	for _, r := range requirements {
 		values := r.Values().List()
 		operator, known := operators[r.Operator()]
 		switch {
 		case r.Operator() == selection.Equals || r.Operator() == selection.DoubleEquals:
-			if spec.NodeSelector == nil {
-				spec.NodeSelector = map[string]string{}
+			if equal == nil {
+				equal = map[string]string{}
 			}
-			if other, ok := spec.NodeSelector[r.Key()]; ok && other != values[0] {
-				return fmt.Errorf("--selector %q: no node has two values of %s", selector, r.Key())
+			if other, ok := equal[r.Key()]; ok && other != values[0] {
+				return nil, nil, fmt.Errorf("--selector %q: no node has two values of %s", selector, r.Key())
 			}
-			spec.NodeSelector[r.Key()] = values[0]
+			equal[r.Key()] = values[0]
 		case !known:
-			return fmt.Errorf("--selector %q: %s is not for nodes", selector, r.Operator())
+			return nil, nil, fmt.Errorf("--selector %q: %s is not for nodes", selector, r.Operator())
 		default:
 			terms = append(terms, corev1.NodeSelectorRequirement{Key: r.Key(), Operator: operator, Values: values})
 		}
 	}
-	if len(terms) > 0 {
-		spec.Affinity = &v1alpha1.Affinity{NodeAffinity: &v1alpha1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
-			NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: terms}},
-		}}}
+	if len(terms) == 0 {
+		return equal, nil, nil
 	}
-	return nil
+	return equal, &v1alpha1.Affinity{NodeAffinity: &v1alpha1.NodeAffinity{RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+		NodeSelectorTerms: []corev1.NodeSelectorTerm{{MatchExpressions: terms}},
+	}}}, nil
 }
 
 var operators = map[selection.Operator]corev1.NodeSelectorOperator{

@@ -176,7 +176,7 @@ func TestHelp(t *testing.T) {
 	if code != 0 || !strings.Contains(out, "kubectl orlop COMMAND") || strings.Contains(out, "kubectl-orlop COMMAND") {
 		t.Errorf("exit code %d: %s", code, out)
 	}
-	for _, cmd := range []string{"list", "df", "drift", "pull", "rm", "prune", "shell", "status", "cache", "check", "cleanup", "uninstall", "version", "completion"} {
+	for _, cmd := range []string{"list", "df", "drift", "pull", "rm", "prune", "shell", "status", "cache", "job", "cron", "history", "check", "cleanup", "uninstall", "version", "completion"} {
 		if !strings.Contains(out, "\n  "+cmd+" ") {
 			t.Errorf("help does not name %s", cmd)
 		}

@@ -86,6 +86,9 @@ func (a *app) explain(err error) (what, why, try string) {
 	if right, can := rightIn(err.Error()); right != "" {
 		return "you have no right to " + right, cause(err), can
 	}
+	if right, words, bind := rightToAct(err.Error()); right != "" {
+		return "you have no right to " + right, words, bind
+	}
 	urlError, isURL := errors.AsType[*url.Error](err)
 	switch {
 	case apierrors.IsUnauthorized(err):
@@ -137,6 +140,20 @@ func rightIn(message string) (right, can string) {
 	return right + " in the cluster", can + " --all-namespaces"
 }
 
+// actRefused finds in the words of the policy orlop-nodejob-rights who may not do what, where, and which role has the right.
+var actRefused = regexp.MustCompile(`(\S+) may not let a NodeJob (.+?) on nodes in namespace (\S+): that takes the right to create (nodejobs/\w+) \(ClusterRole ([\w-]+)\)`)
+
+// rightToAct reads a missing right to what a NodeJob does, which is one beside that to make it, from a refusal.
+func rightToAct(message string) (right, words, bind string) {
+	m := actRefused.FindStringSubmatch(message)
+	if m == nil {
+		return "", "", ""
+	}
+	user, what, namespace, resource, role := m[1], m[2], m[3], m[4], m[5]
+	return "let a NodeJob " + what + " in namespace " + namespace, user + " may not create " + resource + " there (policy orlop-nodejob-rights)",
+		"have an admin bind the role: " + term.CommandLine("kubectl", "create", "rolebinding", role, "-n", namespace, "--clusterrole", role, "--user", user)
+}
+
 // forUser finds in the API server's words who it was that asked.
 var forUser = regexp.MustCompile(`User "([^"]+)"`)
 
@@ -157,8 +174,11 @@ func bindView(message, namespace string) string {
 // inOrlop is a missing right to Orlop's kinds, for which there are roles to be bound.
 func inOrlop(message, verb, resource, namespace string) (right, can string) {
 	role := "orlop-edit"
-	if verb == "get" || verb == "list" || verb == "watch" {
+	switch {
+	case verb == "get" || verb == "list" || verb == "watch":
 		role = "orlop-view"
+	case strings.HasPrefix(resource, "nodejobs") || strings.HasPrefix(resource, "nodecronjobs"):
+		role = "orlop-operate"
 	}
 	user := userIn(message)
 	if namespace != "" {

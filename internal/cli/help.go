@@ -24,6 +24,11 @@ const (
 	flagsOfNodes  = "Which nodes, and how they are asked"
 	flagsOfOutput = "How the answer is written"
 	flagsOfPods   = "The short-lived pods"
+	flagsOfJobs   = "The NodeJob, where Orlop is installed"
+	// Of what is put on a schedule.
+	flagsOfPull    = "What pull takes"
+	flagsOfRemoval = "What rm and prune take"
+	flagsOfPrune   = "What prune takes"
 )
 
 // mark puts the flags that add declares into a group of the help.
@@ -103,7 +108,7 @@ func (a *app) usageOfFlags(cmd *cobra.Command, w io.Writer) {
 		}
 		groups[name].AddFlag(f)
 	})
-	for _, name := range []string{"", flagsOfNodes, flagsOfOutput, flagsOfPods} {
+	for _, name := range []string{"", flagsOfPull, flagsOfRemoval, flagsOfPrune, flagsOfNodes, flagsOfOutput, flagsOfJobs, flagsOfPods} {
 		flags := groups[name]
 		if flags == nil {
 			continue

@@ -304,6 +304,8 @@ controller   1/1 ready
 agents       3/4 ready      node-3: ImagePullBackOff: Back-off pulling image
 runtimes     containerd 2.4.2 ×4
 caches       1 ready, 1 stalled   shop/web
+jobs         none
+cron jobs    none
 `
 	if diff := cmp.Diff(want, out); diff != "" || code != 0 {
 		t.Errorf("exit code %d %s", code, diff)

@@ -49,7 +49,7 @@ FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the same tag is ano
 
 Where Orlop is installed, its inventory is read and no pod is made. It tells of new and removed images within 10 seconds, and of
 what uses them within 10 minutes. A node whose agent is not ready is named, and what it said last is not shown. --ephemeral
-asks the nodes themselves, by short-lived pods, and has what is so now; rm and prune do that always.`,
+asks the nodes themselves, by short-lived pods, and has what is so now.`,
 		Example: a.examples(`
 			{} list
 			{} list nginx 'ghcr.io/acme/*' -l pool=web

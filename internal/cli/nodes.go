@@ -65,7 +65,7 @@ func (n *nodeFlags) addPod(flags *pflag.FlagSet) {
 	})
 }
 
-// addEphemeral is for commands that read, which an installed Orlop answers without a pod.
+// addEphemeral is for commands that an installed Orlop answers without a pod.
 func (n *nodeFlags) addEphemeral(flags *pflag.FlagSet) {
 	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
 		flags.BoolVar(&n.ephemeral, "ephemeral", false, "ask the nodes by short-lived pods also where Orlop is installed")
@@ -335,7 +335,10 @@ func nodeStates(outcomes []fleet.Outcome) []nodeState {
 	for _, o := range outcomes {
 		s := nodeState{Name: o.Node.Name, State: o.State, Trouble: o.Trouble, Platform: o.Node.OS + "/" + o.Node.Arch}
 		if o.Started != nil {
-			s.Runtime, s.Endpoint = o.Started.Name+" "+o.Started.Version, "unix://"+o.Socket
+			s.Runtime = o.Started.Name + " " + o.Started.Version
+		}
+		if o.Socket != "" {
+			s.Endpoint = "unix://" + o.Socket
 		}
 		states = append(states, s)
 	}

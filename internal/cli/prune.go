@@ -48,6 +48,7 @@ an ImageCache keeps, and what arrived in the last 10 minutes. The plan is shown 
 			return err
 		}
 		request.Options.Force = r.force
+		r.scheduled = func() string { return r.scheduleLine(cmd.Flags()) }
 		r.request = session.Request{Verb: session.VerbPrune, Prune: &request}
 		return r.run(cmd.Context())
 	}

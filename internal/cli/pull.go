@@ -28,6 +28,8 @@ const pullTimeout = 30 * time.Minute
 type pullOptions struct {
 	*app
 	nodes    nodeFlags
+	job      jobFlags
+	hand     hands
 	output   output
 	progress string
 	policy   string
@@ -45,7 +47,9 @@ func (a *app) pullCommand() *cobra.Command {
 		Long: `Pull images to every node, or to chosen ones, all nodes at once. Credentials come from the local docker config, or from
 Secrets with --secret; only those for the repositories that are pulled are sent, over the pod's standard input.
 
-Ctrl-C ends the pulls under way; what was pulled before stays.`,
+Where Orlop is installed its agents pull, asked by a NodeJob in the namespace of -n; Secrets must be of that namespace then, and the
+docker config of this machine is not used. Ctrl-C leaves the NodeJob going, and a second one within 2 s cancels it. With short-lived
+pods, Ctrl-C ends the pulls under way; what was pulled before stays.`,
 		Example: a.examples(`
 			{} pull nginx:1.29
 			{} pull vllm/vllm-openai:v0.14.1 -l pool=gpu --max-parallel 2
@@ -60,6 +64,8 @@ Ctrl-C ends the pulls under way; what was pulled before stays.`,
 	}
 	flags := cmd.Flags()
 	o.nodes.add(flags, a.version, pullTimeout)
+	o.nodes.addEphemeral(flags)
+	o.job.add(flags)
 	o.output.add(flags)
 	o.output.addSizes(flags)
 	o.output.addIDs(flags)
@@ -91,7 +97,7 @@ func (o *pullOptions) complete(args []string) error {
 		}
 		o.from = append(o.from, secret)
 	}
-	return errors.Join(checkProgress(o.progress), o.output.check())
+	return errors.Join(checkProgress(o.progress), o.output.check(), o.job.check())
 }
 
 // parseRefs reads whole references; every one that is none is told, and none is pulled then.
@@ -116,22 +122,21 @@ func (o *pullOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chain, err := keychain(ctx, f.Client(), o.from)
-	if err != nil {
+	if o.hand, err = o.hands(ctx, f, &o.nodes, &o.job); err != nil {
 		return err
 	}
-	found, warnings := credentials(chain, o.refs)
-	for _, warning := range warnings {
-		fmt.Fprintf(o.Err, "%s %s\n", o.paint.warn(), warning)
+	found, err := o.hand.credentials(ctx, o.refs, o.from)
+	if err != nil {
+		return err
 	}
 	request := session.Request{Verb: session.VerbPull, Pull: &session.PullRequest{Images: o.refs, Policy: session.PullPolicy(o.policy), Credentials: found}}
 	start := time.Now()
 	var b *board
-	outcomes, err := o.askWithBoard(ctx, f, nodes, o.boardMode(), &b, fleet.Job{
+	outcomes, err := o.askWithBoard(ctx, o.hand, nodes, o.boardMode(), &b, fleet.Job{
 		Verb: "pull", Timeout: o.nodes.timeout, Ask: func(fleet.Node) session.Request { return request },
 	})
 	if err != nil {
-		return err
+		return o.left(&o.output, err)
 	}
 	if err := o.report(outcomes); err != nil {
 		return err
@@ -150,11 +155,13 @@ func (o *pullOptions) boardMode() string {
 	return o.progress
 }
 
-// askWithBoard is ask with a board, which is given out for what must be written while it stands.
-func (a *app) askWithBoard(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, mode string, b **board, job fleet.Job) ([]fleet.Outcome, error) {
+// askWithBoard is a hand's ask with a board, which is given out for what must be written while it stands.
+func (a *app) askWithBoard(ctx context.Context, h hands, nodes []fleet.Node, mode string, b **board, job fleet.Job) ([]fleet.Outcome, error) {
 	*b = a.newBoard(mode, nodes)
 	job.Heard, job.Ended = (*b).heard, (*b).ended
-	outcomes, err := a.ask(ctx, f, nodes, job)
+	a.standing = *b
+	outcomes, err := h.ask(ctx, nodes, job)
+	a.standing = nil
 	(*b).close()
 	return outcomes, err
 }
@@ -173,7 +180,7 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 		for _, step := range stepsOf(outcome) {
 			items = append(items, pulledImage{outcome.Node.Name, step})
 			took := ""
-			if step.State == session.StatePulled {
+			if step.State == session.StatePulled && step.TookSeconds > 0 {
 				took = tell.Took(step.Took())
 			}
 			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), o.message(step))
@@ -249,7 +256,7 @@ func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) err
 	if interrupted {
 		fmt.Fprintln(o.Err, "Interrupted: the pulls under way were ended; what was pulled before stays.")
 	}
-	failures.tell(o.app, "allow them with --secret NAMESPACE/NAME, or docker login", o.done(failures)...)
+	failures.tell(o.app, o.hand.login(), o.done(failures)...)
 	return exitWith(failures.exit(o.troubles(outcomes)))
 }
 

@@ -26,6 +26,7 @@ const removeTimeout = 10 * time.Minute
 type removal struct {
 	*app
 	nodes    nodeFlags
+	job      jobFlags
 	output   output
 	progress string
 	dryRun   bool
@@ -35,6 +36,9 @@ type removal struct {
 	// tables show the plan, each command in its own way.
 	tables func([]fleet.Outcome) []*table.Table
 
+	// scheduled is the command that does the same at each time of a schedule; schedule is that where Orlop is installed.
+	scheduled, schedule func() string
+
 	board *board
 	asked bool                   // the plan was shown
 	kept  map[string][]plan.Need // what ImageCaches want, by node
@@ -42,6 +46,8 @@ type removal struct {
 
 func (r *removal) add(flags *pflag.FlagSet) {
 	r.nodes.add(flags, r.version, removeTimeout)
+	r.nodes.addEphemeral(flags)
+	r.job.add(flags)
 	r.output.add(flags)
 	r.output.addSizes(flags)
 	r.output.addIDs(flags)
@@ -53,7 +59,7 @@ func (r *removal) add(flags *pflag.FlagSet) {
 
 // check refuses what cannot be carried out, before anything happens.
 func (r *removal) check() error {
-	if err := errors.Join(checkProgress(r.progress), r.output.check()); err != nil {
+	if err := errors.Join(checkProgress(r.progress), r.output.check(), r.job.check()); err != nil {
 		return err
 	}
 	if !r.dryRun && !r.yes && !term.IsTerminal(r.In) {
@@ -72,15 +78,22 @@ func (r *removal) run(ctx context.Context) error {
 		Verb: string(r.request.Verb), Timeout: r.nodes.timeout, Removes: true,
 		Ask: func(fleet.Node) session.Request { return r.request },
 	}
+	hand, err := r.hands(ctx, f, &r.nodes, &r.job)
+	if err != nil {
+		return err
+	}
+	if _, ok := hand.(*jobHands); ok {
+		r.schedule = r.scheduled
+	}
 	if job.Stores, err = r.caches(ctx, nodes); err != nil {
 		return err
 	}
 	if !r.dryRun && !r.yes {
 		job.Confirm = r.confirm
 	}
-	outcomes, err := r.askWithBoard(ctx, f, nodes, r.boardMode(), &r.board, job)
+	outcomes, err := r.askWithBoard(ctx, hand, nodes, r.boardMode(), &r.board, job)
 	if err != nil {
-		return err
+		return r.left(&r.output, err)
 	}
 	if r.dryRun {
 		return r.showPlan(outcomes)

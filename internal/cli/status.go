@@ -33,22 +33,25 @@ type statusOptions struct {
 func (a *app) statusCommand() *cobra.Command {
 	o := &statusOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "status [imagecache/NAME]", GroupID: groupDeclare, Short: "Show how an installed Orlop is, or one ImageCache",
-		Long: `Show how an installed Orlop is: its controller, its agents, the nodes' runtimes, and how many ImageCaches are ready; or show
-one ImageCache: its images, on how many nodes they are, and what went wrong.
+		Use: "status [KIND/NAME]", GroupID: groupDeclare, Short: "Show how an installed Orlop is, or one of its objects",
+		Long: `Show how an installed Orlop is: its controller, its agents, the nodes' runtimes, its ImageCaches, NodeJobs and schedules; or show one
+object: of an ImageCache its images, on how many nodes they are, and what went wrong; of a NodeJob what each node answered; of a NodeCronJob its
+last and next run.
 
---wait waits until it is ready. Exit code 3: it cannot become ready without you (Stalled, suspended, purged); 4: the time
-was over.`,
+--wait waits until it is ready, a NodeJob until it has ended. Exit code 3: it cannot become ready without you (Stalled, suspended, purged),
+or some node failed or was skipped; 4: the time was over.`,
 		Example: a.examples(`
 			{} status
 			{} status imagecache/web -n shop
 			{} status ic/web -n shop --wait --timeout 10m
-			{} status imagecache web -o yaml`),
+			{} status nodejob/rm-x7k2p --wait
+			{} status nodecronjob/weekly -n ops`),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			err := o.output.check()
-			name := ""
+			of, name := cacheKind, ""
 			if err == nil && len(args) > 0 {
-				name, err = cacheName(args, false)
+				of = kindIn(args[0])
+				name, err = of.name(args, false)
 			}
 			if err == nil && o.timeout <= 0 {
 				err = fmt.Errorf("--timeout is a time span such as 30s, not %s", o.timeout)
@@ -57,12 +60,12 @@ was over.`,
 				return usageError{err, a.program + " status --help"}
 			}
 			if name != "" {
-				return o.cache(cmd.Context(), name)
+				return o.object(cmd.Context(), of, name)
 			}
 			return o.run(cmd.Context())
 		},
 	}
-	cmd.ValidArgsFunction = a.completeCaches(&o.namespaced, "imagecache/")
+	cmd.ValidArgsFunction = a.completeKinds(&o.namespaced, map[string]kind{"imagecache/": cacheKind, "nodejob/": jobKind, "nodecronjob/": cronKind})
 	flags := cmd.Flags()
 	o.add(flags)
 	o.output.add(flags)
@@ -73,7 +76,18 @@ was over.`,
 	return cmd
 }
 
-func (o *statusOptions) cache(ctx context.Context, name string) error {
+// kindIn is the kind that an argument such as nj/rm-x7k2p names; what it names none of is read as an ImageCache, whose words tell.
+func kindIn(arg string) kind {
+	word, _, _ := strings.Cut(arg, "/")
+	for _, k := range []kind{jobKind, cronKind} {
+		if k.is(word) {
+			return k
+		}
+	}
+	return cacheKind
+}
+
+func (o *statusOptions) object(ctx context.Context, of kind, name string) error {
 	namespace, err := o.of(o.app)
 	if err != nil {
 		return err
@@ -81,6 +95,12 @@ func (o *statusOptions) cache(ctx context.Context, name string) error {
 	op, err := o.mustBeInstalled(ctx)
 	if err != nil {
 		return err
+	}
+	switch of.title {
+	case jobKind.title:
+		return o.job(ctx, op, namespace, name)
+	case cronKind.title:
+		return o.cron(ctx, op, namespace, name)
 	}
 	s := &cacheStatus{app: o.app, output: o.output, op: op, namespace: namespace, name: name}
 	if o.wait {
@@ -101,6 +121,8 @@ type installStatus struct {
 	NotReady   []agentTrouble `json:"agentsNotReady,omitempty"`
 	Runtimes   map[string]int `json:"runtimes"`
 	Caches     cacheCounts    `json:"caches"`
+	Jobs       jobCounts      `json:"jobs"`
+	CronJobs   cronCounts     `json:"cronJobs"`
 	// Hidden is what could not be looked at, for want of a right.
 	Hidden []string `json:"hidden,omitempty"`
 
@@ -198,7 +220,7 @@ func (o *statusOptions) gather(ctx context.Context, op *operator.Client) (instal
 		return now, err
 	}
 	now.Caches = countCaches(all)
-	return now, nil
+	return now, now.countJobs(ctx, op)
 }
 
 func countCaches(all []v1alpha1.ImageCache) cacheCounts {
@@ -239,6 +261,8 @@ func (o *statusOptions) print(now installStatus) error {
 	}
 	t.Add("runtimes", cmp.Or(strings.Join(runtimes, ", "), "not known yet"), "")
 	t.Add("caches", now.Caches.String(), some(now.Caches.StalledOnes))
+	t.Add("jobs", now.Jobs.String(), some(now.Jobs.FailedOnes))
+	t.Add("cron jobs", now.CronJobs.String(), now.CronJobs.next(time.Now()))
 	if o.output.format == "csv" {
 		return o.app.print(&o.output, answer{table: t}) //nolint:forbidigo // A method of ours, and not the builtin.
 	}

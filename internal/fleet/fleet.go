@@ -105,6 +105,9 @@ func (f *Fleet) Namespace() string { return f.cfg.Namespace }
 // Client is the connection to the API, for what a command asks beside its nodes.
 func (f *Fleet) Client() kubernetes.Interface { return f.client }
 
+// User is the name under which the API server knows us; empty where it does not tell, and before Nodes.
+func (f *Fleet) User() string { return f.user }
+
 // whoTimeout bounds a question whose answer is only for the record.
 const whoTimeout = 5 * time.Second
 

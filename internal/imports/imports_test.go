@@ -45,6 +45,7 @@ var mustNotReach = map[string][]string{
 	"cmd/kubectl-orlop":              {"google.golang.org/grpc", "k8s.io/cri-client", module + "internal/node", module + "internal/engine/"},
 	"internal/controller/imagestore": {"github.com/spf13/cobra", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/agent", module + "internal/controller/imagecache", "k8s.io/cri-client"},
 	"cmd/orlop-controller":           {"github.com/spf13/cobra", "k8s.io/cri-client", "k8s.io/kubectl", "k8s.io/cli-runtime", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/agent"},
+	"internal/jobrun":                {"google.golang.org/grpc", "github.com/spf13/cobra", "sigs.k8s.io/controller-runtime", module + "internal/node", module + "internal/engine/", module + "internal/cli", module + "internal/agent", module + "internal/controller"},
 	"internal/operator":              {"google.golang.org/grpc", "github.com/spf13/cobra", "sigs.k8s.io/controller-runtime", module + "internal/node", module + "internal/engine/", module + "internal/fleet"},
 
 	"internal/controller/nodejob/podrun": {"github.com/spf13/cobra", "k8s.io/cri-client", "google.golang.org/grpc", module + "internal/engine", module + "internal/plan", module + "internal/node", module + "internal/cli", module + "internal/agent", module + "internal/controller/imagecache", module + "internal/controller/imagestore"},

@@ -43,3 +43,11 @@ func (c *Client) KeepWatchingCache(ctx context.Context, namespace, name string) 
 		return err
 	})
 }
+
+// KeepWatchingJob is KeepWatching for a NodeJob.
+func (c *Client) KeepWatchingJob(ctx context.Context, namespace, name string) {
+	KeepWatching(ctx, func(ctx context.Context, key, value string) error {
+		_, err := c.AnnotateJob(ctx, namespace, name, key, value)
+		return err
+	})
+}

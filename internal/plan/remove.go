@@ -27,7 +27,7 @@ func Remove(s State, req RemoveRequest) Plan {
 	for _, target := range req.Targets {
 		if !choose(s.Images, target, choices, &p) {
 			p.Absent = append(p.Absent, target.String())
-			if tags := near(s.Images, target); len(tags) > 0 {
+			if tags := Near(s.Images, target); len(tags) > 0 {
 				if p.Near == nil {
 					p.Near = map[string][]string{}
 				}
@@ -54,9 +54,9 @@ func Remove(s State, req RemoveRequest) Plan {
 // maxNear is how many names are told that may be meant by one that is not here.
 const maxNear = 3
 
-// near are the first tags that are here of the repository of a reference; of none, those of one that ends like it, or that it
+// Near are the first tags that are here of the repository of a reference; of none, those of one that ends like it, or that it
 // may be by a slip of the finger.
-func near(images []engine.Image, target oci.Target) []string {
+func Near(images []engine.Image, target oci.Target) []string {
 	ref, ok := target.Ref()
 	if !ok {
 		return nil

@@ -18,6 +18,9 @@ import (
 func Step(step session.Step) string {
 	switch step.State {
 	case session.StatePulled:
+		if step.TookSeconds == 0 { // An answer of several images has only the time of all.
+			return fmt.Sprintf("✔ %s pulled %s %s", step.Asked, table.Size(step.Bytes), table.ID(step.Digest))
+		}
 		return fmt.Sprintf("✔ %s pulled %s in %s %s", step.Asked, table.Size(step.Bytes), Took(step.Took()), table.ID(step.Digest))
 	case session.StatePresent:
 		return fmt.Sprintf("✔ %s present %s", step.Asked, table.ID(step.Digest))

@@ -1,0 +1,130 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/jobrun"
+	"orlop.dev/orlop/internal/term"
+)
+
+func (a *app) cronRunCommand() *cobra.Command {
+	o := &jobRunOptions{app: a}
+	cmd := &cobra.Command{
+		Use: "run NAME", Short: "Run a NodeCronJob now",
+		Long: `Run a NodeCronJob now: a NodeJob from its template, beside its schedule, which is followed to its end. What removes images shows its
+plan first, and asks; without a terminal, --yes is needed. The NodeJob is the NodeCronJob's, and goes with it.`,
+		Example: a.examples(`
+			{} cron run weekly
+			{} cron run weekly --dry-run
+			{} cron run weekly -n ops --yes --wait=false`),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			err := o.output.check()
+			name := ""
+			switch {
+			case err != nil:
+			case len(args) == 0:
+				err = errors.New("name the NodeCronJob")
+			case o.timeout <= 0:
+				err = fmt.Errorf("--timeout is a time span such as 30m, not %s", o.timeout)
+			default:
+				name, err = cronKind.name(args, true)
+			}
+			if err != nil {
+				return usageError{err, a.program + " cron run --help"}
+			}
+			return o.runCron(cmd, name)
+		},
+	}
+	cmd.ValidArgsFunction = a.completeKinds(&o.namespaced, map[string]kind{"": cronKind})
+	flags := cmd.Flags()
+	o.add(flags)
+	o.output.add(flags)
+	o.output.addSizes(flags)
+	o.addFollowing(flags)
+	return cmd
+}
+
+// addFollowing declares how a NodeJob that is made is followed.
+func (o *jobRunOptions) addFollowing(flags *pflag.FlagSet) {
+	flags.BoolVar(&o.dryRun, "dry-run", false, "show the plan, and do nothing")
+	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
+	flags.BoolVar(&o.wait, "wait", true, "follow it to its end; --wait=false makes it, and says how to follow")
+	flags.DurationVar(&o.timeout, "timeout", pullTimeout, "how long to follow it")
+}
+
+func (o *jobRunOptions) runCron(cmd *cobra.Command, name string) error {
+	ctx := cmd.Context()
+	namespace, err := o.of(o.app)
+	if err != nil {
+		return err
+	}
+	op, err := o.mustBeInstalled(ctx)
+	if err != nil {
+		return err
+	}
+	cron, err := op.CronJob(ctx, namespace, name)
+	if err != nil {
+		return o.unknown(ctx, op, cronKind, namespace, name, err)
+	}
+	return o.make(ctx, op, manualRun(cron))
+}
+
+// manualRun is the NodeJob that a schedule would make, but for its time.
+func manualRun(cron *v1alpha1.NodeCronJob) *v1alpha1.NodeJob {
+	job := jobrun.New(cron.Namespace, "run", *cron.Spec.JobTemplate.Spec.DeepCopy())
+	job.Name = jobrun.Named(cron.Name)
+	labels := maps.Clone(cron.Spec.JobTemplate.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, job.Labels)
+	labels[v1alpha1.LabelNodeCronJob] = cron.Name
+	job.Labels = labels
+	job.Annotations = maps.Clone(cron.Spec.JobTemplate.Annotations)
+	if job.Annotations == nil {
+		job.Annotations = map[string]string{}
+	}
+	job.Annotations[v1alpha1.AnnotationManual] = "true"
+	job.OwnerReferences = []metav1.OwnerReference{{APIVersion: v1alpha1.GroupVersion.String(), Kind: cronKind.title, Name: cron.Name, UID: cron.UID, Controller: new(true)}}
+	return job
+}
+
+// scheduleLine is the command that puts this prune on a schedule: what it chooses, and where.
+func (r *removal) scheduleLine(flags *pflag.FlagSet) string {
+	words := append(strings.Fields(r.program), "cron", "create", "weekly", "--schedule", "0 3 * * 0")
+	if r.job.namespace != "" {
+		words = append(words, "-n", r.job.namespace)
+	}
+	words = append(words, "prune")
+	known := r.cronCreateCommand().Flags()
+	flags.Visit(func(f *pflag.Flag) {
+		switch of := f.Annotations[flagGroup]; {
+		case f.Name == "dry-run" || f.Name == "namespace" || known.Lookup(f.Name) == nil || len(of) > 0 && of[0] == flagsOfOutput:
+		case f.Value.Type() == "bool" && f.Value.String() == "true":
+			words = append(words, "--"+f.Name)
+		default:
+			for _, value := range valuesOf(f) {
+				words = append(words, "--"+f.Name, value)
+			}
+		}
+	})
+	return term.CommandLine(words...)
+}
+
+func valuesOf(f *pflag.Flag) []string {
+	if list, ok := f.Value.(pflag.SliceValue); ok {
+		return list.GetSlice()
+	}
+	return []string{f.Value.String()}
+}

@@ -1,0 +1,352 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package jobrun
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/operator"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
+)
+
+// run is one NodeJob under way.
+type run struct {
+	cfg Config
+	job fleet.Job
+
+	mu       sync.Mutex
+	made     *v1alpha1.NodeJob // as it was seen last
+	since    int64             // its generation from which on what is said counts
+	dry      bool              // what is awaited are plans
+	outcomes []fleet.Outcome
+	visits   map[string]*visit
+	moved    chan struct{} // told when a node has answered, or the job has changed
+	broken   error         // why the job, or what the nodes answer, cannot be followed
+
+	// inventories are read once, for what answers leave out.
+	inventories map[string]*v1alpha1.ImageInventory
+	disks       map[string][2]int32 // how full they were, before and after
+}
+
+// visit is what is known of one node.
+type visit struct {
+	out     *fleet.Outcome
+	over    bool // nothing more comes in this phase
+	running bool
+	told    map[string]bool
+	at      v1alpha1.JobProgress
+}
+
+func newRun(cfg Config, job fleet.Job, made *v1alpha1.NodeJob, nodes []fleet.Node) *run {
+	r := &run{cfg: cfg, job: job, made: made, outcomes: make([]fleet.Outcome, len(nodes)), visits: map[string]*visit{}, moved: make(chan struct{}, 1)}
+	for i, node := range nodes {
+		r.outcomes[i].Node = node
+		r.visits[node.Name] = &visit{out: &r.outcomes[i], told: map[string]bool{}}
+	}
+	return r
+}
+
+// Bounds on what is waited for.
+const (
+	// lateAfter is how long the question waits for further plans, when at least half of the nodes have shown theirs.
+	lateAfter = 30 * time.Second
+	// lastWordTimeout is how long a job that was told to end may take to.
+	lastWordTimeout = 20 * time.Second
+	// confirmTimeout bounds how long plans wait for a yes.
+	confirmTimeout = 10 * time.Minute
+)
+
+// timeout is what the whole job has, where as many nodes as may work at once.
+func (r *run) timeout() time.Duration {
+	turns := 1
+	if n := r.cfg.MaxParallel; n > 0 {
+		turns = max(1, (len(r.outcomes)+n-1)/n)
+	}
+	return r.job.Timeout * time.Duration(turns)
+}
+
+// act follows the job to its end. An interruption leaves it going, and a second one cancels it.
+func (r *run) act(ctx context.Context) ([]fleet.Outcome, error) {
+	if r.cfg.Leave {
+		return nil, ErrLeft
+	}
+	r.begin(false)
+	out, err := r.phase(ctx, false)
+	if ctx.Err() == nil {
+		return out, err
+	}
+	if r.cfg.Again != nil && r.cfg.Again(r.made) {
+		r.discard(ctx)
+		return nil, ErrCancelled
+	}
+	return nil, ErrLeft
+}
+
+// begin opens the nodes that something is still to come of.
+func (r *run) begin(dry bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dry, r.since = dry, r.made.Generation
+	for _, v := range r.visits {
+		if !dry && v.out.Trouble == nil && v.out.State != fleet.StateSkipped {
+			v.over, v.running = false, false
+			v.out.Proceeded = r.job.Removes
+		}
+	}
+}
+
+// phase follows the job until every node has answered, or cannot. Nodes that cannot be asked at all are no part of it.
+func (r *run) phase(ctx context.Context, dry bool) ([]fleet.Outcome, error) {
+	r.begin(dry)
+	following, stop := context.WithCancel(ctx)
+	var watchers sync.WaitGroup
+	defer watchers.Wait()
+	defer stop()
+	r.follow(following, &watchers)
+	if err := r.await(ctx); err != nil {
+		return nil, err
+	}
+	stop()
+	watchers.Wait()
+	if ctx.Err() != nil && !r.dry {
+		return nil, ctx.Err()
+	}
+	r.close(ctx)
+	return r.outcomes, nil
+}
+
+// follow watches the job and the stores of its nodes. Progress in bytes is told while the job's annotation says that somebody looks.
+func (r *run) follow(ctx context.Context, watchers *sync.WaitGroup) {
+	note := func(err error) {
+		if err != nil && ctx.Err() == nil {
+			r.mu.Lock()
+			r.broken = cmp.Or(r.broken, err)
+			r.mu.Unlock()
+			r.move()
+		}
+	}
+	var names []string
+	for _, o := range r.outcomes {
+		names = append(names, o.Node.Name)
+	}
+	watchers.Go(func() {
+		note(r.cfg.Client.FollowJob(ctx, r.made.Namespace, r.made.Name, func(job *v1alpha1.NodeJob) bool { r.seeJob(job); return false }))
+	})
+	watchers.Go(func() { note(r.cfg.Client.FollowStores(ctx, names, r.seeStore)) })
+	if r.job.Verb == string(session.VerbPull) && r.job.Heard != nil {
+		watchers.Go(func() { r.cfg.Client.KeepWatchingJob(ctx, r.made.Namespace, r.made.Name) })
+	}
+}
+
+// await returns when the phase is over: by answers, by the job's end, by time, or because it is interrupted.
+func (r *run) await(ctx context.Context) error {
+	deadline, quiet, unheard := time.NewTimer(r.timeout()), time.NewTimer(lateAfter), time.NewTimer(unheardAfter)
+	defer deadline.Stop()
+	defer quiet.Stop()
+	defer unheard.Stop()
+	ended := false
+	for {
+		over, broken := r.over()
+		if over || broken != nil && !errors.Is(broken, operator.ErrDeleted) {
+			return broken
+		}
+		if broken != nil {
+			return nil // The job is gone, which close tells of each node.
+		}
+		select {
+		case <-r.moved:
+			if r.mostPlanned() {
+				quiet.Reset(lateAfter)
+			}
+		case <-quiet.C:
+			if r.mostPlanned() {
+				return nil
+			}
+		case <-unheard.C:
+			if r.cfg.Unheard != nil && !r.noticed() {
+				r.cfg.Unheard(r.made)
+			}
+		case <-deadline.C:
+			if ended || r.dry {
+				r.timedOut()
+				return nil
+			}
+			ended = true
+			r.expire(ctx)
+			deadline.Reset(lastWordTimeout)
+		case <-ctx.Done():
+			if r.dry { // Else it goes on, and nodes are not interrupted by that.
+				r.interrupted()
+			}
+			return nil
+		}
+	}
+}
+
+func (r *run) move() {
+	select {
+	case r.moved <- struct{}{}:
+	default:
+	}
+}
+
+// over reports whether nothing more comes: every node that can be asked has answered, or the job has ended.
+func (r *run) over() (bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	open := 0
+	for _, v := range r.visits {
+		if !v.over && v.out.Node.Trouble == nil {
+			open++
+		}
+	}
+	if len(r.visits) > 0 && open == 0 && r.anyAsked() {
+		return true, nil
+	}
+	return r.ended() != nil, r.broken
+}
+
+// anyAsked reports whether some node can be asked; with none, only the job's own end tells. The lock is held.
+func (r *run) anyAsked() bool {
+	return slices.ContainsFunc(r.outcomes, func(o fleet.Outcome) bool { return o.Node.Trouble == nil })
+}
+
+// ended is the condition that ends the job as it is now; nil: it goes on. The lock is held.
+func (r *run) ended() (condition *ending) {
+	if r.made.Status.ObservedGeneration < r.since || r.made.Spec.DryRun != r.dry {
+		return nil
+	}
+	for _, kind := range []string{v1alpha1.ConditionFailed, v1alpha1.ConditionComplete, v1alpha1.ConditionStalled} {
+		if c := meta.FindStatusCondition(r.made.Status.Conditions, kind); c != nil && string(c.Status) == string(corev1.ConditionTrue) {
+			return &ending{kind: kind, reason: c.Reason, message: c.Message}
+		}
+	}
+	return nil
+}
+
+// ending is how a job has ended.
+type ending struct{ kind, reason, message string }
+
+func (r *run) noticed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.made.Status.ObservedGeneration >= r.since
+}
+
+// mostPlanned reports whether at least half of the nodes that can be asked have shown a plan, for a question.
+func (r *run) mostPlanned() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.dry || r.job.Confirm == nil {
+		return false
+	}
+	planned, open := 0, 0
+	for _, v := range r.visits {
+		switch {
+		case v.out.Plan != nil:
+			planned++
+		case !v.over && v.out.Node.Trouble == nil:
+			open++
+		}
+	}
+	return planned > 0 && planned >= open
+}
+
+// expire ends the job as its own deadline would: what is under way is ended, and the nodes answer what was done.
+func (r *run) expire(ctx context.Context) {
+	patch := map[string]any{"spec": map[string]any{"activeDeadlineSeconds": 1}}
+	_, _ = r.cfg.Client.PatchJob(ctx, r.made.Namespace, r.made.Name, patch) // Without it, the nodes are told to have run out of time all the same.
+}
+
+// confirm asks about the plans, of those that have shown one.
+func (r *run) confirm(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, confirmTimeout)
+	defer cancel()
+	return r.job.Confirm(ctx, slices.Clone(r.outcomes))
+}
+
+// goes reports whether the plans remove anything.
+func (r *run) goes() bool {
+	return slices.ContainsFunc(r.outcomes, func(o fleet.Outcome) bool { return o.Plan != nil && len(o.Plan.Remove) > 0 })
+}
+
+// proceed has the plans carried out: those that were shown, and on no other node.
+func (r *run) proceed(ctx context.Context) error {
+	spec := map[string]any{"dryRun": false}
+	var planned []string
+	for _, o := range r.outcomes {
+		if o.Plan != nil {
+			planned = append(planned, o.Node.Name)
+		}
+	}
+	if len(planned) < len(r.outcomes) || int(r.made.Status.Desired) > len(planned) {
+		spec["nodeNames"] = planned
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
+	defer cancel()
+	made, err := r.cfg.Client.PatchJob(ctx, r.made.Namespace, r.made.Name, map[string]any{"spec": spec})
+	if err != nil {
+		return fmt.Errorf("having the plan carried out: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.made = made
+	return nil
+}
+
+// decline ends the nodes whose plans are not carried out.
+func (r *run) decline(interrupted bool) {
+	for i := range r.outcomes {
+		o := &r.outcomes[i]
+		switch {
+		case o.Trouble != nil:
+		case interrupted:
+			o.State, o.Trouble = fleet.StateInterrupted, &fleet.Trouble{Reason: fleet.ReasonInterrupted, Message: "interrupted"}
+		case o.Plan != nil && len(o.Plan.Remove) == 0:
+			o.State, o.Result = fleet.StateDone, keptBy(o.Plan)
+		default:
+			o.State = fleet.StateDeclined
+		}
+		r.tellEnd(o)
+	}
+}
+
+// settleEmpty ends nodes that had nothing to do.
+func (r *run) settleEmpty() {
+	for i := range r.outcomes {
+		if o := &r.outcomes[i]; o.Plan != nil {
+			o.State, o.Result = fleet.StateDone, keptBy(o.Plan)
+			r.tellEnd(o)
+		}
+	}
+}
+
+// keptBy is the answer of a node that removes nothing: what its plan keeps.
+func keptBy(p *plan.Plan) *session.Result {
+	result := &session.Result{}
+	for _, k := range p.Keep {
+		if k.Reason != plan.ReasonNotSelected {
+			result.Steps = append(result.Steps, session.Step{Asked: plan.Title(k.Image), State: session.StateKept, ID: k.Image.ID, Reason: string(k.Reason), Message: k.Message})
+		}
+	}
+	return result
+}
+
+func (r *run) tellEnd(o *fleet.Outcome) {
+	if r.job.Ended != nil {
+		r.job.Ended(*o)
+	}
+}
