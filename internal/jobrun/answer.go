@@ -143,7 +143,7 @@ func resultOf(answer *v1alpha1.StoreJobStatus) *session.Result {
 	result := &session.Result{Steps: action.Steps(answer.Images), FreedBytes: answer.FreedBytes}
 	if answer.StartTime != nil && answer.CompletionTime != nil {
 		pulled := slices.IndexFunc(result.Steps, func(s session.Step) bool { return s.State == session.StatePulled })
-		if pulled >= 0 && answer.Pulled == 1 { // What the node took it took for this one.
+		if pulled >= 0 && len(result.Steps) == 1 { // What the node took it took for this one.
 			result.Steps[pulled].TookSeconds = answer.CompletionTime.Sub(answer.StartTime.Time).Seconds()
 		}
 	}

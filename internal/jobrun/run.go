@@ -267,7 +267,13 @@ func (r *run) mostPlanned() bool {
 
 // expire ends the job as its own deadline would: what is under way is ended, and the nodes answer what was done.
 func (r *run) expire(ctx context.Context) {
-	patch := map[string]any{"spec": map[string]any{"activeDeadlineSeconds": 1}}
+	r.mu.Lock()
+	begun := r.made.CreationTimestamp
+	if r.made.Status.StartTime != nil {
+		begun = *r.made.Status.StartTime
+	}
+	r.mu.Unlock()
+	patch := map[string]any{"spec": map[string]any{"activeDeadlineSeconds": max(1, int64(time.Since(begun.Time).Seconds()))}}
 	_, _ = r.cfg.Client.PatchJob(ctx, r.made.Namespace, r.made.Name, patch) // Without it, the nodes are told to have run out of time all the same.
 }
 
