@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -131,6 +132,9 @@ func (r *run) phase(ctx context.Context, dry bool) ([]fleet.Outcome, error) {
 // follow watches the job and the stores of its nodes. Progress in bytes is told while the job's annotation says that somebody looks.
 func (r *run) follow(ctx context.Context, watchers *sync.WaitGroup) {
 	note := func(err error) {
+		if apierrors.IsNotFound(err) { // It went before it was seen.
+			err = operator.ErrDeleted
+		}
 		if err != nil && ctx.Err() == nil {
 			r.mu.Lock()
 			r.broken = cmp.Or(r.broken, err)
