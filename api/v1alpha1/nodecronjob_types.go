@@ -45,12 +45,14 @@ type NodeCronJobList struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.jobTemplate.spec.?completionPolicy.?type.orValue('Always') != 'Never'",message="jobTemplate.spec.completionPolicy Never has no place in a schedule: no run would end"
 type NodeCronJobSpec struct {
-	// schedule has the five fields of cron, or is one of @hourly, @daily, @weekly, @monthly, @yearly and @every 90m.
+	// schedule has the five fields of cron, or is one of @hourly, @daily, @weekly, @monthly, @yearly and @every 90m, which counts from
+	// the last run, and is a minute at least.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="!self.contains('TZ')",messageExpression="'schedule \"' + self + '\" names a time zone: write that as timeZone'"
 	// +kubebuilder:validation:XValidation:rule="self.contains('TZ') || self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every +([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+|[ \\\\t]*([0-9a-zA-Z*/,?-]+[ \\\\t]+){4}[0-9a-zA-Z*/,?-]+[ \\\\t]*)$')",messageExpression="'schedule \"' + self + '\" has not the five fields minute, hour, day of month, month, day of week, such as 0 3 * * 0, nor is it @daily or the like'"
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^@every +([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || duration(self.replace('@every', '').trim()) >= duration('1m')",messageExpression="'schedule \"' + self + '\" would run more often than once a minute'"
 	Schedule string `json:"schedule"`
 
 	// timeZone is the name of one, such as Europe/Berlin. Not set: that of the controller, UTC.
@@ -178,5 +180,8 @@ const (
 	ReasonScheduled       = "Scheduled"
 	ReasonInvalidSchedule = "InvalidSchedule"
 	ReasonUnknownTimeZone = "UnknownTimeZone"
-	ReasonJobRefused      = "JobRefused" // the API server did not take the NodeJob
+	ReasonJobRefused      = "JobRefused"     // the API server did not take the NodeJob
+	ReasonStillRunning    = "StillRunning"   // a run waits for another to end, with concurrencyPolicy Forbid
+	ReasonMissedDeadline  = "MissedDeadline" // a run was left out, since startingDeadlineSeconds were over
+	ReasonClockChanged    = "ClockChanged"   // the last run lies far in the future, and counts for nothing
 )

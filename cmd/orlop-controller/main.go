@@ -13,6 +13,7 @@ import (
 	"os/signal"
 	"syscall"
 	"time"
+	_ "time/tzdata" // The image has no time zones of its own, which schedules name.
 
 	"github.com/go-logr/logr"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -45,11 +46,13 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet("orlop-controller", flag.ExitOnError)
 	kubeconfig := flags.String("kubeconfig", "", "how to reach the cluster, when run outside of it")
 	flags.StringVar(&cfg.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "where Orlop is installed (POD_NAMESPACE)")
+	templates := true
 	switch verb {
 	case "":
 		flags.BoolVar(&cfg.LeaderElect, "leader-elect", true, "let one of several controllers work")
 		flags.StringVar(&cfg.MetricsAddress, "metrics-address", ":8080", "where /metrics listens; 0 is nowhere")
 		flags.StringVar(&cfg.HealthAddress, "health-address", ":8081", "where /healthz and /readyz listen; 0 is nowhere")
+		flags.BoolVar(&templates, "allow-templates", true, "run the pods that NodeJobs have as template; without, the right to make pods is not needed")
 		flags.Func("registry-mirror", "HOST=MIRROR[/PATH]: ask that instead of the registry HOST, or of every other one if HOST is *; may be repeated", cfg.AddMirror)
 	case "retire":
 		flags.DurationVar(&cfg.RetireTimeout, "timeout", 30*time.Second, "how long to wait for the nodes to answer")
@@ -62,6 +65,7 @@ func run(ctx context.Context, args []string) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%q is not a flag", flags.Arg(0))
 	}
+	cfg.NoTemplates = !templates
 	rest, err := controller.RESTConfig(*kubeconfig, version)
 	if err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"orlop.dev/orlop/internal/nodecli"
@@ -17,7 +18,22 @@ import (
 // version is set by the linker.
 var version = "dev"
 
+const (
+	// briefGCPercent spares most commands every garbage collection: they live for less than a second, and each collection
+	// takes processor from the runtime that they wait for. The agent sets its own.
+	briefGCPercent = 800
+
+	// briefMemoryLimit is from where memory counts more than time; the pods of kubectl-orlop may have twice as much.
+	briefMemoryLimit = 128 << 20
+)
+
 func main() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(briefGCPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(briefMemoryLimit)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := nodecli.Run(ctx, nodecli.Config{
 		Streams: term.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr},

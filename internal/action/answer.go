@@ -15,7 +15,7 @@ import (
 
 // The bounds of one decision in an answer, as the schema has them.
 const (
-	maxNames   = 32
+	MaxNames   = 32
 	maxMessage = 256
 )
 
@@ -74,7 +74,7 @@ func named(names []string, title string) []string {
 	if len(names) == 1 && names[0] == title {
 		return nil
 	}
-	return names[:min(len(names), maxNames)]
+	return names[:min(len(names), MaxNames)]
 }
 
 func cut(text string) string {

@@ -141,8 +141,9 @@ func New(cfg Config) (*Agent, error) {
 // Ready reports whether the runtime has answered and the store was seen.
 func (a *Agent) Ready() bool { return a.ready.Load() }
 
-// leaveTimeout is how long the end of the agent may take, within the grace of a pod.
-const leaveTimeout = 5 * time.Second
+// leaveTimeout is how long the end of the agent may take, within the grace of a pod. leavePatience is how long it looks, each
+// leaveAgain, whether it is the end of all of them.
+const leaveTimeout, leavePatience, leaveAgain = 5 * time.Second, 2 * time.Second, 200 * time.Millisecond
 
 // Run looks after the node until ctx ends.
 func (a *Agent) Run(ctx context.Context) error {
@@ -151,7 +152,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.jobs.Go(func() {
 		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(working, s) }) })
 	})
-	a.jobs.Go(func() { a.rt.keep(working, a) })
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx)) // What there is to do at the end takes the runtime.
+	defer disconnect()
+	a.jobs.Go(func() { a.rt.keep(connected, a) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -159,6 +162,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			stop()
 			a.leave(ctx)
+			disconnect()
 			a.jobs.Wait()
 			return nil
 		case <-a.inbox.wake:
@@ -238,6 +242,7 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 		a.work.abandon()
 	default:
 		a.ready.Store(a.view.fresh)
+		a.work.blind = !a.view.fresh
 		a.work.enlist(&a.store.Spec, now)
 		a.work.conclude(now)
 		made := a.decide(now)

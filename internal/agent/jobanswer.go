@@ -123,7 +123,7 @@ func (t *task) remark(message string) string {
 
 // interim is what there is to say of a task that takes its time: whether it has begun, and what it waits for. It does not
 // change while it goes on, so that it costs one write.
-func (t *task) interim(watched bool) v1alpha1.StoreJobStatus {
+func (t *task) interim(watched, blind bool) v1alpha1.StoreJobStatus {
 	started := metav1.NewTime(t.started.Truncate(time.Second))
 	st := v1alpha1.StoreJobStatus{UID: t.entry.UID, Run: t.entry.Run, DryRun: t.entry.DryRun, State: v1alpha1.JobRunning, StartTime: &started}
 	if t.shown != nil { // The next agent must know of it, should this one be ended.
@@ -138,6 +138,8 @@ func (t *task) interim(watched bool) v1alpha1.StoreJobStatus {
 	}
 	st.State = v1alpha1.JobWaiting
 	switch {
+	case blind:
+		st.Reason, st.Message = string(engine.RuntimeUnavailable), "the container runtime does not answer"
 	case t.sealed != "":
 		st.Reason, st.Message = reasonWaitingForCredentials, t.sealed
 	case t.asks:
@@ -186,7 +188,7 @@ func (w *work) statuses(spec *v1alpha1.ImageStoreSpec, now time.Time, watched bo
 		}
 		told[uid] = true
 		if t := w.tasks[uid]; t != nil && (t.asks || !now.Before(t.began.Add(firstGap)) || watched && t.isUnderWay()) {
-			all = append(all, t.interim(watched))
+			all = append(all, t.interim(watched, w.blind))
 		} else if st, ok := w.answers[uid]; ok {
 			all = append(all, st)
 		}

@@ -155,6 +155,9 @@ func planFor(ctx context.Context, n *node.Node, entry *v1alpha1.StoreJob, now ti
 
 // planned carries the plan out, but for what was not shown, and what is being pulled at this moment.
 func (a *Agent) planned(ctx context.Context, n *node.Node, t *task, p plan.Plan, err error) {
+	if a.store == nil {
+		t.end()
+	}
 	if err == nil {
 		p = t.shown.limit(p)
 		p = spare(p, a.pulling())

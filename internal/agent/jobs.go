@@ -53,6 +53,7 @@ type work struct {
 	served  map[string]uint64 // when each party had its last turn to pull
 	turns   uint64
 	said    uint64 // counts final answers
+	blind   bool   // the runtime does not answer
 }
 
 func newWork() work {

@@ -56,7 +56,11 @@ func (s *shown) limit(p plan.Plan) plan.Plan {
 			return plan.ReasonNotSelected, "it was not in the plan that was shown"
 		}
 		for _, name := range r.Names() {
-			if !slices.Contains(may.names, name) {
+			switch {
+			case slices.Contains(may.names, name):
+			case len(may.names) >= action.MaxNames:
+				return plan.ReasonNotSelected, "has more names than the plan could show"
+			default:
 				return plan.ReasonNotSelected, "has got the name " + name + " since the plan was shown"
 			}
 		}

@@ -97,7 +97,7 @@ func fetch(ctx context.Context, rt engine.Interface, req engine.PullRequest, log
 func settle(ctx context.Context, rt engine.Interface, img engine.Image, p *pull) (marked, pinned error) {
 	ctx, cancel := context.WithTimeout(ctx, pinTimeout)
 	defer cancel()
-	name := byDigest(img, p.want, digestIn(img, p.want))
+	name := byDigest(img, p.want, p.digest(img))
 	if marker, ok := engine.As[engine.Marker](rt); ok && p.brings(img) {
 		marked = marker.Mark(ctx, name, true)
 	}
@@ -157,7 +157,7 @@ func (a *Agent) settled(p *pull, img engine.Image, marked, pinned error) {
 	if marked != nil {
 		a.cfg.Log.Warn("marking", "node", a.cfg.Node, "reference", p.want.String(), "error", marked)
 	} else if a.view.marked != nil && p.brings(img) {
-		a.view.marked[byDigest(img, p.want, digestIn(img, p.want))] = true
+		a.view.marked[byDigest(img, p.want, p.digest(img))] = true
 	}
 	a.stock.look(&a.view, time.Now())
 }

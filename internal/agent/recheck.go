@@ -100,8 +100,30 @@ func (p *pull) brings(img engine.Image) bool {
 	if p.recheck == "" {
 		return true
 	}
-	_, known := p.known[byDigest(img, p.want, digestIn(img, p.want))]
+	_, known := p.known[byDigest(img, p.want, p.digest(img))]
 	return !known
+}
+
+// digest is which of its digests the image came by. By name alone that is one that was not here before, else the one that the name
+// stood for: runtimes list several for one image, such as an index and the manifest in it, in no order.
+func (p *pull) digest(img engine.Image) string {
+	if p.recheck == "" {
+		return digestIn(img, p.want)
+	}
+	stands := false
+	for _, name := range img.Digests {
+		if name.Repository() != p.want.Repository() {
+			continue
+		}
+		if _, known := p.known[name]; !known {
+			return string(name.Digest())
+		}
+		stands = stands || string(name.Digest()) == p.entry.Digest
+	}
+	if stands {
+		return p.entry.Digest
+	}
+	return digestIn(img, p.want)
 }
 
 // rechecked notes what the name stands for now, before the view shows it. What the name stood for goes on under its digest.
@@ -110,7 +132,7 @@ func (a *Agent) rechecked(p *pull, img engine.Image) {
 	if !ok {
 		return
 	}
-	found := digestIn(img, p.want)
+	found := p.digest(img)
 	if rec.Digest != "" && rec.Digest != found {
 		carryOver(a.records, rec, p.want)
 		rec.Pulled = p.brings(img) || a.view.isMarked(img) || a.records[byDigestName(p.want, found)].Pulled

@@ -13,9 +13,10 @@ import (
 	"orlop.dev/orlop/internal/engine"
 )
 
-// wantDigest is which digest the name has on the node, and what the status says of it.
-func (w *world) wantDigest(name, digest string) v1alpha1.StoreImageStatus {
+// wantDigest is which digest a:1 has on the node, and what the status says of it.
+func (w *world) wantDigest(digest string) v1alpha1.StoreImageStatus {
 	w.Helper()
+	const name = "a:1"
 	st := w.wantState(name, v1alpha1.ImagePresent, "")
 	img, here := w.here(name)
 	if _, ok := w.here(ref(name).Repository() + "@" + digest); !here || !ok || img.Digests[0].Digest().String() != digest || st.Digest != digest {
@@ -34,7 +35,7 @@ func TestARecheckOfATagThatStandsIsOneWrite(t *testing.T) {
 		e.Recheck = "t1"
 		w.want(e)
 		w.pass(10 * time.Minute)
-		if st := w.wantDigest("a:1", e.Digest); st.Rechecked != "t1" || !st.Pulled || !st.Pinned {
+		if st := w.wantDigest(e.Digest); st.Rechecked != "t1" || !st.Pulled || !st.Pinned {
 			t.Errorf("%+v", st)
 		}
 		if n := len(w.api.Writes()) - writes; n != 1 {
@@ -68,7 +69,7 @@ func TestARecheckOfATagThatMoved(t *testing.T) {
 				w.start()
 			}
 			w.pass(10 * time.Minute)
-			if st := w.wantDigest("a:1", moved); st.Rechecked != "t1" || !st.Pulled || !st.Pinned {
+			if st := w.wantDigest(moved); st.Rechecked != "t1" || !st.Pulled || !st.Pinned {
 				t.Errorf("%+v", st)
 			}
 			if st := w.state(old); !st.Pulled || !st.Pinned || st.State != v1alpha1.ImageReleasing {
@@ -83,7 +84,7 @@ func TestARecheckOfATagThatMoved(t *testing.T) {
 		})
 		w.pass(time.Minute)
 		w.wantHere(old, false)
-		if st := w.wantDigest("a:1", moved); st.Rechecked != "t1" {
+		if st := w.wantDigest(moved); st.Rechecked != "t1" {
 			t.Errorf("%+v", st)
 		}
 		if got := w.images(); len(got) != 1 {
@@ -103,11 +104,11 @@ func TestASpecThatDoesNotFollowIsObeyed(t *testing.T) {
 		e.Recheck = "t1"
 		w.want(e)
 		w.pass(time.Minute)
-		w.wantDigest("a:1", moved)
+		w.wantDigest(moved)
 		e.Recheck = ""
 		w.want(e)
 		w.pass(time.Minute)
-		w.wantDigest("a:1", e.Digest)
+		w.wantDigest(e.Digest)
 	})
 }
 
@@ -122,7 +123,7 @@ func TestARecheckThatFailsLeavesTheImagePresent(t *testing.T) {
 		e.Recheck = "t1"
 		w.want(e)
 		w.pass(time.Hour)
-		if st := w.wantDigest("a:1", e.Digest); st.Rechecked != "" || st.RecheckReason != "RegistryUnavailable" || st.Attempts != 0 {
+		if st := w.wantDigest(e.Digest); st.Rechecked != "" || st.RecheckReason != "RegistryUnavailable" || st.Attempts != 0 {
 			t.Errorf("%+v", st)
 		}
 		if n := len(w.api.Writes()) - writes; n > 2 {
@@ -131,7 +132,7 @@ func TestARecheckThatFailsLeavesTheImagePresent(t *testing.T) {
 		e.Recheck = "" // The turn is another node's.
 		w.want(e)
 		w.pass(time.Minute)
-		if st := w.wantDigest("a:1", e.Digest); st.RecheckReason != "" {
+		if st := w.wantDigest(e.Digest); st.RecheckReason != "" {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -149,14 +150,14 @@ func TestARecheckMakesNothingOursThatWasFound(t *testing.T) {
 		w.pass(time.Minute)
 		w.start() // What is marked would count as pulled from now on.
 		w.pass(time.Minute)
-		if st := w.wantDigest("a:1", e.Digest); st.Pulled || st.Rechecked != "t1" {
+		if st := w.wantDigest(e.Digest); st.Pulled || st.Rechecked != "t1" {
 			t.Errorf("%+v", st)
 		}
 		moved := w.push("a:1", "a2", 1000).Digest
 		e.Recheck = "t2"
 		w.want(e)
 		w.pass(time.Minute)
-		if st := w.wantDigest("a:1", moved); !st.Pulled {
+		if st := w.wantDigest(moved); !st.Pulled {
 			t.Errorf("what it brought is not recorded: %+v", st)
 		}
 		if st := w.state(ref("a:1").Repository() + "@" + e.Digest); st.Pulled || !st.Pinned {
@@ -178,7 +179,7 @@ func TestAMissingImageIsRecheckedByName(t *testing.T) {
 		e.Recheck = "t1"
 		w.want(e)
 		w.pass(time.Minute)
-		if st := w.wantDigest("a:1", moved); !st.Pulled || st.Rechecked != "t1" {
+		if st := w.wantDigest(moved); !st.Pulled || st.Rechecked != "t1" {
 			t.Errorf("%+v", st)
 		}
 	})

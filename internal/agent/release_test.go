@@ -6,6 +6,7 @@ package agent_test
 import (
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -340,11 +341,14 @@ func TestDeletedStore(t *testing.T) {
 func TestEndOfTheAgent(t *testing.T) {
 	for name, c := range map[string]struct {
 		refused error
+		after   time.Duration
 		pinned  bool
 	}{
-		"an upgrade":              {nil, true},
-		"the API does not answer": {errors.New("connection refused"), true},
-		"the store is gone":       {agent.ErrGone, false},
+		"an upgrade":              {nil, 0, true},
+		"the API does not answer": {errors.New("connection refused"), 0, true},
+		"the store is gone":       {agent.ErrGone, 0, false},
+		"it goes a moment later":  {agent.ErrGone, time.Second, false},
+		"it goes long after that": {agent.ErrGone, time.Minute, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
@@ -352,7 +356,9 @@ func TestEndOfTheAgent(t *testing.T) {
 				w.start()
 				w.want(e)
 				w.pass(time.Second)
-				w.api.Refuse(c.refused)
+				later := time.AfterFunc(c.after, func() { w.api.Refuse(c.refused) })
+				defer later.Stop()
+				synctest.Wait()
 				w.stop()
 				if img, here := w.here("a:1"); !here || img.Pinned != c.pinned {
 					t.Errorf("the image: here %t, pinned %t", here, img.Pinned)

@@ -201,13 +201,27 @@ func (a *Agent) owe(left map[string]v1alpha1.StoreImageStatus) {
 }
 
 // leave ends the agent. If the store is gone, or the right to read it, Orlop is being taken out of the cluster, and nothing
-// will lift its pins later; else all stays as it is, for the next agent.
+// will lift its pins later; else all stays as it is, for the next agent. Who deletes everything at once deletes the agents a
+// moment before their rights, as often as not.
 func (a *Agent) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTimeout)
 	defer cancel()
-	if a.report.known && isGone(a.cfg.API.MayRead(ctx, a.cfg.Node)) {
-		a.letGo(ctx)
-		return
+	until := time.Now().Add(leavePatience)
+	for stocked := false; a.report.known; stocked = true {
+		if isGone(a.cfg.API.MayRead(ctx, a.cfg.Node)) {
+			a.letGo(ctx)
+			return
+		}
+		if !stocked {
+			a.lastStock(ctx)
+		}
+		if !time.Now().Before(until) {
+			return
+		}
+		select {
+		case <-time.After(leaveAgain):
+		case <-ctx.Done():
+			return
+		}
 	}
-	a.lastStock(ctx)
 }

@@ -103,7 +103,9 @@ func TestTwoAgentsOnOneNode(t *testing.T) {
 		if n := len(w.api.Writes()) - before; n > 60 {
 			t.Errorf("an hour took %d writes", n)
 		}
+		second := w.stop
 		first()
+		w.stop = second
 		w.pass(10 * time.Minute)
 		before = len(w.api.Writes())
 		w.pass(time.Hour)

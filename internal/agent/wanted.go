@@ -36,7 +36,7 @@ func (d *decider) wanted(e v1alpha1.StoreImage) v1alpha1.StoreImageStatus {
 		return st
 	}
 	switch {
-	case p != nil && !(present && p.recheck != ""):
+	case p != nil && (!present || p.recheck == ""):
 		return d.pulling(e, st)
 	case present:
 		if !known {

@@ -209,7 +209,7 @@ func (b *board) ended(o fleet.Outcome) {
 	line.over, line.state = true, nodeWord(o)
 	if o.Trouble != nil {
 		line.note = o.Trouble.Message
-		b.say(o.Node.Name, line.state+": "+o.Trouble.Reason) // Its words follow, once for all nodes.
+		b.say(o.Node.Name, line.state+": "+cmp.Or(o.Trouble.Reason, o.Trouble.Message)) // Its words follow, once for all nodes.
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -105,6 +106,10 @@ func (s *cacheStatus) look(ctx context.Context, status v1alpha1.ImageCacheStatus
 		if image.ReadyNodes >= status.DesiredNodes {
 			delete(s.underway, nameInStore(image.Image))
 		}
+	}
+	moving := slices.Collect(maps.Values(s.underway))
+	if !slices.ContainsFunc(moving, func(u underway) bool { return u.pulling > 0 || u.left > 0 }) {
+		s.underway = nil // Whatever there is to come, nobody knows how much, nor does anybody pull it.
 	}
 }
 

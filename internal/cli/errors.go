@@ -61,9 +61,9 @@ func (a *app) exit(ctx context.Context, err error) int {
 		return term.ExitInterrupted
 	}
 	what, why, try := a.explain(err)
-	fmt.Fprintf(a.Err, "%s %s\n", a.paint.bad("error:"), what)
+	sentence(a.Err, 2, "%s %s", a.paint.bad("error:"), what)
 	if why != "" {
-		fmt.Fprintf(a.Err, "  because: %s\n", why)
+		sentence(a.Err, 11, "  because: %s", why)
 	}
 	if try != "" {
 		fmt.Fprintf(a.Err, "  try:     %s\n", try)

@@ -33,6 +33,7 @@ import (
 	"orlop.dev/orlop/internal/catalog"
 	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
+	"orlop.dev/orlop/internal/controller/nodecronjob"
 	"orlop.dev/orlop/internal/controller/nodejob"
 	"orlop.dev/orlop/internal/controller/nodejob/podrun"
 	"orlop.dev/orlop/internal/operator"
@@ -46,6 +47,8 @@ type Config struct {
 	Namespace, MetricsAddress, HealthAddress string
 	LeaderElect                              bool
 	RetireTimeout                            time.Duration
+	// NoTemplates: the pods of NodeJobs are not to be run.
+	NoTemplates bool
 	// Mirrors are asked instead of registries, host by host; "*" stands for every other.
 	Mirrors map[string]string
 }
@@ -184,11 +187,12 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	ledger := assign.New(stores.Ask)
 	stores.Jobs = ledger
 	jobs := nodejob.New(nodejob.Config{
-		Client: mgr.GetClient(), Ledger: ledger, Secrets: secrets, Recorder: recorder, Agent: agents.Expected, Wake: stores.Ask,
+		Client: mgr.GetClient(), Ledger: ledger, Secrets: secrets, Recorder: recorder, Agent: agents.Expected, Wake: stores.Ask, NoTemplates: c.NoTemplates,
 		Pods: &podrun.Runner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder},
 	})
+	crons := nodecronjob.New(nodecronjob.Config{Client: mgr.GetClient(), Recorder: recorder, NoTemplates: c.NoTemplates})
 	orphans := &podrun.Orphans{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
-	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), orphans.SetupWithManager(mgr)); err != nil {
+	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), crons.SetupWithManager(mgr), orphans.SetupWithManager(mgr)); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))

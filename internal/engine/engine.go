@@ -43,6 +43,13 @@ type Measurer interface {
 	Measure(ctx context.Context, images []Image) error
 }
 
+// LateMeasurer is a Measurer whose work comes in two parts, of which a removal need not wait for the larger.
+type LateMeasurer interface {
+	// MeasureLater fills in FirstSeen where the list left it open, and gives what does the rest of Measure. That may be done
+	// while the images lose their names in a batch, but not after the batch is closed.
+	MeasureLater(ctx context.Context, images []Image) (rest func(ctx context.Context) error, err error)
+}
+
 // Pinner is a runtime through which an image can be held against the kubelet's garbage collection.
 type Pinner interface {
 	// Pin sets or lifts our pin on the image that ref names. Pinning twice is the same as once. A name that is not

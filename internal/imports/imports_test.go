@@ -15,6 +15,8 @@ const module = "orlop.dev/orlop/"
 
 // mustNotReach names, for each package, what it must not link, directly or not. A path stands for all below it.
 var mustNotReach = map[string][]string{
+	"internal/controller/nodecronjob": {"github.com/spf13/cobra", "k8s.io/cri-client", "google.golang.org/grpc", module + "internal/engine/", module + "internal/agent", module + "internal/node", module + "internal/cli", module + "internal/fleet", module + "internal/controller/imagestore", module + "internal/controller/imagecache", module + "internal/controller/nodejob"},
+
 	"internal/oci":                   {"k8s.io", "google.golang.org/grpc", module + "internal/engine", module + "internal/plan"},
 	"internal/engine":                {"k8s.io", "google.golang.org/grpc", module + "internal/plan"},
 	"internal/engine/enginetest":     {"k8s.io", "google.golang.org/grpc", module + "internal/plan"},

@@ -15,8 +15,16 @@ import (
 // where the runtime has a way back, after it too. on, if set, hears of each image as it is done. The steps come back
 // even with an error, which says why the rest was not tried.
 func (n *Node) Act(ctx context.Context, p plan.Plan, on func(session.Step)) (session.Result, error) {
+	return n.act(ctx, p, n.disk, nil, on)
+}
+
+// act is Act with what was measured already: before, and what a removal frees by the image's id, where the plan does not tell.
+func (n *Node) act(ctx context.Context, p plan.Plan, before func(context.Context) plan.Disk, frees func(id string) int64, on func(session.Step)) (session.Result, error) {
 	var result session.Result
 	report := func(step session.Step) {
+		if frees != nil && step.State == session.StateRemoved {
+			step.Bytes = frees(step.ID)
+		}
 		result.Steps = append(result.Steps, step)
 		if on != nil {
 			on(step)
@@ -33,7 +41,7 @@ func (n *Node) Act(ctx context.Context, p plan.Plan, on func(session.Step)) (ses
 	if len(p.Remove) == 0 {
 		return result, nil
 	}
-	result.DiskBefore = n.disk(ctx)
+	result.DiskBefore = before(ctx)
 	err := n.removeAll(ctx, p, report)
 	result.DiskAfter = n.disk(context.WithoutCancel(ctx))
 	if result.DiskBefore.Capacity > 0 && result.DiskAfter.Capacity > 0 {

@@ -60,6 +60,7 @@ func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.S
 
 // removeBatch removes, looks after it, also at what went before an error, and lets the content go.
 func (n *Node) removeBatch(ctx context.Context, removals []plan.Removal, o plan.Options, report func(session.Step)) (err error) {
+	// No look at images may come before this: a name that came between the two would go with the others.
 	batch, err := openBatch(ctx, n.Runtime, removals)
 	if err != nil {
 		return fmt.Errorf("preparing the removals: %w", err)
@@ -151,6 +152,7 @@ func (a *attempt) fail(err error) {
 func (n *Node) settle(ctx context.Context, batch engine.Batch, attempts []attempt, o plan.Options, report func(session.Step)) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
+	// Until the list shows what was removed, somebody may still begin to use it: who uses it is asked after that.
 	untrue, unseen := batch.Settle(ctx)
 	uses, err := n.Runtime.Uses(ctx)
 	state := plan.State{Uses: uses, Needs: n.needs(), Now: n.now()}

@@ -65,9 +65,9 @@ func (n *Node) diskAt(imageFS string) plan.Disk {
 
 // look is the state of the machine, or of the images with the given ids.
 func (n *Node) look(ctx context.Context, ids ...string) (plan.State, error) {
-	images, err := n.Runtime.List(ctx, ids...)
+	images, err := n.list(ctx, ids...)
 	if err != nil {
-		return plan.State{}, fmt.Errorf("listing the images: %w", err)
+		return plan.State{}, err
 	}
 	uses, err := n.uses(ctx)
 	if err != nil {
@@ -76,11 +76,19 @@ func (n *Node) look(ctx context.Context, ids ...string) (plan.State, error) {
 	return n.state(images, uses), nil
 }
 
+func (n *Node) list(ctx context.Context, ids ...string) ([]engine.Image, error) {
+	images, err := n.Runtime.List(ctx, ids...)
+	if err != nil {
+		return nil, fmt.Errorf("listing the images: %w", err)
+	}
+	return images, nil
+}
+
 // measured is look with what each image takes on disk.
 func (n *Node) measured(ctx context.Context) (plan.State, error) {
-	images, err := n.Runtime.List(ctx)
+	images, err := n.list(ctx)
 	if err != nil {
-		return plan.State{}, fmt.Errorf("listing the images: %w", err)
+		return plan.State{}, err
 	}
 	var uses []engine.Use
 	group, groupCtx := errgroup.WithContext(ctx)

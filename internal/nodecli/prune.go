@@ -4,6 +4,7 @@
 package nodecli
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/term"
 )
 
 func pruneCommand() command {
@@ -35,8 +37,27 @@ Spared always: what is in use, pinned, or needed to start pods, and what came in
 					return err
 				}
 				req.Options.Force = *how.force
+				if *how.yes && !*how.dryRun && !term.IsTerminal(e.Err) {
+					return e.pruneUnseen(ctx, req)
+				}
 				return e.remove(ctx, how, func(ctx context.Context, n *node.Node) (plan.Plan, error) { return n.PlanPrune(ctx, req) })
 			}
 		},
 	}
+}
+
+// pruneUnseen is for when nobody is asked, and nobody sits before a terminal to see the plan first.
+func (e *env) pruneUnseen(ctx context.Context, req plan.PruneRequest) error {
+	n, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	var planned *plan.Plan
+	var showErr error
+	result, err := n.PruneUnseen(ctx, req, func(p plan.Plan) { planned, showErr = &p, e.showPlan(p, false) }, e.tellStep)
+	err = cmp.Or(err, showErr)
+	if planned == nil || len(planned.Remove) == 0 && !e.structured() {
+		return err
+	}
+	return e.answer(ctx, result, err)
 }

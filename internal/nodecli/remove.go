@@ -91,15 +91,18 @@ func (e *env) remove(ctx context.Context, how removing, makePlan func(context.Co
 			return err
 		}
 	}
-	return e.carryOut(ctx, n, planned)
+	result, err := n.Act(ctx, planned, e.tellStep)
+	return e.answer(ctx, result, err)
 }
 
-func (e *env) carryOut(ctx context.Context, n *node.Node, planned plan.Plan) error {
-	result, err := n.Act(ctx, planned, func(step session.Step) {
-		if step.State == session.StateRemoved || step.State == session.StateFailed {
-			fmt.Fprintln(e.Err, tell.Step(step))
-		}
-	})
+func (e *env) tellStep(step session.Step) {
+	if step.State == session.StateRemoved || step.State == session.StateFailed {
+		fmt.Fprintln(e.Err, tell.Step(step))
+	}
+}
+
+// answer says what was done.
+func (e *env) answer(ctx context.Context, result session.Result, err error) error {
 	if e.structured() {
 		if printErr := e.print("RemovalResult", result); printErr != nil {
 			return printErr

@@ -156,6 +156,23 @@ func (p *Plan) decideNames(c choice) {
 	p.Remove = append(p.Remove, Removal{Image: c.img, Tags: c.names, Exact: c.exact})
 }
 
+// Sized is a plan with the sizes of the images as they were when it was made, if it was made without.
+func Sized(p Plan, images []engine.Image) Plan {
+	sized := make(map[string]engine.Image, len(images))
+	for _, img := range images {
+		sized[img.ID] = img
+	}
+	p.Remove, p.Keep = slices.Clone(p.Remove), slices.Clone(p.Keep)
+	for i := range p.Remove {
+		p.Remove[i].Image = sized[p.Remove[i].Image.ID]
+	}
+	for i := range p.Keep {
+		p.Keep[i].Image = sized[p.Keep[i].Image.ID]
+	}
+	p.count(images)
+	return p
+}
+
 // count fills in the bytes: a layer counts with the removal that takes its last image.
 func (p *Plan) count(images []engine.Image) {
 	holders := map[string]int{}
@@ -164,7 +181,7 @@ func (p *Plan) count(images []engine.Image) {
 			holders[layer.ID]++
 		}
 	}
-	p.Shared = true
+	p.FreesBytes, p.Shared = 0, true
 	for i := range p.Remove {
 		r := &p.Remove[i]
 		if len(r.Tags) > 0 {

@@ -40,6 +40,11 @@ type PruneRequest struct {
 	Options     Options `json:"options,omitzero"`
 }
 
+// NeedsSizes reports whether what is chosen may depend on what images take on disk.
+func (r PruneRequest) NeedsSizes() bool {
+	return r.WhenDiskAbove+r.UntilDiskBelow+r.MaxRemovals > 0 || !r.Filter.IsZero()
+}
+
 // Validate refuses what cannot be meant, and says what to write instead.
 func (r PruneRequest) Validate() error {
 	percent := func(name string, n int) error {

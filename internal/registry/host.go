@@ -84,7 +84,7 @@ func (h *host) admit(ctx context.Context, all slots) (places held, err error) {
 		return places, places.enter(ctx, all.known)
 	}
 	places = append(places, probe...)
-	if h.paused() != nil {
+	if h.resting() {
 		return places, nil // It will not be asked: to wait for a place would only keep it from others.
 	}
 	return places, places.enter(ctx, all.strangers)
@@ -105,6 +105,8 @@ func (h *host) paused() error {
 	}
 	return nil
 }
+
+func (h *host) resting() bool { return h.paused() != nil }
 
 func (h *host) answer() {
 	h.mu.Lock()

@@ -195,13 +195,23 @@ func onlyKindsAreLeft(t *testing.T, want ...string) {
 
 var ourKinds = []string{
 	"CustomResourceDefinition/imagecaches.orlop.dev", "CustomResourceDefinition/imageinventories.orlop.dev", "CustomResourceDefinition/imagestores.orlop.dev",
+	"CustomResourceDefinition/nodecronjobs.orlop.dev", "CustomResourceDefinition/nodejobs.orlop.dev",
+}
+
+// crds are the names of our kinds' definitions.
+func crds() (names []string) {
+	for _, kindName := range ourKinds {
+		_, name, _ := strings.Cut(kindName, "/")
+		names = append(names, name)
+	}
+	return names
 }
 
 // clean makes sure that nothing is left of an earlier test. The namespace stays: to delete one takes seconds.
 func clean(t *testing.T) {
 	t.Helper()
 	kubectl(t, "delete", kinds, "-n", namespace, "-l", "app.kubernetes.io/part-of=orlop", "--wait=false")
-	kubectl(t, "delete", "--ignore-not-found", "crd", "imagecaches.orlop.dev", "imagestores.orlop.dev", "imageinventories.orlop.dev")
+	kubectl(t, slices.Concat([]string{"delete", "--ignore-not-found", "crd"}, crds())...)
 	kubectl(t, "delete", "secret", "-n", namespace, "-l", "owner=helm")
 	onlyKindsAreLeft(t)
 }

@@ -51,7 +51,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 			helmDoes(t, generation, "install", "orlop", folder)
 			helmDoes(t, generation, "uninstall", "orlop", "--no-hooks")
 
-			kubectl(t, "delete", "crd", "imagecaches.orlop.dev", "imagestores.orlop.dev", "imageinventories.orlop.dev")
+			kubectl(t, slices.Concat([]string{"delete", "crd"}, crds())...)
 			helmDoes(t, generation, "install", "orlop", folder, "--set", "crds.keep=false")
 			helmDoes(t, generation, "uninstall", "orlop", "--no-hooks")
 			onlyKindsAreLeft(t)

@@ -8,6 +8,7 @@ package chart
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -24,18 +25,29 @@ import (
 // withKinds makes sure that the kinds are served, and gives a client of ImageCaches in the namespace default.
 func withKinds(t *testing.T) dynamic.ResourceInterface {
 	t.Helper()
-	c := theCluster(t)
 	kubectl(t, "apply", "--server-side", "--force-conflicts", "-f", folder+"/files/crds")
-	kubectl(t, "wait", "--for=condition=Established", "crd", "imagecaches.orlop.dev", "imagestores.orlop.dev", "imageinventories.orlop.dev")
-	config, err := clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
+	kubectl(t, slices.Concat([]string{"wait", "--for=condition=Established", "crd"}, crds())...)
+	return as(t, "").Resource(resource("imagecaches")).Namespace("default")
+}
+
+func resource(name string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: "orlop.dev", Version: "v1alpha1", Resource: name}
+}
+
+// as is a client of somebody; of the administrator, if it is nobody.
+func as(t *testing.T, user string) dynamic.Interface {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", theCluster(t).Kubeconfig())
 	if err != nil {
 		t.Fatal(err)
 	}
+	config.QPS = -1
+	config.Impersonate.UserName = user
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return client.Resource(schema.GroupVersionResource{Group: "orlop.dev", Version: "v1alpha1", Resource: "imagecaches"}).Namespace("default")
+	return client
 }
 
 // cacheOf is an ImageCache with this spec.
@@ -189,12 +201,26 @@ func TestColumns(t *testing.T) {
 			t.Errorf("kubectl get %s shows %s, not %s", short, got, want)
 		}
 	}
+	for short, columns := range map[string]string{
+		"nj":  "NAME ACTION DONE FAILED SKIPPED FREED STATUS AGE",
+		"ncj": "NAME SCHEDULE ACTION LAST NEXT FREED SUSPEND AGE",
+	} {
+		kind := map[string]string{"nj": "NodeJob", "ncj": "NodeCronJob"}[short]
+		if _, err := as(t, "").Resource(resource(strings.ToLower(kind)+"s")).Namespace("default").Create(t.Context(), jobOf(t, kind, "tried", "prune: {}"), metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { remove(t, short, "tried") })
+		head, _, _ := strings.Cut(kubectl(t, "get", short, "tried"), "\n")
+		if got := strings.Join(strings.Fields(head), " "); got != columns {
+			t.Errorf("kubectl get %s shows %s, not %s", short, got, columns)
+		}
+	}
 	head, _, _ := strings.Cut(kubectl(t, "get", "ic", "-o", "wide"), "\n")
 	if got := strings.Join(strings.Fields(head), " "); got != "NAME IMAGES READY FAILED STATUS AGE REFRESH MESSAGE" {
 		t.Errorf("the wide table shows %s", got)
 	}
 	all := kubectl(t, "get", "orlop", "-A")
-	for _, want := range []string{"imagecache.orlop.dev/tried", "imagestore.orlop.dev/tried", "imageinventory.orlop.dev/tried"} {
+	for _, want := range []string{"imagecache.orlop.dev/tried", "imagestore.orlop.dev/tried", "imageinventory.orlop.dev/tried", "nodejob.orlop.dev/tried", "nodecronjob.orlop.dev/tried"} {
 		if !strings.Contains(all, want) {
 			t.Errorf("kubectl get orlop -A leaves out %s:\n%s", want, all)
 		}

@@ -188,6 +188,16 @@ func TestRights(t *testing.T) {
 	}
 	slices.Sort(got)
 	want := []string{
+		"orlop-admin: imagecaches: get,list,watch,create,update,patch,delete,deletecollection",
+		"orlop-admin: imageinventories: get,list,watch",
+		"orlop-admin: imagestores: get,list,watch",
+		"orlop-admin: nodecronjobs: get,list,watch,create,update,patch,delete,deletecollection",
+		"orlop-admin: nodejobs/prune: create",
+		"orlop-admin: nodejobs/pull: create",
+		"orlop-admin: nodejobs/remove: create",
+		"orlop-admin: nodejobs/run: create",
+		"orlop-admin: nodejobs: get,list,watch,create,update,patch,delete,deletecollection",
+		"orlop-admin: nodes: get,list",
 		"orlop-agent: imageinventories/status: patch,update",
 		"orlop-agent: imageinventories: get,list,watch",
 		"orlop-agent: imagestores/status: patch,update",
@@ -197,15 +207,36 @@ func TestRights(t *testing.T) {
 		"orlop-controller: imagecaches: get,list,watch",
 		"orlop-controller: imageinventories: get,list,watch,create,patch,update,delete",
 		"orlop-controller: imagestores: get,list,watch,create,patch,update,delete",
+		"orlop-controller: nodecronjobs/status: patch,update",
+		"orlop-controller: nodecronjobs: get,list,watch",
+		"orlop-controller: nodejobs/prune: create",
+		"orlop-controller: nodejobs/pull: create",
+		"orlop-controller: nodejobs/remove: create",
+		"orlop-controller: nodejobs/run: create",
+		"orlop-controller: nodejobs/status: patch,update",
+		"orlop-controller: nodejobs: get,list,watch,create,delete",
 		"orlop-controller: nodes: get,list,watch",
-		"orlop-controller: pods: list",
+		"orlop-controller: pods: get,list,watch,create,patch,update,delete",
 		"orlop-controller: secrets: get",
 		"orlop-controller: serviceaccounts: get",
 		"orlop-edit: imagecaches: create,update,patch,delete,deletecollection",
 		"orlop-edit: imagecaches: get,list,watch",
 		"orlop-edit: imageinventories: get,list,watch",
 		"orlop-edit: imagestores: get,list,watch",
+		"orlop-edit: nodecronjobs: get,list,watch",
+		"orlop-edit: nodejobs: get,list,watch",
 		"orlop-edit: nodes: get,list",
+		"orlop-operate: imagecaches: get,list,watch",
+		"orlop-operate: imageinventories: get,list,watch",
+		"orlop-operate: imagestores: get,list,watch",
+		"orlop-operate: nodecronjobs: create,update,patch,delete,deletecollection",
+		"orlop-operate: nodecronjobs: get,list,watch",
+		"orlop-operate: nodejobs/prune: create",
+		"orlop-operate: nodejobs/pull: create",
+		"orlop-operate: nodejobs/remove: create",
+		"orlop-operate: nodejobs: create,update,patch,delete,deletecollection",
+		"orlop-operate: nodejobs: get,list,watch",
+		"orlop-operate: nodes: get,list",
 		"orlop-retire: imageinventories: get,list,watch,patch,delete,deletecollection",
 		"orlop-retire: imagestores: get,list,watch,patch,delete,deletecollection",
 		"orlop-system/orlop-controller: leases: get,create,update,patch",
@@ -217,6 +248,8 @@ func TestRights(t *testing.T) {
 		"orlop-view: imagecaches: get,list,watch",
 		"orlop-view: imageinventories: get,list,watch",
 		"orlop-view: imagestores: get,list,watch",
+		"orlop-view: nodecronjobs: get,list,watch",
+		"orlop-view: nodejobs: get,list,watch",
 		"orlop-view: nodes: get,list",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -251,7 +284,7 @@ func TestPolicyFails(t *testing.T) {
 func TestKindsAreSmall(t *testing.T) {
 	const limit = 200 << 10
 	files, err := filepath.Glob(folder + "/files/crds/*.yaml")
-	if err != nil || len(files) != 3 {
+	if err != nil || len(files) != 5 {
 		t.Fatalf("kinds: %v, %v", files, err)
 	}
 	for _, file := range files {

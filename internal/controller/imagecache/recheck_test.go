@@ -19,9 +19,10 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// spec writes what the nodes' reconciler would: the entry with a token.
-func (b *bench) spec(name, image, digest, token string) {
+// spec writes to n1 what the nodes' reconciler would: the entry with a token.
+func (b *bench) spec(image, digest, token string) {
 	b.t.Helper()
+	const name = "n1"
 	var s v1alpha1.ImageStore
 	if err := b.api.Get(b.t.Context(), types.NamespacedName{Name: name}, &s); err != nil {
 		b.t.Fatal(err)
@@ -72,7 +73,7 @@ func TestANodeFollowsATagForAll(t *testing.T) {
 		if asked == "" || b.counted() != 0 {
 			t.Fatalf("after a refresh interval the question is %q", asked)
 		}
-		b.spec("n1", two, first, asked)
+		b.spec(two, first, asked)
 		b.node("n1", rechecked(two, first, asked), present("other", first))
 		b.run(2*time.Second, web)
 		b.expect(web, "2/2 Ready=True/Ready")
@@ -85,7 +86,7 @@ func TestANodeFollowsATagForAll(t *testing.T) {
 		if again <= asked || b.counted() != 0 {
 			t.Fatalf("the next question is %q", again)
 		}
-		b.spec("n1", two, first, again)
+		b.spec(two, first, again)
 		b.restart()
 		b.run(time.Minute, web)
 		if got := b.token(two); got != again || b.counted() != 0 {
@@ -104,7 +105,7 @@ func TestANodeFollowsATagForAll(t *testing.T) {
 		b.node("n2", present(two, second))
 		b.run(2*time.Second, web)
 		b.expect(web, "2/2 Ready=True/Ready")
-		b.spec("n1", two, second, again)
+		b.spec(two, second, again)
 		b.counted()
 		b.restart()
 		b.run(time.Minute, web)
@@ -124,12 +125,12 @@ func TestANodeThatCannotLookDegrades(t *testing.T) {
 		b.node("n1", present(two, first))
 		b.run(18*time.Minute, web)
 		asked := b.token(two)
-		b.spec("n1", two, first, asked)
+		b.spec(two, first, asked)
 		b.node("n1", rechecked(two, first, asked))
 		b.run(17*time.Minute, web)
 		b.expect(web, "1/1 Ready=True/Ready")
 		b.counted()
-		b.spec("n1", two, first, b.token(two))
+		b.spec(two, first, b.token(two))
 		failing := rechecked(two, first, asked)
 		failing.RecheckReason = string(engine.Timeout)
 		b.node("n1", failing)
@@ -166,7 +167,7 @@ func TestARefreshOnDemandWaitsForTheNode(t *testing.T) {
 					t.Fatalf("the question is %q, and the refresh counts as done: %q", asked, b.cache(web).Status.Refresh)
 				}
 				if answers {
-					b.spec("n1", one, first, b.token(one))
+					b.spec(one, first, b.token(one))
 					b.node("n1", rechecked(one, first, b.token(one)))
 					b.run(time.Second, web)
 				} else {

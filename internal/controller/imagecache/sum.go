@@ -163,16 +163,7 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 	if usable {
 		s.conflict(&h, images, v, fails)
 	}
-	if v.store != nil {
-		for i := range v.store.Status.Images {
-			for _, at := range at[v.store.Status.Images[i].Image] {
-				if h.images[at] == heldFailed {
-					continue
-				}
-				s.hear(&h, at, images[at], v, &v.store.Status.Images[i], usable, fails)
-			}
-		}
-	}
+	s.hearAll(&h, images, at, v, usable, fails)
 	if v.refusal != "" && usable {
 		s.refused(&h, images, v, fails)
 	}
@@ -200,6 +191,20 @@ func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, 
 	case bare.node != "":
 		s.unpinned++
 		s.unpinnedWhy.hear(bare)
+	}
+}
+
+// hearAll adds what the node says of the images that are not decided yet.
+func (s *sum) hearAll(h *here, images []fact, at map[string][]int, v view, usable bool, fails *failures) {
+	if v.store == nil {
+		return
+	}
+	for i := range v.store.Status.Images {
+		for _, at := range at[v.store.Status.Images[i].Image] {
+			if h.images[at] != heldFailed {
+				s.hear(h, at, images[at], v, &v.store.Status.Images[i], usable, fails)
+			}
+		}
 	}
 }
 

@@ -55,8 +55,8 @@ type Controller struct {
 	demands *demands
 	retired *retired
 	told    *told
-	debts   debts
 	pace    *pace
+	debts   debts
 
 	seeding sync.Mutex
 	seeded  bool
@@ -146,7 +146,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if v.waits {
 		return reconcile.Result{RequeueAfter: settle}, nil
 	}
-	if now.queued > 0 {
+	if now.unheard > 0 {
 		return reconcile.Result{RequeueAfter: roomGap}, nil
 	}
 	if until.IsZero() {
@@ -173,7 +173,7 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 	if v.jobs, err = c.assigned(ctx, v.store, spec.Images); err != nil {
 		return spec, now, err
 	}
-	now.queued = v.jobs.left
+	now.unheard = v.jobs.left
 	if spec.Credentials, now.unsealed, err = v.credentials(spec.Images, c.keys(ctx, v.jobs, found)); err != nil {
 		return spec, now, err
 	}

@@ -26,8 +26,8 @@ type told struct {
 
 type saying struct {
 	left, waiting, unsealed int
-	// queued counts NodeJobs that found no room.
-	queued  int
+	// unheard counts NodeJobs that found no room.
+	unheard int
 	refusal string
 }
 
@@ -70,7 +70,7 @@ func (c *Controller) tell(ctx context.Context, v *view, now saying, err error) {
 	if c.Recorder == nil {
 		return
 	}
-	c.tellRoom(store, before.queued, now.queued)
+	c.tellRoom(store, before.unheard, now.unheard)
 	if now.refusal != "" && now.refusal != before.refusal {
 		c.Recorder.Eventf(node, nil, corev1.EventTypeWarning, "ImageStoreRefused", "Write",
 			"The ImageStore of this node was not written: %s", condition.Cut(now.refusal, maxNote))

@@ -134,10 +134,7 @@ func (a *assigned) standing(uid string) *v1alpha1.StoreJob {
 // fit makes room: finished entries lose what they asked for, oldest first; then those of jobs that are complete for good go; what still
 // finds no room, of those that are not told yet, waits. That a node is done with a job that may go on is never dropped.
 func (a *assigned) fit(room int) {
-	used := 0
-	for i := range a.entries {
-		used += jobWeight(&a.entries[i])
-	}
+	used := a.weight()
 	full := func() bool { return used > room || len(a.entries)-a.left > maxJobs }
 	for i := range a.entries {
 		if e := &a.entries[i]; used > room && e.Outcome == nil && a.finished(e) {
@@ -165,6 +162,17 @@ func (a *assigned) fit(room int) {
 		a.entries = slices.Delete(a.entries, i, i+1)
 		a.left++
 	}
+}
+
+// weight is what the entries take together.
+func (a *assigned) weight() (bytes int) {
+	if a == nil {
+		return 0
+	}
+	for i := range a.entries {
+		bytes += jobWeight(&a.entries[i])
+	}
+	return bytes
 }
 
 // settledForGood: nothing that may still happen to the job asks which nodes are done with it.

@@ -27,9 +27,7 @@ func asking(facts func(oci.Ref) (catalog.Entry, bool), token string) func(oci.Re
 	}
 }
 
-func rechecks(token string) func(*v1alpha1.StoreImage) {
-	return func(e *v1alpha1.StoreImage) { e.Recheck = token }
-}
+func rechecks(e *v1alpha1.StoreImage) { e.Recheck = "t1" }
 
 func TestRecheckEntries(t *testing.T) {
 	x := []*v1alpha1.ImageCache{cacheOf("x", web)}
@@ -48,17 +46,17 @@ func TestRecheckEntries(t *testing.T) {
 		"this node looks":                      {caches: x, facts: resolved, recheck: "t1", spec: []v1alpha1.StoreImage{entry(web, one)}, status: done(web, one, ""), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
 		"another node looks":                   {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one)}, status: done(web, one, ""), want: []string{"web:1 =ONE pin a/x"}},
 		"a cordoned node does not look":        {caches: x, node: cordoned, facts: resolved, recheck: "t1", spec: []v1alpha1.StoreImage{entry(web, one, held(v1alpha1.HoldNode))}, status: done(web, one, ""), want: []string{"web:1 =ONE hold:Node pin a/x"}},
-		"it looks, and no turn is left":        {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: done(web, one, ""), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
-		"it has gone away":                     {caches: x, away: true, facts: resolved, recheck: "t1", spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: done(web, one, ""), want: []string{"web:1 =ONE pin a/x"}},
-		"it failed, and nobody waits":          {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: failing, want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
-		"answered, not known to all":           {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: done(web, two, "t1"), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
-		"answered, not known to all, a record": {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: stray, want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
-		"answered, and stands":                 {caches: x, facts: resolved, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: done(web, one, "t1"), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
-		"answered, and moved":                  {caches: x, facts: moved, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: stray, want: []string{"web:1 =TWO pin recheck:t1 a/x", "web@ONE =ONE released"}},
-		"answered, and another digest counts":  {caches: []*v1alpha1.ImageCache{cacheOf("x", web), cacheOf("y", web+"@"+one)}, facts: resolved, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: done(web, two, "t1"), want: []string{"web:1 =ONE pin a/x,a/y"}},
-		"asked anew":                           {caches: x, facts: resolved, recheck: "t2", spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: done(web, one, "t1"), want: []string{"web:1 =ONE pin recheck:t2 a/x"}},
-		"asked anew, another node":             {caches: x, facts: resolved, recheck: "t2", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: done(web, one, "t1"), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
-		"a new controller, not asked yet":      {caches: x, facts: resolved, full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks("t1"))}, status: failing, want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
+		"it looks, and no turn is left":        {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: done(web, one, ""), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
+		"it has gone away":                     {caches: x, away: true, facts: resolved, recheck: "t1", spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: done(web, one, ""), want: []string{"web:1 =ONE pin a/x"}},
+		"it failed, and nobody waits":          {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: failing, want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
+		"answered, not known to all":           {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: done(web, two, "t1"), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
+		"answered, not known to all, a record": {caches: x, facts: resolved, recheck: "t1", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: stray, want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
+		"answered, and stands":                 {caches: x, facts: resolved, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: done(web, one, "t1"), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
+		"answered, and moved":                  {caches: x, facts: moved, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: stray, want: []string{"web:1 =TWO pin recheck:t1 a/x", "web@ONE =ONE released"}},
+		"answered, and another digest counts":  {caches: []*v1alpha1.ImageCache{cacheOf("x", web), cacheOf("y", web+"@"+one)}, facts: resolved, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: done(web, two, "t1"), want: []string{"web:1 =ONE pin a/x,a/y"}},
+		"asked anew":                           {caches: x, facts: resolved, recheck: "t2", spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: done(web, one, "t1"), want: []string{"web:1 =ONE pin recheck:t2 a/x"}},
+		"asked anew, another node":             {caches: x, facts: resolved, recheck: "t2", full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: done(web, one, "t1"), want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
+		"a new controller, not asked yet":      {caches: x, facts: resolved, full: true, spec: []v1alpha1.StoreImage{entry(web, one, rechecks)}, status: failing, want: []string{"web:1 =ONE pin recheck:t1 a/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			entries, _ := r.entries(t)

@@ -45,7 +45,7 @@ type safe struct {
 // One that finds no room is not named: the agent would wait for ever, and with it those who wait for its turn.
 func (v *view) credentials(entries []v1alpha1.StoreImage, secrets keys) (_ []v1alpha1.SealedCredentials, left int, _ error) {
 	s := &safe{
-		view: v, secrets: secrets, room: maxSealedBytes + max(0, roomBeside(entries).bytes), left: map[string]bool{},
+		view: v, secrets: secrets, room: maxSealedBytes + max(0, roomBeside(entries).bytes-v.jobs.weight()), left: map[string]bool{},
 		stands: map[string]*v1alpha1.SealedCredentials{}, envelopes: map[string]v1alpha1.SealedCredentials{},
 	}
 	if v.store.UID != "" && v.store.Status.NodeUID == string(v.node.UID) {

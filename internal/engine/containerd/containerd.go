@@ -39,6 +39,9 @@ const (
 
 	// maxParallelCalls bounds what is asked of containerd at once.
 	maxParallelCalls = 16
+
+	// maxLateCalls is the same for what nobody waits for: the processor is for the removals that go on meanwhile.
+	maxLateCalls = 2
 )
 
 // Runtime is containerd with its CRI plugin.
@@ -62,12 +65,13 @@ type Runtime struct {
 }
 
 var (
-	_ engine.Interface = (*Runtime)(nil)
-	_ engine.Measurer  = (*Runtime)(nil)
-	_ engine.Pinner    = (*Runtime)(nil)
-	_ engine.Batcher   = (*Runtime)(nil)
-	_ engine.Marker    = (*Runtime)(nil)
-	_ engine.Watcher   = (*Runtime)(nil)
+	_ engine.Interface    = (*Runtime)(nil)
+	_ engine.Measurer     = (*Runtime)(nil)
+	_ engine.LateMeasurer = (*Runtime)(nil)
+	_ engine.Pinner       = (*Runtime)(nil)
+	_ engine.Batcher      = (*Runtime)(nil)
+	_ engine.Marker       = (*Runtime)(nil)
+	_ engine.Watcher      = (*Runtime)(nil)
 )
 
 // Connect adds containerd's own services at endpoint to its CRI, which is reached already, and which it then owns.

@@ -45,24 +45,27 @@ type store struct {
 	unknown map[string]bool       // snapshotters that do not tell
 }
 
-// look reads everything once: a stream of content, one of snapshots, and the usage of snapshots that are new.
-func (r *Runtime) look(ctx context.Context) (*store, error) {
+// newStore reads the stream of content.
+func (r *Runtime) newStore(ctx context.Context) (*store, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	blobs, err := r.readContent(ctx)
-	if err != nil {
-		return nil, err
-	}
-	s := &store{blobs: blobs, parents: map[snapshotKey]string{}, used: map[snapshotKey]int64{}, unknown: map[string]bool{}}
-	for snapshotter, tops := range topSnapshots(blobs) {
-		if err := r.readSnapshots(ctx, s, snapshotter, tops); err != nil {
-			return nil, err
+	return &store{blobs: blobs, parents: map[snapshotKey]string{}, used: map[snapshotKey]int64{}, unknown: map[string]bool{}}, err
+}
+
+// unpacked reads what the content was unpacked to: a stream of snapshots, and the usage of those that are new.
+func (r *Runtime) unpacked(ctx context.Context, s *store, parallel int) error {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	for snapshotter, tops := range topSnapshots(s.blobs) {
+		if err := r.readSnapshots(ctx, s, snapshotter, tops, parallel); err != nil {
+			return err
 		}
 	}
 	r.mu.Lock()
 	r.usage = s.used // No more than what is there.
 	r.mu.Unlock()
-	return s, nil
+	return nil
 }
 
 func (r *Runtime) readContent(ctx context.Context) (map[string]blob, error) {
@@ -109,7 +112,7 @@ func topSnapshots(blobs map[string]blob) map[string][]snapshotKey {
 	return tops
 }
 
-func (r *Runtime) readSnapshots(ctx context.Context, s *store, snapshotter string, tops []snapshotKey) error {
+func (r *Runtime) readSnapshots(ctx context.Context, s *store, snapshotter string, tops []snapshotKey, parallel int) error {
 	committed, err := r.listSnapshots(ctx, s, snapshotter)
 	if errors.Is(err, engine.NotFound) || errors.Is(err, engine.Unsupported) || errors.Is(err, engine.InvalidReference) {
 		s.unknown[snapshotter] = true // Unpacked once by a snapshotter that is no longer loaded.
@@ -124,7 +127,7 @@ func (r *Runtime) readSnapshots(ctx context.Context, s *store, snapshotter strin
 			wanted[at] = true
 		}
 	}
-	return r.readUsage(ctx, s, wanted)
+	return r.readUsage(ctx, s, wanted, parallel)
 }
 
 func (r *Runtime) listSnapshots(ctx context.Context, s *store, snapshotter string) (committed map[snapshotKey]bool, err error) {
@@ -150,7 +153,7 @@ func (r *Runtime) listSnapshots(ctx context.Context, s *store, snapshotter strin
 }
 
 // readUsage asks for what it does not know from an earlier time.
-func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKey]bool) error {
+func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKey]bool, parallel int) error {
 	r.mu.Lock()
 	var ask []snapshotKey
 	for key := range wanted {
@@ -163,7 +166,7 @@ func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKe
 	r.mu.Unlock()
 	answers := make([]int64, len(ask))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(maxParallelCalls)
+	group.SetLimit(parallel)
 	for n, key := range ask {
 		group.Go(func() (err error) {
 			answers[n], err = r.askUsage(ctx, key)
@@ -197,6 +200,25 @@ func (r *Runtime) askUsage(ctx context.Context, key snapshotKey) (int64, error) 
 		return usageUnknown, nil
 	}
 	return 0, fmt.Errorf("asking for the size of snapshot %s: %w", key.name, err)
+}
+
+// leadsTo reports whether what is here of an index or a manifest is that of the image with this id.
+func (s *store) leadsTo(target, id string) bool {
+	seen := map[string]bool{}
+	for queue := []string{target}; len(queue) > 0; {
+		digest := queue[0]
+		queue = queue[1:]
+		b, here := s.blobs[digest]
+		if !here || seen[digest] {
+			continue
+		}
+		if digest == id {
+			return true
+		}
+		seen[digest] = true
+		queue = append(queue, b.children...)
+	}
+	return false
 }
 
 // under walks from an image's targets through everything that they hold and that is here. Where a snapshotter does not

@@ -24,7 +24,7 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 	}
 	var known map[string]*record
 	if r.dearEach(len(images)) {
-		if known, err = r.idRecords(ctx); err != nil {
+		if known, err = r.idRecords(ctx, images); err != nil {
 			return nil, err
 		}
 	}
@@ -50,9 +50,16 @@ func (r *Runtime) dearEach(calls int) bool {
 	return calls > maxRecordCalls || r.measured > 0 && calls*recordCost >= r.measured
 }
 
-// idRecords are the records of ids, by name.
-func (r *Runtime) idRecords(ctx context.Context) (map[string]*record, error) {
-	records, err := r.records(ctx, `name~="^sha256:"`)
+// idRecords are the records of the images' ids, by name, and perhaps others. containerd holds each record against each
+// filter, and a pattern is compiled anew for each: it takes longer than to send them all.
+func (r *Runtime) idRecords(ctx context.Context, images []engine.Image) (map[string]*record, error) {
+	var filters []string
+	if len(images) <= maxRecordCalls {
+		for _, image := range images {
+			filters = append(filters, fmt.Sprintf("name==%q", image.ID))
+		}
+	}
+	records, err := r.records(ctx, filters...)
 	known := make(map[string]*record, len(records))
 	for _, i := range records {
 		known[i.Name] = i
@@ -77,34 +84,54 @@ func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time,
 // Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
 // images may hold too.
 func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
+	rest, err := r.measureLater(ctx, images, maxParallelCalls)
+	if err != nil {
+		return err
+	}
+	return rest(ctx)
+}
+
+// MeasureLater reads records and content, which takes a fraction of what it takes to ask for the size of each snapshot.
+func (r *Runtime) MeasureLater(ctx context.Context, images []engine.Image) (rest func(context.Context) error, err error) {
+	return r.measureLater(ctx, images, maxLateCalls)
+}
+
+func (r *Runtime) measureLater(ctx context.Context, images []engine.Image, parallel int) (rest func(context.Context) error, err error) {
 	var (
 		records []*record
 		seen    *store
 	)
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
-	group.Go(func() (err error) { seen, err = r.look(groupCtx); return err })
+	group.Go(func() (err error) { seen, err = r.newStore(groupCtx); return err })
 	if err := group.Wait(); err != nil {
-		return fmt.Errorf("measuring images: %w", err)
+		return nil, fmt.Errorf("measuring images: %w", err)
 	}
 	byName := index(records)
 	leads := map[string][]string{}
+	targets := make([][]string, len(images))
 	for n := range images {
 		image := &images[n]
 		if err := r.date(ctx, image, byName.byName[image.ID]); err != nil {
-			return err
+			return nil, err
 		}
-		targets := targetsOf(byName.of(*image))
-		image.Layers, image.DiskBytes = seen.under(targets)
-		holds := func(layer engine.Layer) bool { return layer.ID == image.ID }
-		if len(targets) == 1 && slices.ContainsFunc(image.Layers, holds) {
-			leads[targets[0]] = append(leads[targets[0]], image.ID)
+		targets[n] = targetsOf(byName.of(*image))
+		if len(targets[n]) == 1 && seen.leadsTo(targets[n][0], image.ID) {
+			leads[targets[n][0]] = append(leads[targets[n][0]], image.ID)
 		}
 	}
 	r.mu.Lock()
 	r.leads, r.measured = leads, len(images)
 	r.mu.Unlock()
-	return nil
+	return func(ctx context.Context) error {
+		if err := r.unpacked(ctx, seen, parallel); err != nil {
+			return fmt.Errorf("measuring images: %w", err)
+		}
+		for n := range images {
+			images[n].Layers, images[n].DiskBytes = seen.under(targets[n])
+		}
+		return nil
+	}, nil
 }
 
 // date is for an image whose record of the id has been read already, and may be lacking.

@@ -30,37 +30,61 @@ const labelName = "nerdctl/name"
 // and, since containerd 2.0, the image that each pod's sandbox was started with.
 func (r *Runtime) Uses(ctx context.Context) ([]engine.Use, error) {
 	// Before CRI is asked for uses, so that none of these is missing there unless it has gone.
-	named, err := r.pods.ListContainers(ctx, &criapi.ListContainersRequest{})
+	known, err := r.knownToCRI(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("listing containers: %w", socket.Why(err))
+		return nil, err
 	}
 	var uses, more []engine.Use
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) { uses, err = r.cri.Uses(groupCtx); return err })
-	group.Go(func() (err error) { more, err = r.usesBesideCRI(groupCtx, named.Containers); return err })
+	group.Go(func() (err error) { more, err = r.usesBesideCRI(groupCtx, known); return err })
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
 	return append(uses, more...), nil
 }
 
-func (r *Runtime) usesBesideCRI(ctx context.Context, named []*criapi.Container) ([]engine.Use, error) {
-	list, err := r.pods.ListPodSandbox(ctx, &criapi.ListPodSandboxRequest{})
-	if err != nil {
-		return nil, fmt.Errorf("listing sandboxes: %w", socket.Why(err))
-	}
+// knownToCRI is what CRI has made of containerd's containers.
+type knownToCRI struct {
+	containers []*criapi.Container
+	sandboxes  []*criapi.PodSandbox
+}
+
+func (r *Runtime) knownToCRI(ctx context.Context) (knownToCRI, error) {
+	var known knownToCRI
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		list, err := r.pods.ListContainers(ctx, &criapi.ListContainersRequest{})
+		if err != nil {
+			return fmt.Errorf("listing containers: %w", socket.Why(err))
+		}
+		known.containers = list.Containers
+		return nil
+	})
+	group.Go(func() error {
+		list, err := r.pods.ListPodSandbox(ctx, &criapi.ListPodSandboxRequest{})
+		if err != nil {
+			return fmt.Errorf("listing sandboxes: %w", socket.Why(err))
+		}
+		known.sandboxes = list.Items
+		return nil
+	})
+	return known, group.Wait()
+}
+
+func (r *Runtime) usesBesideCRI(ctx context.Context, known knownToCRI) ([]engine.Use, error) {
 	all, err := r.listContainers(ctx)
 	if err != nil {
 		return nil, err
 	}
 	var uses []engine.Use
-	for _, sandbox := range list.Items {
+	for _, sandbox := range known.sandboxes {
 		if container := all[sandbox.Id]; container != nil {
 			uses = append(uses, pauseOf(sandbox, container)...)
 		}
 		delete(all, sandbox.Id)
 	}
-	for _, container := range named {
+	for _, container := range known.containers {
 		delete(all, container.Id)
 	}
 	others, err := r.usesOf(ctx, all)

@@ -40,7 +40,7 @@ func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 
 // authOf leaves the server's address out, as the kubelet does. containerd would use the credentials only where the address is a
 // URL whose host is the one that it asks, which that of a mirror is not, nor is registry-1.docker.io the name that people
-// write; CRI-O never reads it. See docs/adr/0008-credentials-without-an-address.md.
+// write; CRI-O never reads it. See docs/adr/0009-credentials-without-an-address.md.
 func authOf(c *engine.Credentials) *cri.AuthConfig {
 	if c == nil {
 		return nil

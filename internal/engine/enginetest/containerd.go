@@ -4,6 +4,7 @@
 package enginetest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -54,6 +55,35 @@ func (c *Containerd) Measure(ctx context.Context, images []engine.Image) error {
 		}
 	}
 	return nil
+}
+
+// MeasureLater is part of engine.LateMeasurer. What no batch holds any more has lost its sizes.
+func (c *Containerd) MeasureLater(ctx context.Context, images []engine.Image) (func(context.Context) error, error) {
+	if err := c.begin(ctx, Call{Op: OpMeasure}); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) error {
+		if err := c.begin(ctx, Call{Op: OpMeasure}); err != nil {
+			return err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for i := range images {
+			if img := c.content(images[i].ID); img != nil {
+				images[i].DiskBytes, images[i].Layers = img.DiskBytes, slices.Clone(img.Layers)
+			}
+		}
+		return nil
+	}, nil
+}
+
+// content is an image that is here, or whose content a batch holds.
+func (c *Containerd) content(id string) *image {
+	img := c.images[id]
+	for _, b := range c.held {
+		img = cmp.Or(img, b.removed[id])
+	}
+	return img
 }
 
 // Batch is part of engine.Batcher.

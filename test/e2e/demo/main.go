@@ -148,6 +148,13 @@ func (s *show) moved(ctx context.Context) error {
 const nginxPod = `{"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "shop", "namespace": "default"},
   "spec": {"nodeName": "node1", "terminationGracePeriodSeconds": 0, "containers": [{"name": "web", "image": "nginx:1.29"}]}}`
 
+// sweepJob stands for maintenance: an image of its own, which works on a folder of each node.
+const sweepJob = `{"apiVersion": "orlop.dev/v1alpha1", "kind": "NodeJob", "metadata": {"name": "sweep", "namespace": "default"},
+  "spec": {"template": {"spec": {"restartPolicy": "Never",
+    "volumes": [{"name": "logs", "hostPath": {"path": "/var/log", "type": "Directory"}}],
+    "containers": [{"name": "sweep", "image": "minchou/cleaner:1", "args": ["note", "/host/sweep", "clean"],
+      "volumeMounts": [{"name": "logs", "mountPath": "/host"}]}]}}}}`
+
 func (s *show) play(ctx context.Context) error {
 	for _, st := range append(s.withNothingInstalled(), s.withTheOperator()...) {
 		if err := s.perform(ctx, st); err != nil {
@@ -197,6 +204,9 @@ func (s *show) withTheOperator() []step {
 		kubectl("get", "imagecaches"),
 		orlop("status", "imagecache/web"),
 		orlop("rm", "postgres:18.1", "--yes").because("What a cache keeps is not removed."),
+		kubectl("apply", "-f", "-").reads(sweepJob).because("Run a pod of your own once on every node: here it leaves a note in a folder of the host."),
+		kubectl("wait", "nodejob/sweep", "--for=condition=Complete", "--timeout=60s"),
+		kubectl("get", "nodejobs,pods", "-o", "wide"),
 		orlop("status"),
 		orlop("list").because("The same list, from what the agents have told: no pod is started for it."),
 	}

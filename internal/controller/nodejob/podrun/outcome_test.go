@@ -39,9 +39,9 @@ func statuses(states ...corev1.ContainerState) (all []corev1.ContainerStatus) {
 	return all
 }
 
-// deleted is a pod of which somebody asked at a second, with a grace of 30 s, that it go.
-func deleted(pod corev1.Pod, second int) corev1.Pod {
-	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = new(at(second+30)), new(int64(30))
+// deleted is a pod of which somebody asked after 10 s, with a grace of 30 s, that it go.
+func deleted(pod corev1.Pod) corev1.Pod {
+	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = new(at(10+30)), new(int64(30))
 	return pod
 }
 
@@ -123,26 +123,26 @@ func TestJudge(t *testing.T) {
 		"failed, and nobody says why": {
 			pod: podIn(corev1.PodFailed), want: &v1alpha1.PodOutcome{State: v1alpha1.JobFailed, Reason: v1alpha1.ReasonPodFailed},
 		},
-		"being deleted":            {pod: deleted(podIn(corev1.PodRunning, runs), 10)},
-		"deleted, killed for it":   {pod: deleted(podIn(corev1.PodFailed, exit(137, 12, "Error", "")), 10), lost: true},
-		"deleted, ended well":      {pod: deleted(podIn(corev1.PodSucceeded, exit(0, 12, "Completed", "")), 10), want: &v1alpha1.PodOutcome{State: v1alpha1.JobSucceeded, ExitCode: new(int32(0)), CompletionTime: new(at(12))}},
+		"being deleted":            {pod: deleted(podIn(corev1.PodRunning, runs))},
+		"deleted, killed for it":   {pod: deleted(podIn(corev1.PodFailed, exit(137, 12, "Error", ""))), lost: true},
+		"deleted, ended well":      {pod: deleted(podIn(corev1.PodSucceeded, exit(0, 12, "Completed", ""))), want: &v1alpha1.PodOutcome{State: v1alpha1.JobSucceeded, ExitCode: new(int32(0)), CompletionTime: new(at(12))}},
 		"deleted by force":         {pod: forced(podIn(corev1.PodRunning, runs)), lost: true},
-		"deleted, never on a node": {pod: edit(deleted(podIn(corev1.PodPending), 10), func(pod *corev1.Pod) { pod.Spec.NodeName = "" }), lost: true},
+		"deleted, never on a node": {pod: edit(deleted(podIn(corev1.PodPending)), func(pod *corev1.Pod) { pod.Spec.NodeName = "" }), lost: true},
 		"deleted after it failed": {
-			pod: deleted(podIn(corev1.PodFailed, exit(1, 8, "Error", "")), 10),
+			pod: deleted(podIn(corev1.PodFailed, exit(1, 8, "Error", ""))),
 			want: &v1alpha1.PodOutcome{
 				State: v1alpha1.JobFailed, Reason: v1alpha1.ReasonPodFailed, Message: "the container exited with code 1", ExitCode: new(int32(1)), CompletionTime: new(at(8)),
 			},
 		},
 		"deleted after the kubelet evicted it": {
-			pod: edit(deleted(podIn(corev1.PodFailed, exit(137, 12, "Error", "")), 10), because("Evicted", "low on memory")),
+			pod: edit(deleted(podIn(corev1.PodFailed, exit(137, 12, "Error", ""))), because("Evicted", "low on memory")),
 			want: &v1alpha1.PodOutcome{
 				State: v1alpha1.JobFailed, Reason: "Evicted", Message: "low on memory", ExitCode: new(int32(137)), CompletionTime: new(at(12)),
 			},
 		},
-		"a taint drives it out": {pod: edit(deleted(podIn(corev1.PodRunning, runs), 10), taint)},
+		"a taint drives it out": {pod: edit(deleted(podIn(corev1.PodRunning, runs)), taint)},
 		"a taint drove it out": {
-			pod: edit(deleted(podIn(corev1.PodFailed, exit(137, 12, "Error", "")), 10), taint),
+			pod: edit(deleted(podIn(corev1.PodFailed, exit(137, 12, "Error", ""))), taint),
 			want: &v1alpha1.PodOutcome{
 				State: v1alpha1.JobFailed, Reason: deletionByTaintManager, Message: "Taint manager: deleting due to NoExecute taint", ExitCode: new(int32(137)), CompletionTime: new(at(12)),
 			},

@@ -255,7 +255,7 @@ func TestDeletedIsAwaited(t *testing.T) {
 	job := aJob(0, corev1.RestartPolicyNever)
 	going := podOf(job, "node1", 0)
 	going.Spec.NodeName, going.Status.Phase = "node1", corev1.PodRunning
-	*going = deleted(*going, 10)
+	*going = deleted(*going)
 	w := newWorld(t, going)
 	if seen, ok := w.see(t, job); !ok || seen.Outcome != nil {
 		t.Errorf("seen %t: %+v", ok, seen)
@@ -338,9 +338,9 @@ func TestRefusals(t *testing.T) {
 	job := aJob(0, corev1.RestartPolicyNever)
 	name := nameOf(job, "node1", 0)
 	pods := schema.GroupResource{Resource: "pods"}
-	forbidden := func(why string) error { return apierrors.NewForbidden(pods, name, errors.New(why)) }
+	forbidden := func(why string) *apierrors.StatusError { return apierrors.NewForbidden(pods, name, errors.New(why)) }
 	ending := forbidden("unable to create new content in namespace ops because it is being terminated")
-	ending.(*apierrors.StatusError).ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
+	ending.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: corev1.NamespaceTerminatingCause}}
 	for label, c := range map[string]struct {
 		err     error
 		refused string
@@ -392,7 +392,7 @@ func TestSlimIsEnough(t *testing.T) {
 	whole.Status = corev1.PodStatus{Phase: corev1.PodRunning, StartTime: new(at(1)), ContainerStatuses: []corev1.ContainerStatus{
 		{Name: "a", RestartCount: 4, State: runs, LastTerminationState: exit(1, 5, "Error", "no room"), Image: "a", ImageID: "sha256:1"},
 	}}
-	*whole = deleted(*whole, 10)
+	*whole = deleted(*whole)
 	slim := Slim(whole.DeepCopy())
 	if slim.Spec.Containers != nil || slim.Annotations["note"] != "" || slim.Status.ContainerStatuses[0].ImageID != "" {
 		t.Errorf("not slim: %+v", slim)
