@@ -98,7 +98,7 @@ func (o *jobRunOptions) run(ctx context.Context, name string) error {
 	spec := *job.Spec.DeepCopy()
 	spec.Suspend = false
 	wanted := jobrun.New(namespace, strings.ToLower(action.Of(&spec)), spec)
-	wanted.Name = jobrun.Named(job.Name)
+	wanted.Name = jobrun.Again(job)
 	wanted.Annotations = map[string]string{}
 	return o.make(ctx, op, wanted)
 }

@@ -101,7 +101,7 @@ func newJobView(job *v1alpha1.NodeJob, stores map[string]*v1alpha1.ImageStore, p
 		if i >= 0 {
 			entry = store.Spec.Jobs[i]
 		}
-		if row, ok := answerOf(node, entry, answer); ok {
+		if row, ok := answerOf(node, entry, answer); ok && (row.State != "waiting" || rows[node].State == "") { // Why one that is asked does not answer stands in the job.
 			row.Pod = cmp.Or(row.Pod, rows[node].Pod)
 			rows[node] = row
 		}
@@ -226,7 +226,7 @@ func (v *jobView) summary(a *app) string {
 		parts = append(parts, st.Freed+" "+word)
 	}
 	line := strings.Join(parts, ", ")
-	if st.Message != "" {
+	if plain := st.Phase == v1alpha1.ConditionComplete && st.Desired > 0 && st.Skipped == 0; st.Message != "" && !plain {
 		line += ". " + strings.TrimSuffix(st.Message, ".")
 	}
 	return line + "."

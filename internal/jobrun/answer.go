@@ -109,10 +109,10 @@ func progressOf(p v1alpha1.JobProgress) *session.Progress {
 
 // settle takes a node's last word in this phase. The lock is held.
 func (r *run) settle(v *visit, answer *v1alpha1.StoreJobStatus) {
-	v.over = true
 	r.fullness(v.out, answer)
 	failed := answer.State == v1alpha1.JobFailed && answer.Failed == 0
 	cancelled := answer.State == v1alpha1.JobCancelled
+	v.over = !cancelled || r.ended() != nil // Why it was ended the job tells, perhaps a moment later.
 	if r.dry && !failed && !cancelled {
 		p := action.PlanOf(answer)
 		v.out.Plan = &p
@@ -128,6 +128,8 @@ func (r *run) settle(v *visit, answer *v1alpha1.StoreJobStatus) {
 		}
 	}
 	switch {
+	case !v.over:
+		return
 	case failed:
 		v.out.State, v.out.Trouble = fleet.StateFailed, &fleet.Trouble{Reason: cmp.Or(answer.Reason, string(answer.State)), Message: cmp.Or(answer.Message, "the node gave no reason")}
 	case cancelled:
@@ -143,7 +145,7 @@ func resultOf(answer *v1alpha1.StoreJobStatus) *session.Result {
 	result := &session.Result{Steps: action.Steps(answer.Images), FreedBytes: answer.FreedBytes}
 	if answer.StartTime != nil && answer.CompletionTime != nil {
 		pulled := slices.IndexFunc(result.Steps, func(s session.Step) bool { return s.State == session.StatePulled })
-		if pulled >= 0 && answer.Pulled == 1 { // What the node took it took for this one.
+		if pulled >= 0 && len(result.Steps) == 1 { // What the node took it took for this one.
 			result.Steps[pulled].TookSeconds = answer.CompletionTime.Sub(answer.StartTime.Time).Seconds()
 		}
 	}

@@ -118,19 +118,27 @@ func New(namespace, verb string, spec v1alpha1.NodeJobSpec) *v1alpha1.NodeJob {
 		TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeJob"},
 		ObjectMeta: metav1.ObjectMeta{
 			Name: words[verb] + "-" + strings.ToLower(rand.Text()[:suffix]), Namespace: namespace,
-			Labels: map[string]string{fleet.LabelName: operator.Product, fleet.LabelComponent: "nodejob", fleet.LabelManagedBy: "kubectl-orlop"},
+			Labels: map[string]string{fleet.LabelName: operator.Product, fleet.LabelComponent: "nodejob", fleet.LabelManagedBy: manager},
 		},
 		Spec: spec,
 	}
 }
 
-// Named is a name that begins as another does, and ends anew: one that the command line or a schedule made loses its own end first.
-func Named(after string) string {
-	if m := madeEnd.FindStringIndex(after); m != nil {
-		after = after[:m[0]]
+// Again is the name of a NodeJob that does the same as another: it begins as that one's does, and ends anew.
+func Again(job *v1alpha1.NodeJob) string {
+	if job.Labels[fleet.LabelManagedBy] == manager {
+		return Named(madeEnd.ReplaceAllString(job.Name, ""))
 	}
+	return Named(job.Name)
+}
+
+// Named is a name that begins as another, and ends as those that the API server makes.
+func Named(after string) string {
 	return after[:min(len(after), maxName-suffix-1)] + "-" + strings.ToLower(rand.Text()[:suffix])
 }
+
+// manager is who has made a NodeJob, in its labels.
+const manager = "kubectl-orlop"
 
 // madeEnd is the end of a name that New made.
 var madeEnd = regexp.MustCompile(`-[a-z2-7]{5}$`)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -131,6 +132,9 @@ func (r *run) phase(ctx context.Context, dry bool) ([]fleet.Outcome, error) {
 // follow watches the job and the stores of its nodes. Progress in bytes is told while the job's annotation says that somebody looks.
 func (r *run) follow(ctx context.Context, watchers *sync.WaitGroup) {
 	note := func(err error) {
+		if apierrors.IsNotFound(err) { // It went before it was seen.
+			err = operator.ErrDeleted
+		}
 		if err != nil && ctx.Err() == nil {
 			r.mu.Lock()
 			r.broken = cmp.Or(r.broken, err)
@@ -267,7 +271,13 @@ func (r *run) mostPlanned() bool {
 
 // expire ends the job as its own deadline would: what is under way is ended, and the nodes answer what was done.
 func (r *run) expire(ctx context.Context) {
-	patch := map[string]any{"spec": map[string]any{"activeDeadlineSeconds": 1}}
+	r.mu.Lock()
+	begun := r.made.CreationTimestamp
+	if r.made.Status.StartTime != nil {
+		begun = *r.made.Status.StartTime
+	}
+	r.mu.Unlock()
+	patch := map[string]any{"spec": map[string]any{"activeDeadlineSeconds": max(1, int64(time.Since(begun.Time).Seconds()))}}
 	_, _ = r.cfg.Client.PatchJob(ctx, r.made.Namespace, r.made.Name, patch) // Without it, the nodes are told to have run out of time all the same.
 }
 
