@@ -465,6 +465,7 @@ const (
 	ReasonNotPlanned       = "NotPlanned" // it made no plan when the others did
 	ReasonNotChosen        = "NotChosen"  // named, but the selector, the affinity or a taint excludes it
 	ReasonCancelled        = "Cancelled"
+	ReasonNoPlan           = "NoPlan" // the dry run that came before did not end with a plan on this node
 )
 
 // StoreJob is what one NodeJob asks of one node, or what became of its pod there.

@@ -28,7 +28,7 @@ func Planned(p plan.Plan) []v1alpha1.JobImage {
 	for i := range p.Remove {
 		r := &p.Remove[i]
 		images = append(images, v1alpha1.JobImage{
-			Image: plan.Title(r.Image), State: v1alpha1.JobImageRemoved, ID: r.Image.ID, Names: named(r.Names(), plan.Title(r.Image)),
+			Image: title(r), State: v1alpha1.JobImageRemoved, ID: r.Image.ID, Names: named(r.Names(), title(r)),
 			Partly: len(r.Tags) > 0, Bytes: r.FreesBytes,
 		})
 	}
@@ -40,12 +40,30 @@ func Planned(p plan.Plan) []v1alpha1.JobImage {
 	return images
 }
 
+// title is the name under which a removal is shown: of an image that stays under other names, one that goes.
+func title(r *plan.Removal) string {
+	if len(r.Tags) > 0 {
+		return r.Tags[0].String()
+	}
+	return plan.Title(r.Image)
+}
+
 // Done are what became of the images: of those in the plan that nothing was tried on, the decision stands.
 func Done(p plan.Plan, steps []session.Step) []v1alpha1.JobImage {
+	partly := map[string]*plan.Removal{}
+	for i := range p.Remove {
+		if r := &p.Remove[i]; len(r.Tags) > 0 {
+			partly[r.Image.ID] = r
+		}
+	}
 	told := map[string]bool{}
 	var images []v1alpha1.JobImage
 	for i := range steps {
-		images = append(images, Step(&steps[i]))
+		image := Step(&steps[i])
+		if r := partly[image.ID]; r != nil && image.State == v1alpha1.JobImageRemoved {
+			image.Image, image.Names, image.Partly = title(r), named(steps[i].Names, title(r)), true
+		}
+		images = append(images, image)
 		told[steps[i].ID] = true
 	}
 	for _, k := range p.Keep {

@@ -113,6 +113,26 @@ func TestRemoveJobs(t *testing.T) {
 	}
 }
 
+// A tag of several is told by its own name, and the image stays.
+func TestARemovedTag(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.rt.Load(content("a", 1000), "a:1", "a:2")
+		w.later()
+		job := removeJob("remove", "a:2")
+		for run, dryRun := range []bool{true, false} {
+			job.Run, job.DryRun = int32(run), dryRun
+			w.ask(job)
+			w.pass(time.Second)
+			st := w.wantSaid(job, v1alpha1.JobSucceeded, "")
+			if d := decision(st, "a:2"); d.State != v1alpha1.JobImageRemoved || !d.Partly || len(st.Images) != 1 {
+				t.Errorf("%+v", st.Images)
+			}
+		}
+		w.wantHere("a:1", true)
+		w.wantHere("a:2", false)
+	})
+}
+
 // Without the controller's word on pods the agent asks, and removes nothing on an old one.
 func TestARemoveJobAsksWhatPodsNeed(t *testing.T) {
 	inWorld(t, func(w *world) {
@@ -173,93 +193,6 @@ func TestPodsNameMoreThanCanBeTold(t *testing.T) {
 		w.pass(time.Second)
 		w.wantSaid(job, v1alpha1.JobFailed, string(plan.ReasonStaleNeeds))
 		w.wantHere("a:1", true)
-	})
-}
-
-// What was planned is carried out, and nothing beyond it.
-func TestAPlanIsCarriedOut(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.old("a:1", "b:1", "c:1")
-		w.rt.Start("c:1", enginetest.Container{Name: "web", Pod: "shop/web"})
-		w.later()
-		job := pruneJob("prune")
-		job.DryRun = true
-		w.ask(job)
-		w.pass(time.Second)
-		if st := w.wantSaid(job, v1alpha1.JobSucceeded, ""); st.Removed != 2 || st.Kept != 1 || st.Bytes != 4000 || st.FreedBytes != nil {
-			t.Fatalf("the plan is %+v", st)
-		}
-		w.wantHere("a:1", true)
-		w.rt.Forget("web")
-		w.rt.Load(content("d:1", 1000), "d:1")
-		w.rt.Load(content("b:1", 1000), "new:1") // b has another name now.
-		w.stop()
-		w.pass(time.Hour)
-		w.later() // Another agent, later.
-		job.DryRun = false
-		w.ask(job)
-		w.pass(time.Second)
-		st := w.wantSaid(job, v1alpha1.JobSucceeded, "")
-		w.wantHere("a:1", false)
-		for _, name := range []string{"b:1", "c:1", "d:1", "new:1"} {
-			w.wantHere(name, true)
-		}
-		if st.Removed != 1 || st.Kept != 3 || !st.Planned {
-			t.Errorf("the answer is %+v", st)
-		}
-		for name, want := range map[string]string{"b:1": "has got the name docker.io/library/new:1 since the plan was shown", "c:1": "it was not in the plan that was shown"} {
-			if d := decision(st, name); d.Reason != string(plan.ReasonNotSelected) || d.Message != want {
-				t.Errorf("%s: %+v", name, d)
-			}
-		}
-	})
-}
-
-// A plan outlives an agent that is ended while it carries it out, a failure, and being suspended.
-func TestAPlanIsKeptOverRuns(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.old("a:1", "b:1")
-		w.later()
-		job := pruneJob("prune")
-		job.DryRun = true
-		w.ask(job)
-		w.pass(time.Second)
-		w.old("late:1")
-		w.pass(time.Hour)
-		w.rt.Before = func(c enginetest.Call) {
-			if c.Op == enginetest.OpMeasure {
-				time.Sleep(time.Minute)
-			}
-		}
-		w.old("later:1") // So that there is something to measure.
-		job.DryRun = false
-		w.ask(job)
-		w.pass(5 * time.Second)
-		if st := w.wantSaid(job, v1alpha1.JobRunning, ""); !st.Planned || len(st.Images) != 2 {
-			t.Errorf("in the middle it says %+v", st)
-		}
-		w.rt.Before = nil
-		w.stop()
-		w.rt.FailNext(enginetest.OpRemove, engine.Becausef(engine.Unknown, "disk error"))
-		w.start()
-		w.ask(job)
-		w.pass(5 * time.Second)
-		if st := w.wantSaid(job, v1alpha1.JobFailed, "Unknown"); st.Removed != 1 || st.Failed != 1 || !strings.Contains(st.Message, "begun before") {
-			t.Errorf("the answer is %+v", st)
-		}
-		job.Run, job.Cancel = 1, true
-		w.ask(job)
-		w.pass(5 * time.Second)
-		w.wantSaid(job, v1alpha1.JobCancelled, v1alpha1.ReasonCancelled)
-		job.Run, job.Cancel = 2, false
-		w.ask(job)
-		w.pass(5 * time.Second)
-		if st := w.wantSaid(job, v1alpha1.JobSucceeded, ""); st.Removed != 1 || !st.Planned {
-			t.Errorf("the answer is %+v", st)
-		}
-		for name, want := range map[string]bool{"a:1": false, "b:1": false, "late:1": true, "later:1": true} {
-			w.wantHere(name, want)
-		}
 	})
 }
 

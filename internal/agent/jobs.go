@@ -149,6 +149,9 @@ func newTask(e *v1alpha1.StoreJob, before v1alpha1.StoreJobStatus, known bool, n
 		t.items = itemsOf(e.Pull.Images)
 	} else if known && !e.DryRun && (before.DryRun || before.Planned) {
 		t.shown = shownBy(before)
+		if t.shown.missing {
+			t.over, t.err = true, engine.Because(v1alpha1.ReasonNoPlan, errNoPlan)
+		}
 	}
 	return t
 }

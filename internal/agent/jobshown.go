@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -20,7 +21,11 @@ type shown struct {
 	images  []v1alpha1.JobImage // as they stand there
 	omitted int32
 	may     map[string]mayGo // by the image's id
+	// missing: there was no plan, since the dry run failed, was ended, or was not done.
+	missing bool
 }
+
+var errNoPlan = errors.New("the dry run did not end with a plan here: nothing goes that was not shown")
 
 type mayGo struct {
 	names  []string
@@ -30,6 +35,7 @@ type mayGo struct {
 // shownBy reads the answer. Of a plan that was begun, what was kept for a reason bears its names if it was to go.
 func shownBy(before v1alpha1.StoreJobStatus) *shown {
 	s := &shown{images: before.Images, omitted: before.OmittedImages, may: map[string]mayGo{}}
+	s.missing = before.DryRun && before.State != v1alpha1.JobSucceeded || before.Planned && before.Reason == v1alpha1.ReasonNoPlan
 	for i := range before.Images {
 		image := &before.Images[i]
 		begun := before.Planned && (image.State == v1alpha1.JobImageFailed || image.Reason == v1alpha1.ReasonCancelled || len(image.Names) > 0)

@@ -293,8 +293,12 @@ func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 		return fmt.Errorf("pods on %s have not ended after %s; the rest was left, so that they can end in order: try again", some(left), goneTimeout)
 	}
 	if len(failed) == 0 { // While the controller is there, it would make more.
-		if _, err := o.op.ReleasePods(ctx); err != nil {
+		released, err := o.op.ReleasePods(ctx)
+		if err != nil {
 			failed["the finalizers of NodeJobs' pods"] = err
+		}
+		if released > 0 {
+			fmt.Fprintf(o.Err, "%s %s of NodeJobs let go: they end by themselves, and nothing holds them\n", o.paint.good(), count(released, "pod"))
 		}
 	}
 	if o.served && len(failed) == 0 { // While the controller is there, it would make them anew.

@@ -187,7 +187,7 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	ledger := assign.New(stores.Ask)
 	stores.Jobs = ledger
 	jobs := nodejob.New(nodejob.Config{
-		Client: mgr.GetClient(), Ledger: ledger, Secrets: secrets, Recorder: recorder, Agent: agents.Expected, Wake: stores.Ask, NoTemplates: c.NoTemplates,
+		Client: mgr.GetClient(), Ledger: ledger, Secrets: secrets, Recorder: recorder, Agent: agents.Expected, Refusal: stores.Refusal, Wake: stores.Ask, NoTemplates: c.NoTemplates,
 		Pods: &podrun.Runner{Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Recorder: recorder},
 	})
 	crons := nodecronjob.New(nodecronjob.Config{Client: mgr.GetClient(), Recorder: recorder, NoTemplates: c.NoTemplates})

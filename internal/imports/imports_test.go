@@ -48,6 +48,9 @@ var mustNotReach = map[string][]string{
 	"internal/jobrun":                {"google.golang.org/grpc", "github.com/spf13/cobra", "sigs.k8s.io/controller-runtime", module + "internal/node", module + "internal/engine/", module + "internal/cli", module + "internal/agent", module + "internal/controller"},
 	"internal/operator":              {"google.golang.org/grpc", "github.com/spf13/cobra", "sigs.k8s.io/controller-runtime", module + "internal/node", module + "internal/engine/", module + "internal/fleet"},
 
+	"internal/action":                    {"k8s.io/client-go", "google.golang.org/grpc", "sigs.k8s.io/controller-runtime", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/controller", module + "internal/agent"},
+	"internal/assign":                    {"k8s.io/client-go", "google.golang.org/grpc", "sigs.k8s.io/controller-runtime", module + "internal/engine", module + "internal/controller"},
+	"internal/controller/nodejob":        {"github.com/spf13/cobra", "k8s.io/cri-client", module + "internal/engine/", module + "internal/node", module + "internal/cli", module + "internal/agent", module + "internal/controller/imagecache", module + "internal/controller/imagestore", module + "internal/controller/nodecronjob"},
 	"internal/controller/nodejob/podrun": {"github.com/spf13/cobra", "k8s.io/cri-client", "google.golang.org/grpc", module + "internal/engine", module + "internal/plan", module + "internal/node", module + "internal/cli", module + "internal/agent", module + "internal/controller/imagecache", module + "internal/controller/imagestore"},
 }
 

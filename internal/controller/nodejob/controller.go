@@ -60,6 +60,8 @@ type Config struct {
 	Secrets secrets
 	// Agent reports whether the node's agent is there or about to be, and until when that is so if nothing happens.
 	Agent func(ctx context.Context, node string) (expected bool, until time.Time, err error)
+	// Refusal is why the node's store could not be written; empty: it could.
+	Refusal func(node string) string
 	// Wake has the stores of nodes looked at again.
 	Wake     func(nodes ...string)
 	Recorder events.EventRecorder

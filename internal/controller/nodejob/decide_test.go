@@ -56,9 +56,7 @@ func deadline(seconds int64) func(*v1alpha1.NodeJob) {
 	return func(j *v1alpha1.NodeJob) { j.Spec.ActiveDeadlineSeconds = &seconds }
 }
 
-func retry(value string) func(*v1alpha1.NodeJob) {
-	return func(j *v1alpha1.NodeJob) { j.Annotations = map[string]string{v1alpha1.AnnotationRetry: value} }
-}
+func retry(j *v1alpha1.NodeJob) { j.Annotations = map[string]string{v1alpha1.AnnotationRetry: "a"} }
 
 // began has started so long ago.
 func began(ago time.Duration) func(*v1alpha1.NodeJob) {
@@ -140,8 +138,8 @@ func pod(run int32, state v1alpha1.JobState) func(*member) {
 	}
 }
 
-func wrote(run int32, state v1alpha1.JobState) func(*member) {
-	return asked(run, func(e *v1alpha1.StoreJob) { e.Outcome = &v1alpha1.PodOutcome{State: state, Reason: "Because"} })
+func wrote(state v1alpha1.JobState) func(*member) {
+	return asked(0, func(e *v1alpha1.StoreJob) { e.Outcome = &v1alpha1.PodOutcome{State: state, Reason: "Because"} })
 }
 
 const running v1alpha1.JobState = v1alpha1.JobRunning
@@ -204,6 +202,9 @@ func TestDecide(t *testing.T) {
 		change  func(*picture)
 		want    string
 	}{
+		"the API server does not take a store": {
+			job: job(), members: []member{node("n1", pending, func(m *member) { m.refusal = "policy" })}, want: "n1:0 | Running 0/1 a1 f0 s0 Stalled/Refused",
+		},
 		"all are asked": {job: job(), members: []member{node("n1"), node("n2")}, want: "n1:0, n2:0 | Running 0/2 a2 f0 s0"},
 		"so many at a time, by name": {
 			job: job(parallel(intstr.FromInt32(2))), members: []member{node("n1"), node("n2"), node("n3")}, want: "n1:0, n2:0 | Running 0/3 a2 f0 s0",
@@ -238,17 +239,17 @@ func TestDecide(t *testing.T) {
 			job: job(over(fail, "NodeFailed"), edited), members: []member{node("n1", bad), node("n2", ended), node("n3")}, want: "n1:0, n2:1, n3:0 | Running 0/3 a2 f1 s0",
 		},
 		"a retry goes on": {
-			job: job(policy(v1alpha1.FailFast), over(fail, "NodeFailed"), retry("a")), members: []member{node("n1", bad), node("n2", ended), node("n3", done), node("n4")},
+			job: job(policy(v1alpha1.FailFast), over(fail, "NodeFailed"), retry), members: []member{node("n1", bad), node("n2", ended), node("n3", done), node("n4")},
 			want: "n1:1, n2:1, n3:0, n4:1 | Running 1/4 a3 f0 s0",
 		},
 		"a retry passes all runs": {
-			job: job(retry("a")), members: []member{node("n1", asked(3), answered(failed)), node("n2", done)}, want: "n1:4, n2:0 | Running 1/2 a1 f0 s0",
+			job: job(retry), members: []member{node("n1", asked(3), answered(failed)), node("n2", done)}, want: "n1:4, n2:0 | Running 1/2 a1 f0 s0",
 		},
 		"a retry ends a pause": {
-			job: job(policy(v1alpha1.FailPause), began(time.Minute), retry("a")), members: []member{node("n1", bad), node("n2")}, want: "n1:1, n2:1 | Running 0/2 a2 f0 s0",
+			job: job(policy(v1alpha1.FailPause), began(time.Minute), retry), members: []member{node("n1", bad), node("n2")}, want: "n1:1, n2:1 | Running 0/2 a2 f0 s0",
 		},
 		"the same retry does nothing": {
-			job:     job(policy(v1alpha1.FailPause), began(time.Minute), retry("a"), func(j *v1alpha1.NodeJob) { j.Status.Retry, j.Status.Run = "a", 1 }),
+			job:     job(policy(v1alpha1.FailPause), began(time.Minute), retry, func(j *v1alpha1.NodeJob) { j.Status.Retry, j.Status.Run = "a", 1 }),
 			members: []member{node("n1", asked(1), answered(failed)), node("n2")}, want: "n1:1 | Paused 0/2 a0 f1 s0 Suspended/Paused",
 		},
 		"who has not failed tries first": {
@@ -307,7 +308,7 @@ func TestDecide(t *testing.T) {
 			want: "n1:0, n3:0 plan | Running 0/3 a1 f1 s1",
 		},
 		"a plan that failed is made again": {
-			job: job(over(fail, "NodesFailed"), edited, wasPlan, retry("a")), members: []member{node("n1", asked(0, planning), answered(failed))}, want: "n1:1 plan | Running 0/1 a1 f0 s0",
+			job: job(over(fail, "NodesFailed"), edited, wasPlan, retry), members: []member{node("n1", asked(0, planning), answered(failed))}, want: "n1:1 plan | Running 0/1 a1 f0 s0",
 		},
 		"nobody can read it": {
 			job: job(), members: []member{node("n1")}, change: func(p *picture) { p.invalid = errors.New("no good") }, want: " | Failed 0/1 a0 f0 s0 Failed/Invalid Stalled/Invalid",
@@ -315,20 +316,20 @@ func TestDecide(t *testing.T) {
 		"pods":               {job: job(templated), members: []member{node("n1"), node("n2")}, want: "start n1:0, start n2:0 | Running 0/2 a2 f0 s0"},
 		"a pod runs":         {job: job(templated), members: []member{node("n1", pod(0, running))}, want: " | Running 0/1 a1 f0 s0"},
 		"a pod has ended":    {job: job(templated), members: []member{node("n1", pod(0, succeeded))}, want: "n1:0 Succeeded | Running 0/1 a1 f0 s0"},
-		"it is on its way":   {job: job(templated), members: []member{node("n1", pod(0, succeeded), wrote(0, succeeded), func(m *member) { m.stood = nil })}, want: "n1:0 Succeeded | Running 0/1 a1 f0 s0"},
-		"it is written down": {job: job(templated), members: []member{node("n1", pod(0, succeeded), wrote(0, succeeded))}, want: "n1:0 Succeeded, release rm-n1-0 | Complete 1/1 a0 f0 s0 Complete/NodesDone"},
-		"the pod is gone":    {job: job(templated), members: []member{node("n1", wrote(0, succeeded))}, want: "n1:0 Succeeded | Complete 1/1 a0 f0 s0 Complete/NodesDone"},
+		"it is on its way":   {job: job(templated), members: []member{node("n1", pod(0, succeeded), wrote(succeeded), func(m *member) { m.stood = nil })}, want: "n1:0 Succeeded | Running 0/1 a1 f0 s0"},
+		"it is written down": {job: job(templated), members: []member{node("n1", pod(0, succeeded), wrote(succeeded))}, want: "n1:0 Succeeded, release rm-n1-0 | Complete 1/1 a0 f0 s0 Complete/NodesDone"},
+		"the pod is gone":    {job: job(templated), members: []member{node("n1", wrote(succeeded))}, want: "n1:0 Succeeded | Complete 1/1 a0 f0 s0 Complete/NodesDone"},
 		"a node is gone":     {job: job(templated), members: []member{{name: "n1", pod: &podrun.Seen{Pod: &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "p"}}}}}, want: "drop p | Complete 0/0 a0 f0 s0 Complete/NodesDone"},
 		"a pod on a dead node": {
 			job: job(templated), members: []member{node("n1", pod(0, running), away("NodeNotReady", time.Second))}, want: " | Running 0/1 a1 f0 s0",
 		},
 		"suspend ends pods":           {job: job(templated, suspend), members: []member{node("n1", pod(0, running))}, want: "n1:0 Cancelled | Suspended 0/1 a1 f0 s0 Suspended/Suspended"},
-		"once that is written down":   {job: job(templated, suspend), members: []member{node("n1", pod(0, running), wrote(0, cancelled))}, want: "n1:0 Cancelled, release rm-n1-0 | Suspended 0/1 a0 f0 s0 Suspended/Suspended"},
-		"no second pod beside it":     {job: job(templated), members: []member{node("n1", pod(0, running), wrote(0, cancelled))}, want: "n1:0 Cancelled, release rm-n1-0 | Waiting 0/1 a0 f0 s0"},
-		"and then it runs again":      {job: job(templated), members: []member{node("n1", wrote(0, cancelled))}, want: "n1:0 Cancelled, start n1:1 | Running 0/1 a1 f0 s0"},
-		"that one's outcome":          {job: job(templated), members: []member{node("n1", wrote(0, cancelled), pod(1, succeeded))}, want: "n1:1 Succeeded | Running 0/1 a1 f0 s0"},
-		"a failed pod":                {job: job(templated), members: []member{node("n1", wrote(0, failed))}, want: "n1:0 Failed | Failed 0/1 a0 f1 s0 Failed/NodesFailed"},
-		"a failed pod tries again":    {job: job(templated, retry("a"), over(fail, "NodesFailed")), members: []member{node("n1", wrote(0, failed), pod(0, failed))}, want: "n1:0 Failed, start n1:1, release rm-n1-0 | Running 0/1 a1 f0 s0"},
+		"once that is written down":   {job: job(templated, suspend), members: []member{node("n1", pod(0, running), wrote(cancelled))}, want: "n1:0 Cancelled, release rm-n1-0 | Suspended 0/1 a0 f0 s0 Suspended/Suspended"},
+		"no second pod beside it":     {job: job(templated), members: []member{node("n1", pod(0, running), wrote(cancelled))}, want: "n1:0 Cancelled, release rm-n1-0 | Waiting 0/1 a0 f0 s0"},
+		"and then it runs again":      {job: job(templated), members: []member{node("n1", wrote(cancelled))}, want: "n1:0 Cancelled, start n1:1 | Running 0/1 a1 f0 s0"},
+		"that one's outcome":          {job: job(templated), members: []member{node("n1", wrote(cancelled), pod(1, succeeded))}, want: "n1:1 Succeeded | Running 0/1 a1 f0 s0"},
+		"a failed pod":                {job: job(templated), members: []member{node("n1", wrote(failed))}, want: "n1:0 Failed | Failed 0/1 a0 f1 s0 Failed/NodesFailed"},
+		"a failed pod tries again":    {job: job(templated, retry, over(fail, "NodesFailed")), members: []member{node("n1", wrote(failed), pod(0, failed))}, want: "n1:0 Failed, start n1:1, release rm-n1-0 | Running 0/1 a1 f0 s0"},
 		"ended, and a pod is left":    {job: job(templated, over(complete, "NodesDone")), members: []member{node("n1", pod(0, running))}, want: "n1:0 Cancelled |   a0 f0 s0 Complete/NodesDone"},
 		"the API server takes no pod": {job: job(templated), members: []member{node("n1")}, change: func(p *picture) { p.refused = "no" }, want: " | Waiting 0/1 a0 f0 s0 Stalled/PodRefused"},
 		"its time is over": {

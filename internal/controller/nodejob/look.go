@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/condition"
 	"orlop.dev/orlop/internal/controller/nodejob/podrun"
 	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/pullsecret"
@@ -136,6 +137,10 @@ func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1
 	m.asked = m.stood
 	if entry, ok := asked[m.name]; ok {
 		m.asked = &entry
+	}
+	if m.unheard() {
+		m.refusal = condition.Cut(p.cfg.Refusal(m.name), maxWords)
+		p.at(p.now.Add(lookBad)) // Nobody tells when it is refused.
 	}
 }
 

@@ -29,6 +29,8 @@ type member struct {
 	stood, asked *v1alpha1.StoreJob
 	answer       *v1alpha1.StoreJobStatus
 	pod          *podrun.Seen
+	// refusal is why the API server did not take the store that says what is asked.
+	refusal string
 }
 
 // word is a reason and a sentence; without a reason there is nothing to say.
@@ -69,7 +71,7 @@ func (m *member) read(spec *v1alpha1.NodeJobSpec, run int32) reading {
 		return reading{run: run, dryRun: spec.DryRun}
 	}
 	if a == nil || a.Run != e.Run || a.DryRun != e.DryRun {
-		return reading{stage: stageActive, run: e.Run, dryRun: e.DryRun}
+		return reading{stage: stageActive, run: e.Run, dryRun: e.DryRun, why: m.refused()}
 	}
 	why := word{a.Reason, a.Message}
 	switch a.State {
@@ -105,11 +107,24 @@ func (m *member) readPod(run int32) reading {
 	case m.asked == nil || m.asked.Outcome == nil:
 		return reading{run: run}
 	case written == nil || written.Run != m.asked.Run:
-		return reading{stage: stageActive, run: m.asked.Run}
+		return reading{stage: stageActive, run: m.asked.Run, why: m.refused()}
 	case written.Outcome.State == v1alpha1.JobSucceeded:
 		return reading{stage: stageSucceeded, run: written.Run}
 	}
 	return again(written.Outcome.State, written.Run, run, false, word{written.Outcome.Reason, written.Outcome.Message})
+}
+
+// refused is why the store does not say what is asked.
+func (m *member) refused() word {
+	if m.refusal == "" {
+		return word{}
+	}
+	return word{v1alpha1.ReasonRefused, m.refusal}
+}
+
+// unheard: what was asked does not stand in the store yet.
+func (m *member) unheard() bool {
+	return m.asked != nil && (m.stood == nil || m.stood.Run != m.asked.Run || m.stood.DryRun != m.asked.DryRun)
 }
 
 // written is the entry with an outcome that stands in the store.

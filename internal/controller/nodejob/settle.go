@@ -25,7 +25,7 @@ func (d *decision) settle() {
 		}
 		ends := r.stage == stageActive && d.ends(i)
 		if d.job.Spec.Template != nil {
-			d.settlePod(m, r, ends)
+			d.settlePod(m, ends)
 			continue
 		}
 		switch {
@@ -52,7 +52,7 @@ func (d *decision) ends(i int) bool {
 	}
 }
 
-func (d *decision) settlePod(m *member, r *reading, ends bool) {
+func (d *decision) settlePod(m *member, ends bool) {
 	written := m.written()
 	if m.asked != nil && m.asked.Outcome != nil {
 		d.entries[m.name] = *m.asked

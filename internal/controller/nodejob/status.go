@@ -115,7 +115,7 @@ func (d *decision) phase() (phase, message string) {
 			phase = phaseFailed
 		}
 		if d.course == late && d.active > 0 {
-			message += fmt.Sprintf("; %s at it, as spec.activeDeadlineSeconds is not over", are(d.active, "node"))
+			message += fmt.Sprintf("; %s at it, as spec.activeDeadlineSeconds is not over", are(d.active))
 		}
 		return phase, message
 	default:
@@ -158,16 +158,16 @@ func (d *decision) running() string {
 }
 
 func (d *decision) progress() string {
-	text := fmt.Sprintf("%d of %s done", d.succeeded, are(d.desired, "node"))
+	parts := []string{fmt.Sprintf("%d of %s done", d.succeeded, are(d.desired))}
 	for _, part := range []struct {
 		n    int
 		word string
 	}{{d.active, "at it"}, {d.failed, "failed"}, {len(d.skipped), "away"}} {
 		if part.n > 0 {
-			text += fmt.Sprintf(", %d %s", part.n, part.word)
+			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.word))
 		}
 	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // ending is what there is to say at the end.
@@ -180,11 +180,11 @@ func (d *decision) ending() string {
 	case v1alpha1.ReasonDeadlineExceeded:
 		return fmt.Sprintf("It took longer than spec.activeDeadlineSeconds (%d s): %s", *d.job.Spec.ActiveDeadlineSeconds, d.progress())
 	case v1alpha1.ReasonNodesFailed:
-		return fmt.Sprintf("%d of %s failed: %s", d.failed, count(d.desired, "node"), d.blame())
+		return fmt.Sprintf("%d of %s failed: %s", d.failed, count(d.desired), d.blame())
 	}
 	away := ""
 	if n := len(d.skipped); n > 0 {
-		away = fmt.Sprintf("; %s away: see status.skippedNodes", are(n, "node"))
+		away = fmt.Sprintf("; %s away: see status.skippedNodes", are(n))
 	}
 	switch {
 	case d.desired == 0:
@@ -192,9 +192,9 @@ func (d *decision) ending() string {
 	case len(d.skipped) == d.desired:
 		return "Nothing was done" + away
 	case d.why.reason == v1alpha1.ReasonPlanned:
-		return fmt.Sprintf("This is the plan of %s, and nothing was done: set spec.dryRun to false to carry it out%s", count(d.succeeded, "node"), away)
+		return fmt.Sprintf("This is the plan of %s, and nothing was done: set spec.dryRun to false to carry it out%s", count(d.succeeded), away)
 	}
-	return fmt.Sprintf("%s done%s", are(d.succeeded, "node"), away)
+	return fmt.Sprintf("%s done%s", are(d.succeeded), away)
 }
 
 // blame names the first failures.
@@ -218,18 +218,18 @@ func (d *decision) blame() string {
 	return strings.Join(parts, "; ")
 }
 
-func count(n int, what string) string {
+func count(n int) string {
 	if n == 1 {
-		return "1 " + what
+		return "1 node"
 	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d nodes", n)
 }
 
-func are(n int, what string) string {
+func are(n int) string {
 	if n == 1 {
-		return "1 " + what + " is"
+		return "1 node is"
 	}
-	return fmt.Sprintf("%d %ss are", n, what)
+	return count(n) + " are"
 }
 
 // sentence begins with a capital.
@@ -284,6 +284,11 @@ func (d *decision) stalled() word {
 		return word{v1alpha1.ReasonPodRefused, d.refused}
 	case len(d.problems) > 0:
 		return word{v1alpha1.ReasonSecretNotFound, sentence(d.problems[0].Message)}
+	}
+	for i := range d.readings {
+		if r := &d.readings[i]; r.stage == stageActive && r.why.reason == v1alpha1.ReasonRefused {
+			return word{r.why.reason, "Node " + d.members[i].name + " cannot be asked: " + r.why.message}
+		}
 	}
 	return word{}
 }

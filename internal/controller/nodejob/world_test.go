@@ -68,7 +68,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		WithIndex(&corev1.Pod{}, "spec.nodeName", func(o client.Object) []string { return []string{o.(*corev1.Pod).Spec.NodeName} }).
 		WithIndex(&corev1.Pod{}, podrun.ByJob, podrun.JobOf).Build()
 	w.mine = interceptor.NewClient(w.api, interceptor.Funcs{
-		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object, _ ...client.GetOption) error {
 			return errors.Join(w.alive(), c.Get(ctx, key, o))
 		},
 		List: func(ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption) error {
@@ -80,7 +80,7 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption) error {
 			return w.write(func() error { return w.patch(ctx, c, o, p, opts...) })
 		},
-		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption) error {
+		Delete: func(ctx context.Context, c client.WithWatch, o client.Object, _ ...client.DeleteOption) error {
 			return w.write(func() error { return c.Delete(ctx, o) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
@@ -166,7 +166,7 @@ func (w *world) restart() {
 	w.stores = imagestore.New(imagestore.Config{Client: w.mine, Live: noPods{w.mine}, Agents: agents, Catalog: catalog.New(), Secrets: w, Recorder: w.events})
 	w.stores.Jobs = assign.New(w.stores.Ask)
 	w.jobs = New(Config{
-		Client: w.mine, Ledger: w.stores.Jobs, Secrets: w, Recorder: w.events, Agent: agents.Expected, Wake: w.stores.Ask,
+		Client: w.mine, Ledger: w.stores.Jobs, Secrets: w, Recorder: w.events, Agent: agents.Expected, Refusal: w.stores.Refusal, Wake: w.stores.Ask,
 		Pods: &podrun.Runner{Client: w.mine, Live: w.mine, Recorder: w.events},
 	})
 }
