@@ -39,7 +39,7 @@ func cleaned(t *testing.T) *apiServer {
 		Conditions:   []metav1.Condition{{Type: v1alpha1.ConditionFailed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonNodesFailed}},
 		SkippedNodes: []v1alpha1.NodeJobFailure{{Node: "node-4", Reason: v1alpha1.ReasonNodeNotReady, Message: "kubelet stopped posting"}}})
 	entry := v1alpha1.StoreJob{Job: "shop/clean", UID: "uid-of-clean", Remove: remove}
-	done := freeing(2e8, v1alpha1.JobSucceeded, redisGoes, webStays)
+	done := freeing(redisGoes, webStays)
 	done.UID, done.Kept = entry.UID, 1
 	failed := v1alpha1.StoreJobStatus{UID: entry.UID, State: v1alpha1.JobFailed, Failed: 1, Images: []v1alpha1.JobImage{{Image: "docker.io/library/redis:8", State: v1alpha1.JobImageFailed, Reason: "NoEffect", Message: "it is still there"}}}
 	return shop(t, job, answering("node-1", entry, done), answering("node-2", entry, failed), answering("node-3", entry))
@@ -110,7 +110,7 @@ node-2   pending      -          -      -   ImagePullBackOff: Back-off
 // TestJobRun makes a new NodeJob from the spec, and asks before it removes.
 func TestJobRun(t *testing.T) {
 	s := cleaned(t)
-	s.operated(nil, answers{"node-1": freeing(2e8, v1alpha1.JobSucceeded, redisGoes)})
+	s.operated(nil, answers{"node-1": freeing(redisGoes)})
 	code, _, errs := s.run("job", "run", "clean", "-n", "shop")
 	if code != term.ExitError || len(s.writes()) > 0 {
 		t.Errorf("without a yes: exit code %d, %s", code, s.writes())
@@ -248,7 +248,7 @@ func TestCronRefusedAtOnce(t *testing.T) {
 // TestKeepAPrune: a dry run says how to put the same on a schedule.
 func TestKeepAPrune(t *testing.T) {
 	s := shop(t)
-	s.operated(answers{"node-1": freeing(2e8, v1alpha1.JobSucceeded, redisGoes)}, nil)
+	s.operated(answers{"node-1": freeing(redisGoes)}, nil)
 	_, _, errs := s.run("prune", "--match", "docker.io/**", "--unused-for", "7d", "--node", "node-1", "--dry-run", "-n", "shop")
 	expect(t, errs, "Keep it: kubectl orlop cron create weekly --schedule '0 3 * * 0' -n shop prune --match 'docker.io/**' --node node-1 --unused-for 7d\n")
 }

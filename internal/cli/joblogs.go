@@ -18,6 +18,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/watch"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/operator"
@@ -219,39 +220,52 @@ func (o *jobLogsOptions) watchPods(ctx context.Context, take func(*corev1.Pod)) 
 		for i := range list.Items {
 			take(&list.Items[i])
 		}
-		options := options
-		options.ResourceVersion = list.ResourceVersion
-		w, err := api.Watch(ctx, options)
+		watching := options
+		watching.ResourceVersion = list.ResourceVersion
+		w, err := api.Watch(ctx, watching)
 		if err != nil {
 			return fmt.Errorf("watching the pods of NodeJob %s/%s: %w", o.job.Namespace, o.job.Name, err)
 		}
-		for more := true; more; {
-			select {
-			case event, open := <-w.ResultChan():
-				pod, ok := event.Object.(*corev1.Pod)
-				if more = open && ok; more {
-					take(pod)
-				}
-			case err := <-over:
-				w.Stop()
-				if last, listErr := api.List(ctx, metav1.ListOptions{LabelSelector: options.LabelSelector}); listErr == nil {
-					for i := range last.Items { // Those that began and ended since.
-						take(&last.Items[i])
-					}
-				}
-				if errors.Is(err, operator.ErrDeleted) {
-					fmt.Fprintf(o.Err, "NodeJob %s/%s was deleted.\n", o.job.Namespace, o.job.Name)
-					return nil
-				}
-				return err
-			case <-ctx.Done():
-				w.Stop()
-				return ctx.Err()
-			}
+		if ended, err := takeUntil(ctx, w, over, take); ended {
+			return o.lastPods(ctx, take, err)
 		}
-		w.Stop()
 	}
 	return ctx.Err()
+}
+
+// takeUntil shows the pods of one watch. ended: the job is over, or it may not be followed.
+func takeUntil(ctx context.Context, w watch.Interface, over <-chan error, take func(*corev1.Pod)) (ended bool, err error) {
+	defer w.Stop()
+	for {
+		select {
+		case event, open := <-w.ResultChan():
+			pod, ok := event.Object.(*corev1.Pod)
+			if !open || !ok {
+				return false, nil
+			}
+			take(pod)
+		case err := <-over:
+			return true, err
+		case <-ctx.Done():
+			return true, ctx.Err()
+		}
+	}
+}
+
+// lastPods shows the pods that began and ended since they were seen last, when the job is over.
+func (o *jobLogsOptions) lastPods(ctx context.Context, take func(*corev1.Pod), err error) error {
+	if errors.Is(err, operator.ErrDeleted) {
+		fmt.Fprintf(o.Err, "NodeJob %s/%s was deleted.\n", o.job.Namespace, o.job.Name)
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	pods, err := podsOf(ctx, o.op, o.job)
+	for i := range pods {
+		take(&pods[i])
+	}
+	return err
 }
 
 // read prints one container's log. What cannot be read is told in its place.

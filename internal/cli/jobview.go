@@ -174,7 +174,7 @@ func (v *jobView) print(a *app, o *output, details bool) error {
 	for _, row := range v.rows {
 		ans.names = append(ans.names, "node/"+row.Node)
 	}
-	if err := a.print(o, ans); err != nil { //nolint:forbidigo // A method of ours, and not the builtin.
+	if err := a.print(o, ans); err != nil {
 		return err
 	}
 	if o.structured() || o.format == "name" || o.format == "csv" {

@@ -179,11 +179,7 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 	for _, outcome := range outcomes {
 		for _, step := range stepsOf(outcome) {
 			items = append(items, pulledImage{outcome.Node.Name, step})
-			took := ""
-			if step.State == session.StatePulled && step.TookSeconds > 0 {
-				took = tell.Took(step.Took())
-			}
-			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), took, o.output.id(step.Digest), o.message(step))
+			t.Add(outcome.Node.Name, step.Asked, strings.ToLower(string(step.State)), o.output.size(step.Bytes), tookOf(step), o.output.id(step.Digest), o.message(step))
 			if digested := byDigest(step); step.State != session.StateFailed && !slices.Contains(ans.names, digested) {
 				ans.names = append(ans.names, digested)
 			}
@@ -209,6 +205,14 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 		}
 	}
 	return nil
+}
+
+// tookOf is how long a pull took, where that is known.
+func tookOf(step session.Step) string {
+	if step.State != session.StatePulled || step.TookSeconds == 0 {
+		return ""
+	}
+	return tell.Took(step.Took())
 }
 
 // message is why an image failed; the registry's words are long, and follow a table once for all nodes.

@@ -259,14 +259,7 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		c := tallyOf(o, failures)
 		sum.add(c)
 		declined, interrupted = declined || o.State == fleet.StateDeclined, interrupted || o.State == fleet.StateInterrupted
-		message := ""
-		if o.Trouble != nil {
-			message = o.Trouble.Message
-			if r.output.format == "table" { // Its words follow the table, once for all nodes.
-				message = o.Trouble.Reason
-			}
-		}
-		t.Add(o.Node.Name, nodeWord(o), c.removedText(), c.freedText(r.output.size0), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), message)
+		t.Add(o.Node.Name, nodeWord(o), c.removedText(), c.freedText(r.output.size0), fmt.Sprint(c.spared), fmt.Sprint(c.failed), diskChange(o), r.inTable(o))
 	}
 	if images, _, _ := planned(outcomes); declined && images > 0 {
 		code := r.troubles(outcomes)
@@ -296,6 +289,17 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 	}
 	failures.tell(r.app, "")
 	return exitWith(failures.exit(r.troubles(outcomes)))
+}
+
+// inTable is why a node has not done what was asked; a table has the reason only, since the words follow it once for all nodes.
+func (r *removal) inTable(o fleet.Outcome) string {
+	switch {
+	case o.Trouble == nil:
+		return ""
+	case r.output.format == "table":
+		return o.Trouble.Reason
+	}
+	return o.Trouble.Message
 }
 
 // tally counts what was done.

@@ -197,7 +197,7 @@ func TestBoardPlain(t *testing.T) {
 	b.heard(node, session.Message{Step: &session.Step{Asked: "nginx", State: session.StatePulled, Bytes: 71.4e6}})
 	b.ended(fleet.Outcome{Node: node, State: fleet.StateLost, Trouble: &fleet.Trouble{Message: "it broke"}})
 	b.close()
-	want := "node-1 │ downloading 0B of 71.4MB\nnode-1 │ ✔ nginx pulled 71.4MB \nnode-1 │ lost: \n"
+	want := "node-1 │ downloading 0B of 71.4MB\nnode-1 │ ✔ nginx pulled 71.4MB \nnode-1 │ lost: it broke\n"
 	if diff := cmp.Diff(want, err.String()); diff != "" {
 		t.Error(diff)
 	}

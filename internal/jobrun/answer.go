@@ -257,6 +257,9 @@ func (r *run) late() *fleet.Trouble {
 func (r *run) timedOut() { r.stop(fleet.StateTimedOut, r.late()) }
 
 func (r *run) interrupted() {
+	if !r.dry { // It goes on, and no node is interrupted by that.
+		return
+	}
 	r.stop(fleet.StateInterrupted, &fleet.Trouble{Reason: fleet.ReasonInterrupted, Message: "interrupted"})
 }
 

@@ -58,11 +58,12 @@ func (c *cluster) wake() {
 	c.changed = make(chan struct{})
 }
 
-// says is a node's answer to the job.
-func (c *cluster) says(node string, job v1alpha1.NodeJob, answer v1alpha1.StoreJobStatus) {
+// says is the answer of the node a to the job.
+func (c *cluster) says(job v1alpha1.NodeJob, answer v1alpha1.StoreJobStatus) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	answer.UID, answer.DryRun = string(job.UID), job.Spec.DryRun
+	const node = "a"
 	c.stores[node] = &v1alpha1.ImageStore{TypeMeta: metav1.TypeMeta{APIVersion: "orlop.dev/v1alpha1", Kind: "ImageStore"}, ObjectMeta: metav1.ObjectMeta{Name: node, ResourceVersion: "1"},
 		Status: v1alpha1.ImageStoreStatus{Runtime: "containerd://2.4.2", Jobs: []v1alpha1.StoreJobStatus{answer}}}
 	c.wake()

@@ -69,7 +69,7 @@ func TestConfirm(t *testing.T) {
 				if tt.nothing {
 					answer = v1alpha1.StoreJobStatus{State: v1alpha1.JobSucceeded, Absent: 1, Images: []v1alpha1.JobImage{{Image: "redis:8", State: v1alpha1.JobImageAbsent}}}
 				}
-				c.says("a", job, answer)
+				c.says(job, answer)
 				c.ends(job, v1alpha1.ConditionComplete, v1alpha1.ReasonNodesDone, away)
 			})
 			shown := 0
@@ -101,13 +101,13 @@ func TestEnds(t *testing.T) {
 		want   string
 	}{
 		"some images failed": {func(c *cluster, job v1alpha1.NodeJob) {
-			c.says("a", job, v1alpha1.StoreJobStatus{State: v1alpha1.JobFailed, Failed: 1, Images: []v1alpha1.JobImage{{Image: "redis:8", State: v1alpha1.JobImageFailed, Reason: "NoEffect"}}})
+			c.says(job, v1alpha1.StoreJobStatus{State: v1alpha1.JobFailed, Failed: 1, Images: []v1alpha1.JobImage{{Image: "redis:8", State: v1alpha1.JobImageFailed, Reason: "NoEffect"}}})
 		}, "a Done"},
 		"the whole failed": {func(c *cluster, job v1alpha1.NodeJob) {
-			c.says("a", job, v1alpha1.StoreJobStatus{State: v1alpha1.JobFailed, Reason: "RuntimeUnavailable", Message: "no answer"})
+			c.says(job, v1alpha1.StoreJobStatus{State: v1alpha1.JobFailed, Reason: "RuntimeUnavailable", Message: "no answer"})
 		}, "a Failed RuntimeUnavailable"},
 		"the deadline": {func(c *cluster, job v1alpha1.NodeJob) {
-			c.says("a", job, v1alpha1.StoreJobStatus{State: v1alpha1.JobCancelled})
+			c.says(job, v1alpha1.StoreJobStatus{State: v1alpha1.JobCancelled})
 			c.ends(job, v1alpha1.ConditionFailed, v1alpha1.ReasonDeadlineExceeded, v1alpha1.NodeJobStatus{})
 		}, "a TimedOut Timeout"},
 		"never begun": {func(c *cluster, job v1alpha1.NodeJob) {
@@ -128,7 +128,7 @@ func TestEnds(t *testing.T) {
 		"an answer to another ask": {func(c *cluster, job v1alpha1.NodeJob) {
 			other := job
 			other.Spec.DryRun = true
-			c.says("a", other, goes(v1alpha1.JobSucceeded))
+			c.says(other, goes(v1alpha1.JobSucceeded))
 			c.ends(job, v1alpha1.ConditionComplete, v1alpha1.ReasonNodesDone, v1alpha1.NodeJobStatus{})
 		}, "a Skipped NotChosen"},
 	} {
@@ -149,7 +149,7 @@ func TestEnds(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	c := newCluster(t, func(c *cluster, job v1alpha1.NodeJob) {
 		if job.Spec.ActiveDeadlineSeconds != nil {
-			c.says("a", job, v1alpha1.StoreJobStatus{State: v1alpha1.JobCancelled, Removed: 1, Images: goes("").Images})
+			c.says(job, v1alpha1.StoreJobStatus{State: v1alpha1.JobCancelled, Removed: 1, Images: goes("").Images})
 			c.ends(job, v1alpha1.ConditionFailed, v1alpha1.ReasonDeadlineExceeded, v1alpha1.NodeJobStatus{})
 		}
 	})
@@ -210,13 +210,13 @@ func TestHeard(t *testing.T) {
 	heard := make(chan string, 10)
 	c := newCluster(t, func(c *cluster, job v1alpha1.NodeJob) {
 		working := v1alpha1.StoreJobStatus{State: v1alpha1.JobRunning, Progress: &v1alpha1.JobProgress{DoneBytes: 1, TotalBytes: 9, Images: 1}}
-		c.says("a", job, working)
+		c.says(job, working)
 		for _, want := range []string{"started", "1 of 9"} {
 			if got := <-heard; got != want {
 				t.Errorf("heard %s, want %s", got, want)
 			}
 		}
-		c.says("a", job, v1alpha1.StoreJobStatus{State: v1alpha1.JobSucceeded, Pulled: 1, Images: []v1alpha1.JobImage{{Image: ref.String(), State: v1alpha1.JobImagePulled}}})
+		c.says(job, v1alpha1.StoreJobStatus{State: v1alpha1.JobSucceeded, Pulled: 1, Images: []v1alpha1.JobImage{{Image: ref.String(), State: v1alpha1.JobImagePulled}}})
 	})
 	out, err := Run(t.Context(), Config{Client: c.client, Namespace: "shop"}, nodes("a"), fleet.Job{Verb: "pull", Timeout: patience,
 		Ask: func(fleet.Node) session.Request {

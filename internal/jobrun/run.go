@@ -164,25 +164,22 @@ func (r *run) await(ctx context.Context) error {
 	ended := false
 	for {
 		over, broken := r.over()
-		if over || broken != nil && !errors.Is(broken, operator.ErrDeleted) {
+		if errors.Is(broken, operator.ErrDeleted) {
+			return nil // Which close tells of each node.
+		}
+		if over || broken != nil {
 			return broken
 		}
-		if broken != nil {
-			return nil // The job is gone, which close tells of each node.
-		}
+		planned := r.mostPlanned()
 		select {
 		case <-r.moved:
-			if r.mostPlanned() {
-				quiet.Reset(lateAfter)
-			}
+			quiet.Reset(lateAfter)
 		case <-quiet.C:
-			if r.mostPlanned() {
+			if planned {
 				return nil
 			}
 		case <-unheard.C:
-			if r.cfg.Unheard != nil && !r.noticed() {
-				r.cfg.Unheard(r.made)
-			}
+			r.unheard()
 		case <-deadline.C:
 			if ended || r.dry {
 				r.timedOut()
@@ -192,9 +189,7 @@ func (r *run) await(ctx context.Context) error {
 			r.expire(ctx)
 			deadline.Reset(lastWordTimeout)
 		case <-ctx.Done():
-			if r.dry { // Else it goes on, and nodes are not interrupted by that.
-				r.interrupted()
-			}
+			r.interrupted()
 			return nil
 		}
 	}
@@ -244,10 +239,14 @@ func (r *run) ended() (condition *ending) {
 // ending is how a job has ended.
 type ending struct{ kind, reason, message string }
 
-func (r *run) noticed() bool {
+// unheard tells of a job that no controller has looked at.
+func (r *run) unheard() {
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.made.Status.ObservedGeneration >= r.since
+	noticed := r.made.Status.ObservedGeneration >= r.since
+	r.mu.Unlock()
+	if r.cfg.Unheard != nil && !noticed {
+		r.cfg.Unheard(r.made)
+	}
 }
 
 // mostPlanned reports whether at least half of the nodes that can be asked have shown a plan, for a question.
