@@ -97,7 +97,7 @@ func TestAPullIsToldImageByImage(t *testing.T) {
 	good, private := at("pulled/good:1"), lab.PrivateHost+"/pulled/private:1"
 	here.Push(t, good, private)
 	here.Apply(t, fmt.Sprintf(`{"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "pulls", "namespace": "default"}, "type": "kubernetes.io/dockerconfigjson",
-	  "stringData": {".dockerconfigjson": "{\"auths\": {%q: {\"username\": %q, \"password\": %q}}}"}}`, lab.PrivateHost, lab.PrivateUser, lab.PrivatePassword))
+	  "stringData": {".dockerconfigjson": %q}}`, fmt.Sprintf(`{"auths": {%q: {"username": %q, "password": %q}}}`, lab.PrivateHost, lab.PrivateUser, lab.PrivatePassword)))
 	start(t, "pulls", fields{"pull": fields{"images": []string{good, private}, "imagePullSecrets": []fields{{"name": "pulls"}}}})
 	job := complete(t, "pulls")
 	for _, node := range nodes {
