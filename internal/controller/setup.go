@@ -192,7 +192,7 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	})
 	crons := nodecronjob.New(nodecronjob.Config{Client: mgr.GetClient(), Recorder: recorder, NoTemplates: c.NoTemplates})
 	orphans := &podrun.Orphans{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
-	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), crons.SetupWithManager(mgr), orphans.SetupWithManager(mgr)); err != nil {
+	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), crons.SetupWithManager(ctx, mgr), orphans.SetupWithManager(mgr)); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))

@@ -66,8 +66,8 @@ func New(cfg Config) *Controller {
 }
 
 // SetupWithManager has the manager start the controller.
-func (c *Controller) SetupWithManager(mgr ctrl.Manager) error {
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.NodeJob{}, ownerIndex, owners); err != nil {
+func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager) error {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.NodeJob{}, ownerIndex, owners); err != nil {
 		return fmt.Errorf("indexing NodeJobs by their NodeCronJobs: %w", err)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
