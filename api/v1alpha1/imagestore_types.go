@@ -72,6 +72,11 @@ type ImageStoreSpec struct {
 	// +kubebuilder:validation:MaxItems=1000
 	Jobs []StoreJob `json:"jobs,omitempty"`
 
+	// revision is raised whenever something else is asked of the agent than before. That an outcome of a pod was written down, or that one is no
+	// longer needed, is no such thing: the agent need not say that it has seen it.
+	// +optional
+	Revision int64 `json:"revision,omitempty"`
+
 	// watchedUntil: somebody looks on until then, and the agent tells how far its pulls are. Once it is past it means nothing.
 	// +optional
 	WatchedUntil *metav1.Time `json:"watchedUntil,omitempty"`
@@ -182,9 +187,11 @@ type NeededImage struct {
 
 // ImageStoreStatus is what the node's agent says.
 type ImageStoreStatus struct {
-	// observedGeneration is that of the spec which the rest is about.
+	// observedGeneration is that of the spec when the status was last written; observedRevision is the revision which the rest is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// +optional
+	ObservedRevision int64 `json:"observedRevision,omitempty"`
 
 	// nodeUID is that of the Node on which the agent runs, as its token says.
 	// +optional

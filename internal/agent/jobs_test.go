@@ -227,3 +227,27 @@ func TestManyJobsAndManyImages(t *testing.T) {
 		}
 	})
 }
+
+// An outcome of a pod is the controller's own note: to say that it was seen would be a write for nothing.
+func TestAnOutcomeIsNotAnswered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.later()
+		w.want(e)
+		w.pass(time.Minute)
+		before := len(w.api.Writes())
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+			s.Revision-- // Change raises it: here nothing is asked of the agent.
+			s.Jobs = append(s.Jobs, v1alpha1.StoreJob{Job: "a/b", UID: "u", Outcome: &v1alpha1.PodOutcome{State: v1alpha1.JobSucceeded}})
+		})
+		w.pass(time.Minute)
+		if n := len(w.api.Writes()) - before; n != 0 {
+			t.Errorf("an outcome made the agent write %d times", n)
+		}
+		w.release(e)
+		w.pass(time.Minute)
+		if last := w.api.Writes()[len(w.api.Writes())-1]; last.ObservedGeneration < 3 || last.ObservedRevision == 0 {
+			t.Errorf("afterwards it says to have seen generation %d and revision %d", last.ObservedGeneration, last.ObservedRevision)
+		}
+	})
+}

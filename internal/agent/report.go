@@ -51,13 +51,16 @@ func isGone(err error) bool { return errors.Is(err, ErrGone) }
 
 // reporter knows what the API has of our status.
 type reporter struct {
-	known    bool // a store was seen
-	wrote    bool // by this process
-	since    time.Time
-	written  []byte
-	failed   int32  // as written
-	asked    string // as written
-	said     uint64 // the jobs' final answers, as written
+	known   bool // a store was seen
+	wrote   bool // by this process
+	since   time.Time
+	written []byte
+	failed  int32  // as written
+	asked   string // as written
+	said    uint64 // the jobs' final answers, as written
+	// generation and revision are those observed, as written.
+	generation, revision int64
+
 	version  uint64
 	inFlight bool
 	last     time.Time
@@ -81,6 +84,7 @@ func newReporter(s *v1alpha1.ImageStore) reporter {
 func (r *reporter) adopt(s *v1alpha1.ImageStore) {
 	if written, err := json.Marshal(s.Status); err == nil {
 		r.written, r.failed, r.asked = written, s.Status.Failed, s.Status.NeedsAsked
+		r.generation, r.revision = s.Status.ObservedGeneration, s.Status.ObservedRevision
 	}
 	r.version = max(r.version, versionOf(s.ResourceVersion))
 }
@@ -125,9 +129,8 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 		next.or(due) // Whether there is something to write is found out then: with 500 images that is work.
 		return
 	}
-	status := a.status(&made)
-	payload, err := json.Marshal(status)
-	if err != nil || bytes.Equal(payload, r.written) {
+	status, payload := a.statement(&made)
+	if payload == nil || bytes.Equal(payload, r.written) {
 		return
 	}
 	if now.Before(due) {
@@ -216,6 +219,7 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, said uint64, ve
 		a.cfg.Log.Warn("writing the ImageStore's status", "node", a.cfg.Node, "error", err)
 		return
 	}
+	r.generation, r.revision = store.Status.ObservedGeneration, store.Status.ObservedRevision
 	r.written, r.failed, r.asked, r.last, r.wrote = payload, store.Status.Failed, store.Status.NeedsAsked, now, true
 	r.said = said
 	r.version = max(r.version, versionOf(version))
@@ -227,11 +231,31 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, said uint64, ve
 	a.work.kept(store.Status.Jobs)
 }
 
-// status is all that there is to say now.
-func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
+// statement is the status and its JSON; nil: it cannot be written. That nothing but the generation has changed, for what does not concern the
+// agent, is not said.
+func (a *Agent) statement(made *decision) (v1alpha1.ImageStoreStatus, []byte) {
+	r := &a.report
+	if r.revision == a.store.Spec.Revision {
+		status := a.status(made, r.generation)
+		if payload, err := json.Marshal(status); err == nil && bytes.Equal(payload, r.written) {
+			return status, payload
+		}
+	}
+	status := a.status(made, a.store.Generation)
+	payload, err := json.Marshal(status)
+	if err != nil {
+		a.cfg.Log.Error("writing the status as JSON", "node", a.cfg.Node, "error", err)
+		return status, nil
+	}
+	return status, payload
+}
+
+// status is all that there is to say now of the spec of this generation.
+func (a *Agent) status(made *decision, generation int64) v1alpha1.ImageStoreStatus {
 	_, canPin := engine.As[engine.Pinner](a.rt.last)
 	status := v1alpha1.ImageStoreStatus{
-		ObservedGeneration: a.store.Generation,
+		ObservedGeneration: generation,
+		ObservedRevision:   a.store.Spec.Revision,
 		NodeUID:            a.cfg.NodeUID,
 		AgentVersion:       a.cfg.Version,
 		Runtime:            a.runtimeName(),
@@ -258,21 +282,21 @@ func (a *Agent) status(made *decision) v1alpha1.ImageStoreStatus {
 	status.Failed = failed(status.Images)
 	status.Summary = fmt.Sprintf("%d/%d", present, wanted)
 	a.addProgress(status.Images, time.Now())
-	a.setConditions(made)
+	a.setConditions(made, generation)
 	status.Conditions = a.report.conditions
 	bound(&status)
 	return status
 }
 
-func (a *Agent) setConditions(made *decision) {
-	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, ObservedGeneration: a.store.Generation}
+func (a *Agent) setConditions(made *decision, generation int64) {
+	ready := metav1.Condition{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonReady, ObservedGeneration: generation}
 	if !a.view.fresh {
 		ready.Status, ready.Reason, ready.Message = metav1.ConditionFalse, string(engine.RuntimeUnavailable), "The container runtime has not answered yet"
 		if a.view.err != nil {
 			ready.Message = cut(a.view.err.Error())
 		}
 	}
-	retired := metav1.Condition{Type: v1alpha1.ConditionRetired, Status: metav1.ConditionTrue, Reason: "LetGo", ObservedGeneration: a.store.Generation}
+	retired := metav1.Condition{Type: v1alpha1.ConditionRetired, Status: metav1.ConditionTrue, Reason: "LetGo", ObservedGeneration: generation}
 	conditions := append([]metav1.Condition(nil), a.report.conditions...)
 	meta.SetStatusCondition(&conditions, ready)
 	if a.store.Spec.Retire && made.retired {

@@ -320,7 +320,7 @@ func TestWhatIsLeftOut(t *testing.T) {
 	if hooks := scenarios["no retiring"].render(t).Hooks; len(hooks) > 0 {
 		t.Errorf("hooks with uninstall.retire=false: %v", hooks)
 	}
-	if len(defaults.Hooks) != 4 || !strings.Contains(defaults.Notes, "kubectl") {
+	if len(defaults.Hooks) != 6 || !strings.Contains(defaults.Notes, "kubectl") {
 		t.Errorf("%d hooks, and notes %q", len(defaults.Hooks), defaults.Notes)
 	}
 }

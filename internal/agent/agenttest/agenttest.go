@@ -68,6 +68,7 @@ func (a *API) Change(edit func(*v1alpha1.ImageStoreSpec)) {
 	changed := a.store.DeepCopy() // Who was given the one before has it still.
 	edit(&changed.Spec)
 	changed.Generation++
+	changed.Spec.Revision++
 	a.store = changed
 	a.touch()
 }

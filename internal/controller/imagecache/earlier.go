@@ -6,8 +6,6 @@ package imagecache
 import (
 	"slices"
 
-	"k8s.io/apimachinery/pkg/api/meta"
-
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/demand"
 )
@@ -51,8 +49,7 @@ func (a *answers) about(d demand.Cache, store *v1alpha1.ImageStore, image string
 
 func (a *answers) of(key string, store *v1alpha1.ImageStore) {
 	a.read, a.others = true, map[string]bool{}
-	ready := meta.FindStatusCondition(store.Status.Conditions, v1alpha1.ConditionReady)
-	a.behind = ready != nil && ready.ObservedGeneration < store.Generation
+	a.behind = store.Status.ObservedRevision < store.Spec.Revision
 	for i := range store.Spec.Images {
 		entry := &store.Spec.Images[i]
 		if len(entry.Caches) < maxCaches && !slices.Contains(entry.Caches, key) {

@@ -6,8 +6,6 @@ package imagecache
 import (
 	"testing"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
 	"orlop.dev/orlop/internal/engine"
@@ -36,9 +34,9 @@ func TestAFailureOfAnotherCacheIsNotOurs(t *testing.T) {
 			c := cacheOf(one)
 			d := read(t, c)
 			v := viewOf("n1", failed(one, engine.Unauthorized, "no basic auth credentials"))
-			v.store.Generation = 7
+			v.store.Spec.Revision = 7
 			v.store.Spec.Images = []v1alpha1.StoreImage{{Image: one, Caches: tc.caches}}
-			v.store.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: tc.seen}}
+			v.store.Status.ObservedRevision = tc.seen
 			s := total(d, facts(d.Images, catalog.New()), []view{v}, earlierOf(&tc.before, c.Generation), nil)
 			if s.failed != tc.wantFails || len(s.failures) != tc.wantFails || s.images[0].left != 1-tc.wantFails {
 				t.Errorf("%d nodes failed, %d failures, %d nodes left to try; want %d", s.failed, len(s.failures), s.images[0].left, tc.wantFails)

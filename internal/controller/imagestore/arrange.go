@@ -180,7 +180,7 @@ func (v *view) released(had *v1alpha1.StoreImage, image, digest string) v1alpha1
 // answered reports whether the agent has seen that the entry is released, and has no record of it, nor one of a tag that still
 // stands for its digest and is to move on: that would be carried over to it.
 func (v *view) answered(had *v1alpha1.StoreImage, is map[string]string) bool {
-	if v.store.Status.ObservedGeneration < v.store.Generation {
+	if v.store.Status.ObservedRevision < v.store.Spec.Revision {
 		return false
 	}
 	return !slices.ContainsFunc(v.store.Status.Images, func(r v1alpha1.StoreImageStatus) bool { return concerns(&r, had, is) })

@@ -195,7 +195,7 @@ func (b *bench) store(node string) *v1alpha1.ImageStore {
 func (b *bench) answer(node string, change func(*v1alpha1.ImageStoreStatus)) {
 	b.t.Helper()
 	store := b.store(node)
-	store.Status.ObservedGeneration = store.Generation
+	store.Status.ObservedGeneration, store.Status.ObservedRevision = store.Generation, store.Spec.Revision
 	change(&store.Status)
 	if err := b.api.Status().Update(b.t.Context(), store); err != nil {
 		b.t.Fatal(err)

@@ -113,9 +113,9 @@ func (r row) view(t testing.TB) *view {
 	if r.recheck != "" {
 		in.facts = asking(in.facts, r.recheck)
 	}
-	in.store.Generation, in.store.Status.ObservedGeneration = 3, 3
+	in.store.Spec.Revision, in.store.Status.ObservedRevision = 3, 3
 	if r.behind {
-		in.store.Status.ObservedGeneration = 2
+		in.store.Status.ObservedRevision = 2
 	}
 	in.store.Spec.Images, in.store.Status.Images = r.spec, r.status
 	return look(in)

@@ -211,7 +211,7 @@ func (w *want) isScout() bool  { return w.had != nil && !w.had.Released && w.had
 
 // failing reports whether the agent waits for its next attempt, as far as it has seen that it may try.
 func (v *view) failing(w *want) bool {
-	if w.record == nil || v.store.Status.ObservedGeneration < v.store.Generation {
+	if w.record == nil || v.store.Status.ObservedRevision < v.store.Spec.Revision {
 		return false
 	}
 	return w.record.State == v1alpha1.ImageFailed || w.record.State == v1alpha1.ImageWaiting && w.record.Reason == string(engine.InsufficientDisk)

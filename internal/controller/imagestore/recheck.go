@@ -35,7 +35,7 @@ func (v *view) askToRecheck(w *want) ask {
 	need := needsTurn
 	if w.asks(w.recheck) {
 		need = hasTurn
-		if w.record != nil && w.record.RecheckReason != "" && v.store.Status.ObservedGeneration >= v.store.Generation {
+		if w.record != nil && w.record.RecheckReason != "" && v.store.Status.ObservedRevision >= v.store.Spec.Revision {
 			need = failsInTurn
 		}
 	}

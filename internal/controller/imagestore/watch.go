@@ -100,7 +100,7 @@ func nodeChanged(before, after *corev1.Node) bool {
 // storeChanged leaves out what the agent says for people.
 func storeChanged(before, after *v1alpha1.ImageStore) bool {
 	a, b := &before.Status, &after.Status
-	return before.Generation != after.Generation || a.ObservedGeneration != b.ObservedGeneration || a.NodeUID != b.NodeUID || a.NeedsAsked != b.NeedsAsked ||
+	return before.Generation != after.Generation || a.ObservedRevision != b.ObservedRevision || a.NodeUID != b.NodeUID || a.NeedsAsked != b.NeedsAsked ||
 		!equality.Semantic.DeepEqual(a.Key, b.Key) || !equality.Semantic.DeepEqual(before.OwnerReferences, after.OwnerReferences) ||
 		!slices.EqualFunc(a.Images, b.Images, func(x, y v1alpha1.StoreImageStatus) bool {
 			return x.Image == y.Image && x.Digest == y.Digest && x.State == y.State && x.Reason == y.Reason && x.Pulled == y.Pulled && x.Pinned == y.Pinned &&

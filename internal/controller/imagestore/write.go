@@ -76,8 +76,12 @@ func (c *Controller) write(ctx context.Context, node *corev1.Node, store *v1alph
 	if err := c.ensureInventory(ctx, node); err != nil {
 		return err
 	}
+	spec.Revision = store.Spec.Revision
 	if store.UID != "" && same(&store.Spec, &spec) {
 		return nil
+	}
+	if asksOther(&store.Spec, &spec) {
+		spec.Revision++
 	}
 	spec.Retire = false // Another field manager's.
 	c.pace.wrote(node.Name, time.Now())
@@ -100,6 +104,18 @@ func same(stands, wanted *v1alpha1.ImageStoreSpec) bool {
 		a.Images[i].Size, b.Images[i].Size = 0, 0
 	}
 	return equality.Semantic.DeepEqual(&a, &b)
+}
+
+// asksOther reports whether the agent is asked something else than before, or nothing was asked yet: then it says that it has seen it.
+func asksOther(stands, wanted *v1alpha1.ImageStoreSpec) bool {
+	a, b := *stands, *wanted
+	a.Jobs, b.Jobs = asked(a.Jobs), asked(b.Jobs)
+	return stands.Revision == 0 || !same(&a, &b)
+}
+
+// asked are the entries that are for the agent.
+func asked(jobs []v1alpha1.StoreJob) []v1alpha1.StoreJob {
+	return slices.DeleteFunc(slices.Clone(jobs), func(e v1alpha1.StoreJob) bool { return e.Outcome != nil })
 }
 
 func (c *Controller) ensureInventory(ctx context.Context, node *corev1.Node) error {

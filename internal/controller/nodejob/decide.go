@@ -150,107 +150,6 @@ func (d *decision) readAll() {
 	}
 }
 
-// ended reports whether the job has ended before and nothing opens it again: a plan that is to be carried out; of one that
-// failed, a retry or an edit.
-func (d *decision) ended() bool {
-	kind, why := endOf(d.before)
-	switch kind {
-	case v1alpha1.ConditionComplete:
-		d.reopened = why.reason == v1alpha1.ReasonPlanned && !d.job.Spec.DryRun
-	case v1alpha1.ConditionFailed:
-		d.reopened = d.retried || d.before.ObservedGeneration != d.job.Generation
-	default:
-		return false
-	}
-	if d.retried || d.reopened && kind == v1alpha1.ConditionComplete {
-		d.status.StartTime = nil
-	}
-	return !d.reopened
-}
-
-// endOf is the condition by which a job has ended, and why; empty if it has not.
-func endOf(status *v1alpha1.NodeJobStatus) (kind string, why word) {
-	for _, c := range status.Conditions {
-		if (c.Type == v1alpha1.ConditionComplete || c.Type == v1alpha1.ConditionFailed) && c.Status == metav1.ConditionTrue {
-			return c.Type, word{c.Reason, c.Message}
-		}
-	}
-	return "", word{}
-}
-
-// count sorts the nodes by what they mean to the job. eligible tells which of those that were never asked may still be.
-func (d *decision) count(eligible func(*member) bool) {
-	for i := range d.members {
-		m, r := &d.members[i], d.readings[i]
-		if !m.begun() && !eligible(m) || !d.counts(m, r) {
-			continue
-		}
-		d.counted[i] = true
-		d.desired++
-		switch r.stage {
-		case stageSucceeded:
-			d.succeeded++
-		case stageFailed:
-			d.fail(m.name, r.why)
-		case stageActive:
-			d.wait(m)
-		case stageWaiting, stageEnded:
-			d.line(i)
-		}
-	}
-}
-
-// counts: of nodes that are not chosen any more those that have done it do, and a taint does not undo what was begun.
-func (d *decision) counts(m *member, r reading) bool {
-	switch {
-	case m.chosen && m.barred == "":
-		return true
-	case m.chosen && m.begun():
-		return true
-	case m.named && !m.begun():
-		return true // Not to be passed over in silence.
-	}
-	return r.stage == stageSucceeded
-}
-
-// wait counts a node at work. One that is away gives its turn back, after a while.
-func (d *decision) wait(m *member) {
-	switch {
-	case m.away.reason == "":
-	case !d.now.Before(m.patience):
-		d.skip(m.name, m.away)
-		return
-	default:
-		d.at(m.patience)
-	}
-	d.active++
-}
-
-// line puts a node in the line of those that could be asked now.
-func (d *decision) line(i int) {
-	m := &d.members[i]
-	switch {
-	case !m.chosen || m.barred != "" && !m.begun():
-		d.skip(m.name, word{v1alpha1.ReasonNotChosen, cmp.Or(m.barred, "nodeSelector or affinity do not choose this node")})
-	case m.away.reason != "":
-		d.skip(m.name, m.away)
-	case d.status.Planned && !d.job.Spec.DryRun && m.asked == nil:
-		d.skip(m.name, word{v1alpha1.ReasonNotPlanned, "This node made no plan when the others did, so nothing is carried out on it"})
-	default:
-		d.pending = append(d.pending, i)
-	}
-}
-
-func (d *decision) skip(node string, why word) {
-	d.status.Skipped++
-	d.skipped = append(d.skipped, v1alpha1.NodeJobFailure{Node: node, Reason: why.reason, Message: why.message})
-}
-
-func (d *decision) fail(node string, why word) {
-	d.failed++
-	d.failures = append(d.failures, v1alpha1.NodeJobFailure{Node: node, Reason: cmp.Or(why.reason, v1alpha1.ReasonNodeFailed), Message: why.message})
-}
-
 func (d *decision) at(then time.Time) {
 	if d.again.IsZero() || then.Before(d.again) {
 		d.again = then
@@ -290,29 +189,6 @@ func (d *decision) evaluate() {
 	}
 }
 
-func (d *decision) done() string {
-	if d.job.Spec.DryRun {
-		return v1alpha1.ReasonPlanned
-	}
-	return v1alpha1.ReasonNodesDone
-}
-
-// end ends the job. One that was opened again by an edit, and ends as it had, has its time of completion still.
-func (d *decision) end(how course, why word) {
-	d.course, d.why = how, why
-	d.open = d.serves()
-	_, was := endOf(d.before)
-	if was.reason != why.reason || d.retried || d.status.CompletionTime == nil {
-		d.status.CompletionTime = d.time()
-	}
-}
-
-// serves reports whether nodes that were away when the job ended by itself are still served: until the deadline, if there is one.
-func (d *decision) serves() bool {
-	byItself := d.why.reason == v1alpha1.ReasonNodesDone || d.why.reason == v1alpha1.ReasonNodesFailed && d.job.Spec.FailurePolicy.Type != v1alpha1.FailPause
-	return byItself && d.now.Before(d.deadline())
-}
-
 // time is now as the API server keeps it.
 func (d *decision) time() *metav1.Time {
 	now := metav1.NewTime(d.now.Truncate(time.Second))
@@ -337,35 +213,6 @@ func (d *decision) overdue() bool {
 		return false
 	}
 	return true
-}
-
-// afterwards looks after a job that has ended: what it had begun is ended, and as long as its deadline is to come, nodes that were away
-// are served.
-func (d *decision) afterwards() {
-	kind, why := endOf(d.before)
-	d.course, d.why = stays, why
-	switch {
-	case d.serves():
-		d.course, d.open = late, true
-		d.status.Skipped = 0
-		d.count(d.wasThere)
-		if d.failed > 0 && kind == v1alpha1.ConditionComplete {
-			d.end(fails, word{reason: v1alpha1.ReasonNodesFailed})
-			d.course = late
-		}
-		if d.active+len(d.pending) > 0 {
-			d.at(d.deadline())
-		}
-	case kind == v1alpha1.ConditionFailed && d.before.Active > 0:
-		d.status.Skipped = 0
-		d.count(d.wasThere)
-		d.course = fails
-	}
-}
-
-// wasThere: a job that has ended is not for nodes that came later, unless they are named.
-func (d *decision) wasThere(m *member) bool {
-	return m.named || m.node != nil && d.status.CompletionTime != nil && !m.node.CreationTimestamp.After(d.status.CompletionTime.Time)
 }
 
 // begin asks the nodes whose turn it is.
