@@ -193,9 +193,9 @@ func askedBy(job *v1alpha1.NodeJob) string {
 	case cron != "" && job.Annotations[v1alpha1.AnnotationManual] == "":
 		return "schedule " + cron
 	case cron != "" && who != "":
-		return who + ", by hand from schedule " + cron
+		return who + ", from " + cron
 	case cron != "":
-		return "by hand from schedule " + cron
+		return "by hand, from " + cron
 	}
 	return who
 }

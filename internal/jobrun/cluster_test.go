@@ -69,6 +69,14 @@ func (c *cluster) says(job v1alpha1.NodeJob, answer v1alpha1.StoreJobStatus) {
 	c.wake()
 }
 
+// looked says that the controller has seen the job.
+func (c *cluster) looked(job v1alpha1.NodeJob) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.job.Status.ObservedGeneration = job.Generation
+	c.wake()
+}
+
 // ends gives the job a condition, and what else its status has.
 func (c *cluster) ends(job v1alpha1.NodeJob, condition, reason string, status v1alpha1.NodeJobStatus) {
 	c.mu.Lock()

@@ -200,5 +200,5 @@ func specOf(spec v1alpha1.NodeJobSpec, request session.Request) (v1alpha1.NodeJo
 func (r *run) discard(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
-	_ = r.cfg.Client.DeleteJob(ctx, r.made.Namespace, r.made.Name) // It goes by its time to live, then.
+	_ = r.cfg.Client.DeleteJob(ctx, r.namespace, r.name) // It goes by its time to live, then.
 }

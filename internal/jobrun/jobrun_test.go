@@ -148,6 +148,7 @@ func TestEnds(t *testing.T) {
 // TestTimeout: the job is given a deadline that is over, so that nodes end what they are at, and answer.
 func TestTimeout(t *testing.T) {
 	c := newCluster(t, func(c *cluster, job v1alpha1.NodeJob) {
+		c.looked(job)
 		if job.Spec.ActiveDeadlineSeconds != nil {
 			c.says(job, v1alpha1.StoreJobStatus{State: v1alpha1.JobCancelled, Removed: 1, Images: goes("").Images})
 			c.ends(job, v1alpha1.ConditionFailed, v1alpha1.ReasonDeadlineExceeded, v1alpha1.NodeJobStatus{})
@@ -158,6 +159,17 @@ func TestTimeout(t *testing.T) {
 	out, err := Run(t.Context(), Config{Client: c.client, Namespace: "shop"}, nodes("a"), job)
 	if err != nil || ended(out)[0] != "a TimedOut Timeout" || len(out[0].Result.Steps) != 1 || len(c.patches) != 1 {
 		t.Errorf("%v %v, patched %s", err, ended(out), c.patches)
+	}
+}
+
+// TestNobodyLooks: a job that no controller has seen in its time is not left to one that comes when nobody expects it any more.
+func TestNobodyLooks(t *testing.T) {
+	c := newCluster(t, nil)
+	job := removing(t, nil)
+	job.Timeout = 50 * time.Millisecond
+	out, err := Run(t.Context(), Config{Client: c.client, Namespace: "shop"}, nodes("a"), job)
+	if err != nil || ended(out)[0] != "a TimedOut Timeout" || !c.deleted {
+		t.Errorf("%v %v, deleted %v", err, ended(out), c.deleted)
 	}
 }
 

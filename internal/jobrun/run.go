@@ -27,6 +27,8 @@ import (
 type run struct {
 	cfg Config
 	job fleet.Job
+	// namespace and name are the NodeJob's.
+	namespace, name string
 
 	mu       sync.Mutex
 	made     *v1alpha1.NodeJob // as it was seen last
@@ -52,7 +54,7 @@ type visit struct {
 }
 
 func newRun(cfg Config, job fleet.Job, made *v1alpha1.NodeJob, nodes []fleet.Node) *run {
-	r := &run{cfg: cfg, job: job, made: made, outcomes: make([]fleet.Outcome, len(nodes)), visits: map[string]*visit{}, moved: make(chan struct{}, 1)}
+	r := &run{cfg: cfg, job: job, namespace: made.Namespace, name: made.Name, made: made, outcomes: make([]fleet.Outcome, len(nodes)), visits: map[string]*visit{}, moved: make(chan struct{}, 1)}
 	for i, node := range nodes {
 		r.outcomes[i].Node = node
 		r.visits[node.Name] = &visit{out: &r.outcomes[i], told: map[string]bool{}}
@@ -89,7 +91,7 @@ func (r *run) act(ctx context.Context) ([]fleet.Outcome, error) {
 	if ctx.Err() == nil {
 		return out, err
 	}
-	if r.cfg.Again != nil && r.cfg.Again(r.made) {
+	if r.cfg.Again != nil && r.cfg.Again(r.seen()) {
 		r.discard(ctx)
 		return nil, ErrCancelled
 	}
@@ -147,11 +149,11 @@ func (r *run) follow(ctx context.Context, watchers *sync.WaitGroup) {
 		names = append(names, o.Node.Name)
 	}
 	watchers.Go(func() {
-		note(r.cfg.Client.FollowJob(ctx, r.made.Namespace, r.made.Name, func(job *v1alpha1.NodeJob) bool { r.seeJob(job); return false }))
+		note(r.cfg.Client.FollowJob(ctx, r.namespace, r.name, func(job *v1alpha1.NodeJob) bool { r.seeJob(job); return false }))
 	})
 	watchers.Go(func() { note(r.cfg.Client.FollowStores(ctx, names, r.seeStore)) })
 	if r.job.Verb == string(session.VerbPull) && r.job.Heard != nil {
-		watchers.Go(func() { r.cfg.Client.KeepWatchingJob(ctx, r.made.Namespace, r.made.Name) })
+		watchers.Go(func() { r.cfg.Client.KeepWatchingJob(ctx, r.namespace, r.name) })
 	}
 }
 
@@ -181,8 +183,14 @@ func (r *run) await(ctx context.Context) error {
 		case <-unheard.C:
 			r.unheard()
 		case <-deadline.C:
-			if ended || r.dry {
+			seen := r.noticed()
+			if ended || r.dry || !seen {
 				r.timedOut()
+			}
+			if !seen { // A controller that comes later would do it when nobody expects it any more.
+				r.discard(ctx)
+			}
+			if ended || r.dry || !seen {
 				return nil
 			}
 			ended = true
@@ -241,12 +249,22 @@ type ending struct{ kind, reason, message string }
 
 // unheard tells of a job that no controller has looked at.
 func (r *run) unheard() {
-	r.mu.Lock()
-	noticed := r.made.Status.ObservedGeneration >= r.since
-	r.mu.Unlock()
-	if r.cfg.Unheard != nil && !noticed {
-		r.cfg.Unheard(r.made)
+	if r.cfg.Unheard != nil && !r.noticed() {
+		r.cfg.Unheard(r.seen())
 	}
+}
+
+// seen is the job as it was seen last.
+func (r *run) seen() *v1alpha1.NodeJob {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.made
+}
+
+func (r *run) noticed() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.made.Status.ObservedGeneration >= r.since
 }
 
 // mostPlanned reports whether at least half of the nodes that can be asked have shown a plan, for a question.
@@ -277,7 +295,7 @@ func (r *run) expire(ctx context.Context) {
 	}
 	r.mu.Unlock()
 	patch := map[string]any{"spec": map[string]any{"activeDeadlineSeconds": max(1, int64(time.Since(begun.Time).Seconds()))}}
-	_, _ = r.cfg.Client.PatchJob(ctx, r.made.Namespace, r.made.Name, patch) // Without it, the nodes are told to have run out of time all the same.
+	_, _ = r.cfg.Client.PatchJob(ctx, r.namespace, r.name, patch) // Without it, the nodes are told to have run out of time all the same.
 }
 
 // confirm asks about the plans, of those that have shown one.
@@ -306,7 +324,7 @@ func (r *run) proceed(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), requestTimeout)
 	defer cancel()
-	made, err := r.cfg.Client.PatchJob(ctx, r.made.Namespace, r.made.Name, map[string]any{"spec": spec})
+	made, err := r.cfg.Client.PatchJob(ctx, r.namespace, r.name, map[string]any{"spec": spec})
 	if err != nil {
 		return fmt.Errorf("having the plan carried out: %w", err)
 	}
