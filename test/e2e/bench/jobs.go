@@ -100,7 +100,8 @@ func (b *bench) removeRound(ctx context.Context, image string) (time.Duration, i
 		return 0, 0, fmt.Errorf("it ended with %+v", job.Status)
 	}
 	for _, node := range b.workers() {
-		if out, err := b.lab.Crictl(ctx, node, "images", "-q", image); err != nil || strings.TrimSpace(out) != "" {
+		// With a name that is not there, crictl lists everything.
+		if out, err := b.lab.Crictl(ctx, node, "images", "-o", "json"); err != nil || strings.Contains(out, fmt.Sprintf("%q", image)) {
 			return 0, 0, errors.Join(err, fmt.Errorf("%s is still on %s", image, node))
 		}
 	}

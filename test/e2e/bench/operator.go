@@ -85,13 +85,13 @@ func (b *bench) pushOwn(ctx context.Context, name string) error {
 	return nil
 }
 
-// emptied deletes every cache, and waits until no node is asked for anything, and nothing more is written.
+// emptied deletes every cache and every job, and waits until no node is asked for anything, and nothing more is written.
 func (b *bench) emptied(ctx context.Context) error {
 	mark, err := b.lab.AuditMark()
 	if err != nil {
 		return err
 	}
-	if err := b.deleteCaches(ctx); err != nil {
+	if err := errors.Join(b.deleteCaches(ctx), b.api.DeleteAllOf(ctx, &v1alpha1.NodeJob{}, client.InNamespace(inNamespace))); err != nil {
 		return err
 	}
 	err = eventually(ctx, "no node is asked for anything", func() (bool, error) {
