@@ -288,8 +288,11 @@ func TestDecide(t *testing.T) {
 		"back in time, and failed": {
 			job: job(deadline(3600), began(time.Minute), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", bad)}, want: "n1:0, n2:0 | Failed 1/2 a0 f1 s0 Failed/NodesFailed",
 		},
-		"back too late":               {job: job(deadline(60), began(time.Hour), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2")}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
-		"new nodes come too late":     {job: job(over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", young)}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
+		"back too late":           {job: job(deadline(60), began(time.Hour), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2")}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
+		"new nodes come too late": {job: job(over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", young)}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
+		"ended, and its entry was dropped": {
+			job: job(over(complete, "NodesDone")), members: []member{node("n1", done, func(m *member) { m.stood = nil }), node("n2", done)}, want: "n2:0 |   a0 f0 s0 Complete/NodesDone",
+		},
 		"Never serves them":           {job: job(never), members: []member{node("n1", done), node("n2", young)}, want: "n1:0, n2:0 | Running 1/2 a1 f0 s0"},
 		"Never does not end":          {job: job(never), members: []member{node("n1", done)}, want: "n1:0 | Running 1/1 a0 f0 s0"},
 		"Never goes on after failure": {job: job(never), members: []member{node("n1", bad), node("n2", young)}, want: "n1:0, n2:0 | Running 0/2 a1 f1 s0"},

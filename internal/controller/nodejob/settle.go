@@ -30,6 +30,8 @@ func (d *decision) settle() {
 		}
 		switch {
 		case m.asked == nil:
+		case d.course == stays && m.stood == nil:
+			// The store has no room for it, or is another: a job that has ended tells it nothing anew, or it would be done again.
 		case r.stage != stageActive:
 			d.entries[m.name] = *m.asked
 		case !ends:
