@@ -66,7 +66,8 @@ func (l *Ledger) tell(before, after map[string]v1alpha1.StoreJob) {
 
 // same compares what can change while a job goes on: its action cannot.
 func same(a, b v1alpha1.StoreJob) bool {
-	return a.Run == b.Run && a.DryRun == b.DryRun && a.Cancel == b.Cancel && a.RestartLimit == b.RestartLimit && (a.Outcome == nil) == (b.Outcome == nil)
+	return a.Run == b.Run && a.DryRun == b.DryRun && a.Planned == b.Planned && a.Cancel == b.Cancel && a.RestartLimit == b.RestartLimit &&
+		(a.Outcome == nil) == (b.Outcome == nil)
 }
 
 // Of is what the job asks, by node, as it was said last; ok is false if nothing was said of it yet. It is not to be changed.

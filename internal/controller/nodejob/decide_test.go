@@ -435,6 +435,18 @@ func TestAnswersAddUp(t *testing.T) {
 	}
 }
 
+// A node must know that it may not go beyond a plan: it may have lost its own.
+func TestWhatFollowsAPlanSaysSo(t *testing.T) {
+	j := job(over(v1alpha1.ConditionComplete, v1alpha1.ReasonPlanned), edited, func(j *v1alpha1.NodeJob) { j.Status.Planned = true })
+	v := decide(picture{job: j, members: []member{node("n1", asked(0, planning), answered(v1alpha1.JobSucceeded))}, tally: newTally(), now: noon})
+	if e := v.entries["n1"]; e.DryRun || !e.Planned {
+		t.Errorf("it is asked %+v", e)
+	}
+	if e := decide(picture{job: job(dryRun), members: []member{node("n1")}, tally: newTally(), now: noon}).entries["n1"]; !e.DryRun || e.Planned {
+		t.Errorf("for the plan it is asked %+v", e)
+	}
+}
+
 func TestWhatIsAskedIsWhatTheJobSays(t *testing.T) {
 	pull := job(func(j *v1alpha1.NodeJob) {
 		j.Spec.Remove, j.Spec.Pull = nil, &v1alpha1.PullAction{Images: []string{"nginx"}, ImagePullPolicy: corev1.PullAlways}

@@ -102,7 +102,8 @@ func (d *decision) outcome(run int32, outcome *v1alpha1.PodOutcome) v1alpha1.Sto
 func (d *decision) entry(r *reading, cancel bool) v1alpha1.StoreJob {
 	spec := &d.job.Spec
 	e := v1alpha1.StoreJob{
-		Job: d.name(), UID: string(d.job.UID), Run: r.run, DryRun: r.dryRun, Cancel: cancel, Remove: spec.Remove, Prune: spec.Prune,
+		Job: d.name(), UID: string(d.job.UID), Run: r.run, DryRun: r.dryRun, Planned: d.status.Planned && !r.dryRun,
+		Cancel: cancel, Remove: spec.Remove, Prune: spec.Prune,
 	}
 	if spec.Pull != nil {
 		e.Pull = &v1alpha1.StorePull{Images: spec.Pull.Images, ImagePullPolicy: spec.Pull.ImagePullPolicy}
