@@ -195,6 +195,7 @@ func TestDecide(t *testing.T) {
 		answered(cancelled)(m)
 	}
 	planned := func(m *member) { asked(0, planning)(m); answered(succeeded)(m) }
+	unheeded := asked(0, planning, func(e *v1alpha1.StoreJob) { e.Cancel = true })
 	wasPlan := func(j *v1alpha1.NodeJob) { j.Status.Planned = true }
 	for name, tc := range map[string]struct {
 		job     *v1alpha1.NodeJob
@@ -308,10 +309,28 @@ func TestDecide(t *testing.T) {
 		"a plan is made":                      {job: job(dryRun), members: []member{node("n1", planned)}, want: "n1:0 plan | Complete 1/1 a0 f0 s0 Complete/Planned"},
 		"a plan is carried out, by those that made one": {
 			job: job(over(complete, "Planned"), edited, wasPlan), members: []member{node("n1", planned), node("n2"), node("n3", asked(0, planning), answered(failed))},
-			want: "n1:0, n3:0 plan | Running 0/3 a1 f1 s1",
+			want: "n1:0, n3:0 plan | Running 0/3 a1 f0 s2",
 		},
 		"a plan that failed is made again": {
-			job: job(over(fail, "NodesFailed"), edited, wasPlan, retry), members: []member{node("n1", asked(0, planning), answered(failed))}, want: "n1:1 plan | Running 0/1 a1 f0 s0",
+			job: job(dryRun, over(fail, "NodesFailed"), wasPlan, retry), members: []member{node("n1", asked(0, planning), answered(failed))}, want: "n1:1 plan | Running 0/1 a1 f0 s0",
+		},
+		"but not once plans are carried out": {
+			job: job(over(fail, "NodesFailed"), edited, wasPlan, retry), members: []member{node("n1", asked(0, planning), answered(failed)), node("n2", planned)},
+			want: "n1:0 plan, n2:1 | Running 0/2 a1 f0 s1",
+		},
+		"who has not told its plan by then is not waited for": {
+			job: job(wasPlan, began(time.Minute), edited), members: []member{node("n1", planned), node("n2", asked(0, planning)), node("n3", asked(0, planning), away("NodeNotReady", 0))},
+			want: "n1:0, n2:0 plan cancel, n3:0 plan cancel | Running 0/3 a1 f0 s2",
+		},
+		"a plan that comes then was shown to nobody": {
+			job: job(wasPlan, began(time.Minute), edited), members: []member{node("n1", planned), node("n2", unheeded, answered(succeeded)), node("n3", ended, asked(0, planning), answered(cancelled))},
+			want: "n1:0, n2:0 plan cancel, n3:0 plan | Running 0/3 a1 f0 s2",
+		},
+		"a plan made when it was to be ended counts while it is one": {
+			job: job(dryRun, wasPlan), members: []member{node("n1", unheeded, answered(succeeded)), node("n2")}, want: "n1:0 plan, n2:0 plan | Running 1/2 a1 f0 s0",
+		},
+		"but not if nobody counted it": {
+			job: job(dryRun, wasPlan, over(complete, "Planned")), members: []member{node("n1", unheeded, answered(succeeded))}, want: "n1:0 plan cancel |   a0 f0 s0 Complete/Planned",
 		},
 		"nobody can read it": {
 			job: job(), members: []member{node("n1")}, change: func(p *picture) { p.invalid = errors.New("no good") }, want: " | Failed 0/1 a0 f0 s0 Failed/Invalid Stalled/Invalid",

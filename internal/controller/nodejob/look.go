@@ -199,7 +199,7 @@ func (p *pass) attend(ctx context.Context, m *member) error {
 
 // done: it has answered, as far as can be told without the rest.
 func (m *member) done() bool {
-	return m.answer != nil && m.asked != nil && m.answer.Run == m.asked.Run && m.answer.DryRun == m.asked.DryRun && m.answer.CompletionTime != nil
+	return m.answers() && m.answer.CompletionTime != nil
 }
 
 func notReadySince(node *corev1.Node) time.Time {

@@ -204,6 +204,36 @@ func TestAJobGoesWhenItsTimeIsOver(t *testing.T) {
 	}, "n1", "n2")
 }
 
+// What nobody was shown is not carried out, whenever the controller ends and the plan comes.
+func TestAPlanThatComesLate(t *testing.T) {
+	for name, late := range map[string]func(*world){
+		"ended":   func(w *world) { w.round() },
+		"restart": func(w *world) { w.round(); w.restart() },
+		"before it hears that it is ended": func(w *world) {
+			if _, err := w.jobs.Reconcile(w.t.Context(), requestFor(key)); err != nil {
+				w.t.Fatal(err)
+			}
+			clear(w.quiet)
+			w.agent("n2")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, job(dryRun), func(w *world) {
+				w.quiet["n2"] = true
+				w.reach("Running 1/2 a1 f0 s0")
+				w.edit(func(j *v1alpha1.NodeJob) { j.Spec.DryRun = false })
+				late(w)
+				clear(w.quiet)
+				w.run(2 * time.Second)
+				w.expect("Complete 1/2 a0 f0 s1 Complete/NodesDone")
+				if got := w.acted["n1:0"] + 10*w.acted["n2:0"]; got != 1 {
+					t.Errorf("the agents did %s", counts(w.acted))
+				}
+			}, "n1", "n2")
+		})
+	}
+}
+
 func TestAMissingSecretIsTold(t *testing.T) {
 	pull := job(func(j *v1alpha1.NodeJob) {
 		j.Spec.Remove, j.Spec.Pull = nil, &v1alpha1.PullAction{Images: []string{"nginx"}}

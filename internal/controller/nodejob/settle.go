@@ -32,14 +32,26 @@ func (d *decision) settle() {
 		case m.asked == nil:
 		case d.course == stays && m.stood == nil:
 			// The store has no room for it, or is another: a job that has ended tells it nothing anew, or it would be done again.
+		case r.stage == stageUnplanned && !m.final():
+			d.entries[m.name] = d.entry(r, true)
 		case r.stage != stageActive:
-			d.entries[m.name] = *m.asked
+			d.entries[m.name] = d.kept(m)
 		case !ends:
 			d.entries[m.name] = d.entry(r, false)
 		case m.stood != nil: // Else it was never told.
 			d.entries[m.name] = d.entry(r, true)
 		}
 	}
+}
+
+// kept is the entry of a node that is not at it. A plan that was made just before it would have been cancelled counts, and can be carried out,
+// if the status tells of it.
+func (d *decision) kept(m *member) v1alpha1.StoreJob {
+	e := *m.asked
+	if e.DryRun && d.job.Spec.DryRun && d.course != stays && m.answers() && m.answer.State == v1alpha1.JobSucceeded {
+		e.Cancel = false
+	}
+	return e
 }
 
 // ends reports whether what the node does is to be ended.
