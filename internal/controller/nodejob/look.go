@@ -120,7 +120,7 @@ func (p *pass) choose(m *member, selection demand.Selection, onlyNamed bool) {
 	}
 }
 
-// recall finds what the node's store says of the job. A store of an earlier node of this name says nothing.
+// recall finds what the node's store says of the job, and what it was asked last. What is of an earlier node of this name says nothing.
 func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1alpha1.StoreJob) {
 	if store != nil && store.DeletionTimestamp == nil && ownedBy(store, m.node) {
 		at, ok := p.seen[m.name]
@@ -135,7 +135,7 @@ func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1
 		p.tally.hear(m.name, nil)
 	}
 	m.asked = m.stood
-	if entry, ok := asked[m.name]; ok {
+	if entry, ok := asked[m.name]; ok && p.uids[m.name] == m.node.UID {
 		m.asked = &entry
 	}
 	if m.unheard() {
