@@ -196,6 +196,9 @@ func TestDecide(t *testing.T) {
 	}
 	planned := func(m *member) { asked(0, planning)(m); answered(succeeded)(m) }
 	unheeded := asked(0, planning, func(e *v1alpha1.StoreJob) { e.Cancel = true })
+	at := func(active int32) func(*v1alpha1.NodeJob) {
+		return func(j *v1alpha1.NodeJob) { j.Status.Active = active }
+	}
 	wasPlan := func(j *v1alpha1.NodeJob) { j.Status.Planned = true }
 	for name, tc := range map[string]struct {
 		job     *v1alpha1.NodeJob
@@ -288,6 +291,18 @@ func TestDecide(t *testing.T) {
 		},
 		"back in time, and failed": {
 			job: job(deadline(3600), began(time.Minute), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", bad)}, want: "n1:0, n2:0 | Failed 1/2 a0 f1 s0 Failed/NodesFailed",
+		},
+		"back in time, and at it when the time is over": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", asked(0))}, want: "n1:0, n2:0 cancel | Complete 1/2 a1 f0 s0 Complete/NodesDone",
+		},
+		"and ended with it": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", ended)}, want: "n1:0, n2:0 cancel | Complete 1/2 a0 f0 s1 Complete/NodesDone",
+		},
+		"or done in the last moment": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", done)}, want: "n1:0, n2:0 | Complete 2/2 a0 f0 s0 Complete/NodesDone",
+		},
+		"or failed": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", bad)}, want: "n1:0, n2:0 | Failed 1/2 a0 f1 s0 Failed/NodesFailed",
 		},
 		"back too late":           {job: job(deadline(60), began(time.Hour), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2")}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
 		"new nodes come too late": {job: job(over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", young)}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},

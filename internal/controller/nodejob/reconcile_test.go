@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -191,6 +192,33 @@ func TestANodeThatGoesAwayAndComesBack(t *testing.T) {
 		if got := counts(w.acted); got != "n1:0=1 n2:0=1" {
 			t.Errorf("the agents did %s", got)
 		}
+	}, "n1", "n2")
+}
+
+func TestALatecomerIsCutOff(t *testing.T) {
+	in(t, job(templated, deadline(100)), func(w *world) {
+		w.quiet["n2"] = true
+		ready := func(status corev1.ConditionStatus) {
+			t.Helper()
+			var n corev1.Node
+			if err := w.api.Get(t.Context(), metaName("n2"), &n); err != nil {
+				t.Fatal(err)
+			}
+			n.Status.Conditions[0].Status = status
+			if err := w.api.Status().Update(t.Context(), &n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ready(corev1.ConditionUnknown)
+		w.reach("Complete 1/2 a0 f0 s1 Complete/NodesDone")
+		ready(corev1.ConditionTrue)
+		w.reach("Complete 1/2 a1 f0 s0 Complete/NodesDone")
+		w.run(2 * time.Minute)
+		w.expect("Complete 1/2 a0 f0 s1 Complete/NodesDone")
+		if s := w.job().Status; len(s.SkippedNodes) != 1 || s.SkippedNodes[0].Reason != v1alpha1.ReasonDeadlineExceeded || strings.Contains(s.Message, "at it") {
+			t.Errorf("it says %q, and skipped %+v", s.Message, s.SkippedNodes)
+		}
+		w.nobodyHeld()
 	}, "n1", "n2")
 }
 
