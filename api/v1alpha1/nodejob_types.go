@@ -480,6 +480,9 @@ type StoreJob struct {
 	Run int32 `json:"run,omitempty"`
 	// +optional
 	DryRun bool `json:"dryRun,omitempty"`
+	// planned: a dry run came before. Only what the answer to it had named may go; without that answer nothing may.
+	// +optional
+	Planned bool `json:"planned,omitempty"`
 	// cancel: nothing more is begun, pulls are ended, and the agent answers what was done.
 	// +optional
 	Cancel bool `json:"cancel,omitempty"`

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -16,6 +17,7 @@ import (
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
 )
 
 func TestShare(t *testing.T) {
@@ -52,6 +54,36 @@ func refs(t *testing.T, names ...string) []oci.Ref {
 		all = append(all, ref)
 	}
 	return all
+}
+
+// What was to go, and stays since nobody could tell in time what pods need, is no success.
+func TestARemovalDoesNotBeginAnewForEver(t *testing.T) {
+	stale := session.Step{ID: "1", State: session.StateKept, Reason: string(plan.ReasonStaleNeeds)}
+	broken := session.Step{ID: "2", State: session.StateFailed, Reason: string(engine.Unknown), Message: "disk error"}
+	p := plan.Plan{Remove: []plan.Removal{{Image: engine.Image{ID: "1", Tags: refs(t, "a:1")}}}}
+	for name, c := range map[string]struct {
+		rounds int
+		steps  []session.Step
+		over   bool
+		reason string
+	}{
+		"there are rounds left": {maxRounds - 1, []session.Step{stale}, false, ""},
+		"there are none":        {maxRounds, []session.Step{stale}, true, string(plan.ReasonStaleNeeds)},
+		"one failed beside it":  {maxRounds, []session.Step{stale, broken}, true, string(engine.Unknown)},
+		"nothing is stale":      {maxRounds, []session.Step{{ID: "1", State: session.StateRemoved}}, true, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := &task{entry: v1alpha1.StoreJob{UID: "j1", Remove: &v1alpha1.RemoveAction{Images: []string{"a:1"}}}}
+			w.rounds = c.rounds
+			result, now := session.Result{Steps: c.steps}, time.Now()
+			w.take(p, result, nil)
+			w.again(p, result, nil, now)
+			st, done := w.concludeRemoval(now)
+			if done != c.over || st.Reason != c.reason || done && (st.State == v1alpha1.JobFailed) != (c.reason != "") {
+				t.Errorf("it has ended: %t; %+v", done, st)
+			}
+		})
+	}
 }
 
 func TestWhatWasNotShownStays(t *testing.T) {

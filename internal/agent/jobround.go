@@ -15,6 +15,8 @@ import (
 	"orlop.dev/orlop/internal/session"
 )
 
+var errTooLong = fmt.Errorf("after %d rounds there are images left of which it is not known whether pods need them by now: they stay", maxRounds)
+
 // again decides whether there is another round.
 func (t *task) again(p plan.Plan, result session.Result, err error, now time.Time) {
 	reason := engine.ReasonOf(err)
@@ -29,6 +31,8 @@ func (t *task) again(p plan.Plan, result session.Result, err error, now time.Tim
 		t.cuts++
 		t.try = t.try.interrupted("", now)
 	case err == nil && stale && t.rounds < maxRounds:
+	case err == nil && stale && failed < 0:
+		t.over, t.err = true, engine.Because(engine.Reason(plan.ReasonStaleNeeds), errTooLong)
 	case err == nil && failed < 0:
 		t.over = true
 	case reason == v1alpha1.ReasonInvalid:

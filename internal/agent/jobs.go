@@ -147,9 +147,9 @@ func newTask(e *v1alpha1.StoreJob, before v1alpha1.StoreJobStatus, known bool, n
 	}
 	if e.Pull != nil {
 		t.items = itemsOf(e.Pull.Images)
-	} else if known && !e.DryRun && (before.DryRun || before.Planned) {
+	} else if told := known && (before.DryRun || before.Planned); !e.DryRun && (told || e.Planned) {
 		t.shown = shownBy(before)
-		if t.shown.missing {
+		if t.shown.missing || !told {
 			t.over, t.err = true, engine.Because(v1alpha1.ReasonNoPlan, errNoPlan)
 		}
 	}

@@ -25,7 +25,7 @@ type shown struct {
 	missing bool
 }
 
-var errNoPlan = errors.New("the dry run did not end with a plan here: nothing goes that was not shown")
+var errNoPlan = errors.New("the dry run did not end with a plan here, or its answer is lost: nothing goes that was not shown")
 
 type mayGo struct {
 	names  []string

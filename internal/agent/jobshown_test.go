@@ -101,6 +101,31 @@ func TestAPlanIsKeptOverRuns(t *testing.T) {
 	})
 }
 
+// An answer can be lost with its store. Then nobody knows what was shown, and nothing goes.
+func TestThePlanWasLost(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.old("a:1")
+		w.later()
+		job := pruneJob("prune")
+		job.DryRun = true
+		w.ask(job)
+		w.pass(time.Second)
+		w.wantSaid(job, v1alpha1.JobSucceeded, "")
+		w.ask() // As a new store, which has no answers.
+		w.pass(time.Second)
+		job.DryRun, job.Planned = false, true
+		for run := range int32(3) {
+			job.Run, job.Cancel = run, run == 1
+			w.ask(job)
+			w.pass(time.Second)
+			if st := w.wantSaid(job, v1alpha1.JobFailed, v1alpha1.ReasonNoPlan); !st.Planned {
+				t.Errorf("run %d: the answer is %+v", run, st)
+			}
+		}
+		w.wantHere("a:1", true)
+	})
+}
+
 // Where the dry run came to no plan, nothing goes.
 func TestThereWasNoPlan(t *testing.T) {
 	inWorld(t, func(w *world) {

@@ -21,20 +21,38 @@ type Ledger struct {
 	jobs  map[string]map[string]v1alpha1.StoreJob // by the job's uid, then by node
 	wake  func(nodes ...string)
 	order map[string]string // what entries are sorted by
+	// left are the nodes that went since a job was spoken of, by the job's uid: what was asked of one is not asked of the next of its name.
+	left map[string]map[string]bool
 }
 
 // New makes an empty ledger; wake is told of nodes for which something has changed.
 func New(wake func(nodes ...string)) *Ledger {
-	return &Ledger{jobs: map[string]map[string]v1alpha1.StoreJob{}, order: map[string]string{}, wake: wake}
+	return &Ledger{jobs: map[string]map[string]v1alpha1.StoreJob{}, order: map[string]string{}, left: map[string]map[string]bool{}, wake: wake}
 }
 
 // Set makes entries, by node, all that the job asks. created orders jobs: an RFC 3339 time.
 func (l *Ledger) Set(uid, created string, entries map[string]v1alpha1.StoreJob) {
 	l.mu.Lock()
-	before := l.jobs[uid]
+	before, left := l.jobs[uid], l.left[uid]
 	l.jobs[uid], l.order[uid] = entries, created+" "+uid
+	delete(l.left, uid)
 	l.mu.Unlock()
-	l.tell(before, entries)
+	l.tell(before, entries, left)
+}
+
+// Leave passes over what was asked of the node, until its job is spoken of again: the node is gone.
+func (l *Ledger) Leave(node string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for uid, nodes := range l.jobs {
+		if _, ok := nodes[node]; !ok {
+			continue
+		}
+		if l.left[uid] == nil {
+			l.left[uid] = map[string]bool{}
+		}
+		l.left[uid][node] = true
+	}
 }
 
 // Forget drops the job: it is gone, and so is what it asked.
@@ -43,14 +61,15 @@ func (l *Ledger) Forget(uid string) {
 	before := l.jobs[uid]
 	delete(l.jobs, uid)
 	delete(l.order, uid)
+	delete(l.left, uid)
 	l.mu.Unlock()
-	l.tell(before, nil)
+	l.tell(before, nil, nil)
 }
 
-func (l *Ledger) tell(before, after map[string]v1alpha1.StoreJob) {
+func (l *Ledger) tell(before, after map[string]v1alpha1.StoreJob, left map[string]bool) {
 	changed := map[string]bool{}
 	for node, entry := range after {
-		if was, ok := before[node]; !ok || !same(was, entry) {
+		if was, ok := before[node]; !ok || left[node] || !same(was, entry) {
 			changed[node] = true
 		}
 	}
@@ -66,7 +85,8 @@ func (l *Ledger) tell(before, after map[string]v1alpha1.StoreJob) {
 
 // same compares what can change while a job goes on: its action cannot.
 func same(a, b v1alpha1.StoreJob) bool {
-	return a.Run == b.Run && a.DryRun == b.DryRun && a.Cancel == b.Cancel && a.RestartLimit == b.RestartLimit && (a.Outcome == nil) == (b.Outcome == nil)
+	return a.Run == b.Run && a.DryRun == b.DryRun && a.Planned == b.Planned && a.Cancel == b.Cancel && a.RestartLimit == b.RestartLimit &&
+		(a.Outcome == nil) == (b.Outcome == nil)
 }
 
 // Of is what the job asks, by node, as it was said last; ok is false if nothing was said of it yet. It is not to be changed.
@@ -98,6 +118,7 @@ func (l *Ledger) On(node string, standing []v1alpha1.StoreJob, exists func(job, 
 		stands[uid] = true
 		nodes, spoken := l.jobs[uid]
 		entry, asked := nodes[node]
+		asked = asked && !l.left[uid][node]
 		if !spoken {
 			entry, asked = standing[i], true
 		}
@@ -107,7 +128,7 @@ func (l *Ledger) On(node string, standing []v1alpha1.StoreJob, exists func(job, 
 	}
 	var added []v1alpha1.StoreJob
 	for uid, nodes := range l.jobs {
-		if entry, ok := nodes[node]; ok && !stands[uid] && exists(entry.Job, uid) {
+		if entry, ok := nodes[node]; ok && !l.left[uid][node] && !stands[uid] && exists(entry.Job, uid) {
 			added = append(added, entry)
 		}
 	}

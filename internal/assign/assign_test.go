@@ -69,6 +69,33 @@ func TestWhatStandsStaysUntilItsJobWasSpokenOf(t *testing.T) {
 	}
 }
 
+func TestWhatWasAskedOfANodeIsNotAskedOfTheNext(t *testing.T) {
+	var woken []string
+	l := New(func(nodes ...string) { woken = append(woken, nodes...) })
+	set := func() {
+		l.Set("a", "1", map[string]v1alpha1.StoreJob{"n1": entry("a", 0), "n2": entry("a", 0)})
+	}
+	set()
+	l.Leave("n1")
+	if got := uids(l.On("n1", nil, everything)); len(got) != 0 {
+		t.Errorf("the next n1 is asked %v before its job has seen it", got)
+	}
+	if got := uids(l.On("n1", []v1alpha1.StoreJob{entry("a", 0)}, everything)); len(got) != 0 {
+		t.Errorf("what stands for the next n1 stays: %v", got)
+	}
+	if got := uids(l.On("n2", nil, everything)); !cmp.Equal(got, []string{"a"}) {
+		t.Errorf("n2 is asked %v", got)
+	}
+	woken = nil
+	set()
+	if !slices.Equal(woken, []string{"n1"}) {
+		t.Errorf("when the job asks it of the next n1, it wakes %v", woken)
+	}
+	if got := uids(l.On("n1", nil, everything)); !cmp.Equal(got, []string{"a"}) {
+		t.Errorf("then n1 is asked %v", got)
+	}
+}
+
 func TestOldestJobsComeFirst(t *testing.T) {
 	l := New(func(...string) {})
 	for _, job := range []struct{ uid, created string }{{"b", "2026-11-20T12:00:00Z"}, {"c", "2026-11-20T11:00:00Z"}, {"a", "2026-11-20T12:00:00Z"}} {

@@ -28,6 +28,7 @@ func remove(t *testing.T, args ...string) {
 const (
 	fixed    = "what a NodeJob does (pull, remove, prune, template) cannot be changed"
 	noDryRun = "dryRun can be turned off, to carry out what was planned, but not on"
+	noRetry  = "the NodeJob is complete, and orlop.dev/retry would do nothing"
 	isDone   = "the NodeJob is complete, and the change would do nothing: only ttlSecondsAfterFinished can still be changed, and dryRun turned off"
 )
 
@@ -90,6 +91,8 @@ func testEdits(t *testing.T, name, spec string) {
 			try(label, `{"spec":`+c.patch+`}`, c.running)
 		}
 	}
+	const retry, noMore = `{"metadata":{"annotations":{"orlop.dev/retry":"a","a":"b"}}}`, `{"metadata":{"annotations":{"orlop.dev/retry":null}}}`
+	try("retry", retry, "")
 	job.Object["status"] = map[string]any{"conditions": []any{map[string]any{
 		"type": "Complete", "status": "True", "reason": "NodesDone", "message": "", "lastTransitionTime": "2026-11-20T12:00:00Z",
 	}}}
@@ -101,6 +104,8 @@ func testEdits(t *testing.T, name, spec string) {
 			try(label+", complete", `{"spec":`+c.patch+`}`, c.complete)
 		}
 	}
+	try("retry, complete", retry, noRetry)
+	try("no retry, complete", noMore, "")
 	try("labels, complete", `{"metadata":{"labels":{"a":"b"}}}`, "")
 }
 

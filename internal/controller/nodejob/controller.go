@@ -186,11 +186,23 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	if err := p.report(ctx, &v.status); err != nil {
 		return reconcile.Result{}, err
 	}
-	p.cfg.Ledger.Set(string(p.job.UID), p.job.CreationTimestamp.UTC().Format(time.RFC3339), v.entries)
+	p.assign(picture.members, v.entries)
 	if err := p.act(ctx, v); err != nil {
 		return reconcile.Result{}, err
 	}
 	return p.result(), nil
+}
+
+// assign leaves what is asked where the stores' reconciler finds it.
+func (p *pass) assign(members []member, entries map[string]v1alpha1.StoreJob) {
+	p.cfg.Ledger.Set(string(p.job.UID), p.job.CreationTimestamp.UTC().Format(time.RFC3339), entries)
+	clear(p.uids)
+	for i := range members {
+		m := &members[i]
+		if _, ok := entries[m.name]; ok && m.node != nil {
+			p.uids[m.name] = m.node.UID
+		}
+	}
 }
 
 // summedJustNow: the last sum will do for a moment. Many nodes may answer in that time.

@@ -27,6 +27,8 @@ func (d *decision) count(eligible func(*member) bool) {
 			d.wait(m)
 		case stageWaiting, stageEnded:
 			d.line(i)
+		case stageUnplanned:
+			d.skip(m.name, unplanned)
 		}
 	}
 }
@@ -66,11 +68,13 @@ func (d *decision) line(i int) {
 	case m.away.reason != "":
 		d.skip(m.name, m.away)
 	case d.status.Planned && !d.job.Spec.DryRun && m.asked == nil:
-		d.skip(m.name, word{v1alpha1.ReasonNotPlanned, "This node made no plan when the others did, so nothing is carried out on it"})
+		d.skip(m.name, unplanned)
 	default:
 		d.pending = append(d.pending, i)
 	}
 }
+
+var unplanned = word{v1alpha1.ReasonNotPlanned, "This node made no plan when the others did, so nothing is carried out on it"}
 
 func (d *decision) skip(node string, why word) {
 	d.status.Skipped++

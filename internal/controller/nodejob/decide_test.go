@@ -195,6 +195,10 @@ func TestDecide(t *testing.T) {
 		answered(cancelled)(m)
 	}
 	planned := func(m *member) { asked(0, planning)(m); answered(succeeded)(m) }
+	unheeded := asked(0, planning, func(e *v1alpha1.StoreJob) { e.Cancel = true })
+	at := func(active int32) func(*v1alpha1.NodeJob) {
+		return func(j *v1alpha1.NodeJob) { j.Status.Active = active }
+	}
 	wasPlan := func(j *v1alpha1.NodeJob) { j.Status.Planned = true }
 	for name, tc := range map[string]struct {
 		job     *v1alpha1.NodeJob
@@ -288,8 +292,23 @@ func TestDecide(t *testing.T) {
 		"back in time, and failed": {
 			job: job(deadline(3600), began(time.Minute), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", bad)}, want: "n1:0, n2:0 | Failed 1/2 a0 f1 s0 Failed/NodesFailed",
 		},
-		"back too late":               {job: job(deadline(60), began(time.Hour), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2")}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
-		"new nodes come too late":     {job: job(over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", young)}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
+		"back in time, and at it when the time is over": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", asked(0))}, want: "n1:0, n2:0 cancel | Complete 1/2 a1 f0 s0 Complete/NodesDone",
+		},
+		"and ended with it": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", ended)}, want: "n1:0, n2:0 cancel | Complete 1/2 a0 f0 s1 Complete/NodesDone",
+		},
+		"or done in the last moment": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", done)}, want: "n1:0, n2:0 | Complete 2/2 a0 f0 s0 Complete/NodesDone",
+		},
+		"or failed": {
+			job: job(deadline(60), began(time.Hour), over(complete, "NodesDone"), at(1)), members: []member{node("n1", done), node("n2", bad)}, want: "n1:0, n2:0 | Failed 1/2 a0 f1 s0 Failed/NodesFailed",
+		},
+		"back too late":           {job: job(deadline(60), began(time.Hour), over(complete, "NodesDone")), members: []member{node("n1", done), node("n2")}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
+		"new nodes come too late": {job: job(over(complete, "NodesDone")), members: []member{node("n1", done), node("n2", young)}, want: "n1:0 |   a0 f0 s0 Complete/NodesDone"},
+		"ended, and its entry was dropped": {
+			job: job(over(complete, "NodesDone")), members: []member{node("n1", done, func(m *member) { m.stood = nil }), node("n2", done)}, want: "n2:0 |   a0 f0 s0 Complete/NodesDone",
+		},
 		"Never serves them":           {job: job(never), members: []member{node("n1", done), node("n2", young)}, want: "n1:0, n2:0 | Running 1/2 a1 f0 s0"},
 		"Never does not end":          {job: job(never), members: []member{node("n1", done)}, want: "n1:0 | Running 1/1 a0 f0 s0"},
 		"Never goes on after failure": {job: job(never), members: []member{node("n1", bad), node("n2", young)}, want: "n1:0, n2:0 | Running 0/2 a1 f1 s0"},
@@ -305,10 +324,28 @@ func TestDecide(t *testing.T) {
 		"a plan is made":                      {job: job(dryRun), members: []member{node("n1", planned)}, want: "n1:0 plan | Complete 1/1 a0 f0 s0 Complete/Planned"},
 		"a plan is carried out, by those that made one": {
 			job: job(over(complete, "Planned"), edited, wasPlan), members: []member{node("n1", planned), node("n2"), node("n3", asked(0, planning), answered(failed))},
-			want: "n1:0, n3:0 plan | Running 0/3 a1 f1 s1",
+			want: "n1:0, n3:0 plan | Running 0/3 a1 f0 s2",
 		},
 		"a plan that failed is made again": {
-			job: job(over(fail, "NodesFailed"), edited, wasPlan, retry), members: []member{node("n1", asked(0, planning), answered(failed))}, want: "n1:1 plan | Running 0/1 a1 f0 s0",
+			job: job(dryRun, over(fail, "NodesFailed"), wasPlan, retry), members: []member{node("n1", asked(0, planning), answered(failed))}, want: "n1:1 plan | Running 0/1 a1 f0 s0",
+		},
+		"but not once plans are carried out": {
+			job: job(over(fail, "NodesFailed"), edited, wasPlan, retry), members: []member{node("n1", asked(0, planning), answered(failed)), node("n2", planned)},
+			want: "n1:0 plan, n2:1 | Running 0/2 a1 f0 s1",
+		},
+		"who has not told its plan by then is not waited for": {
+			job: job(wasPlan, began(time.Minute), edited), members: []member{node("n1", planned), node("n2", asked(0, planning)), node("n3", asked(0, planning), away("NodeNotReady", 0))},
+			want: "n1:0, n2:0 plan cancel, n3:0 plan cancel | Running 0/3 a1 f0 s2",
+		},
+		"a plan that comes then was shown to nobody": {
+			job: job(wasPlan, began(time.Minute), edited), members: []member{node("n1", planned), node("n2", unheeded, answered(succeeded)), node("n3", ended, asked(0, planning), answered(cancelled))},
+			want: "n1:0, n2:0 plan cancel, n3:0 plan | Running 0/3 a1 f0 s2",
+		},
+		"a plan made when it was to be ended counts while it is one": {
+			job: job(dryRun, wasPlan), members: []member{node("n1", unheeded, answered(succeeded)), node("n2")}, want: "n1:0 plan, n2:0 plan | Running 1/2 a1 f0 s0",
+		},
+		"but not if nobody counted it": {
+			job: job(dryRun, wasPlan, over(complete, "Planned")), members: []member{node("n1", unheeded, answered(succeeded))}, want: "n1:0 plan cancel |   a0 f0 s0 Complete/Planned",
 		},
 		"nobody can read it": {
 			job: job(), members: []member{node("n1")}, change: func(p *picture) { p.invalid = errors.New("no good") }, want: " | Failed 0/1 a0 f0 s0 Failed/Invalid Stalled/Invalid",
@@ -429,6 +466,18 @@ func TestAnswersAddUp(t *testing.T) {
 	}
 	if _, known := tally.freed(true); known {
 		t.Error("a plan was made out of nothing")
+	}
+}
+
+// A node must know that it may not go beyond a plan: it may have lost its own.
+func TestWhatFollowsAPlanSaysSo(t *testing.T) {
+	j := job(over(v1alpha1.ConditionComplete, v1alpha1.ReasonPlanned), edited, func(j *v1alpha1.NodeJob) { j.Status.Planned = true })
+	v := decide(picture{job: j, members: []member{node("n1", asked(0, planning), answered(v1alpha1.JobSucceeded))}, tally: newTally(), now: noon})
+	if e := v.entries["n1"]; e.DryRun || !e.Planned {
+		t.Errorf("it is asked %+v", e)
+	}
+	if e := decide(picture{job: job(dryRun), members: []member{node("n1")}, tally: newTally(), now: noon}).entries["n1"]; !e.DryRun || e.Planned {
+		t.Errorf("for the plan it is asked %+v", e)
 	}
 }
 

@@ -77,11 +77,29 @@ func (d *decision) afterwards() {
 		if d.active+len(d.pending) > 0 {
 			d.at(d.deadline())
 		}
-	case kind == v1alpha1.ConditionFailed && d.before.Active > 0:
-		d.status.Skipped = 0
-		d.count(d.wasThere)
-		d.course = fails
+	case d.before.Active > 0:
+		d.cutOff(kind)
 	}
+}
+
+// cutOff tells what became of nodes that were at it when the job ended, or when the time for latecomers was over.
+func (d *decision) cutOff(kind string) {
+	d.status.Skipped = 0
+	d.count(d.wasThere)
+	switch {
+	case kind == v1alpha1.ConditionFailed:
+		d.course = fails
+	case d.failed > 0:
+		d.end(fails, word{reason: v1alpha1.ReasonNodesFailed})
+	default:
+		d.course = completes
+		for _, i := range d.pending {
+			if d.readings[i].stage == stageEnded {
+				d.skip(d.members[i].name, word{v1alpha1.ReasonDeadlineExceeded, "This node was back, and the time was over before it had done it"})
+			}
+		}
+	}
+	d.open = d.active > 0 // It may go away before it has answered.
 }
 
 // wasThere: a job that has ended is not for nodes that came later, unless they are named.

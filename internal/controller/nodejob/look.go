@@ -120,7 +120,7 @@ func (p *pass) choose(m *member, selection demand.Selection, onlyNamed bool) {
 	}
 }
 
-// recall finds what the node's store says of the job. A store of an earlier node of this name says nothing.
+// recall finds what the node's store says of the job, and what it was asked last. What is of an earlier node of this name says nothing.
 func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1alpha1.StoreJob) {
 	if store != nil && store.DeletionTimestamp == nil && ownedBy(store, m.node) {
 		at, ok := p.seen[m.name]
@@ -135,7 +135,7 @@ func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1
 		p.tally.hear(m.name, nil)
 	}
 	m.asked = m.stood
-	if entry, ok := asked[m.name]; ok {
+	if entry, ok := asked[m.name]; ok && p.uids[m.name] == m.node.UID {
 		m.asked = &entry
 	}
 	if m.unheard() {
@@ -199,7 +199,7 @@ func (p *pass) attend(ctx context.Context, m *member) error {
 
 // done: it has answered, as far as can be told without the rest.
 func (m *member) done() bool {
-	return m.answer != nil && m.asked != nil && m.answer.Run == m.asked.Run && m.answer.DryRun == m.asked.DryRun && m.answer.CompletionTime != nil
+	return m.answers() && m.answer.CompletionTime != nil
 }
 
 func notReadySince(node *corev1.Node) time.Time {

@@ -44,7 +44,8 @@ const (
 	stageActive
 	stageSucceeded
 	stageFailed
-	stageEnded // it was cancelled, and is asked again if the job goes on
+	stageEnded     // it was cancelled, and is asked again if the job goes on
+	stageUnplanned // plans are carried out, and it had shown none by then
 )
 
 // reading is what the objects say of a node's work.
@@ -70,13 +71,16 @@ func (m *member) read(spec *v1alpha1.NodeJobSpec, run int32) reading {
 	if e == nil {
 		return reading{run: run, dryRun: spec.DryRun}
 	}
-	if a == nil || a.Run != e.Run || a.DryRun != e.DryRun {
+	if e.DryRun && !spec.DryRun && !m.showed() {
+		return reading{stage: stageUnplanned, run: e.Run, dryRun: true}
+	}
+	if !m.answers() {
 		return reading{stage: stageActive, run: e.Run, dryRun: e.DryRun, why: m.refused()}
 	}
 	why := word{a.Reason, a.Message}
 	switch a.State {
 	case v1alpha1.JobSucceeded:
-		if e.DryRun && !spec.DryRun {
+		if e.DryRun && !spec.DryRun { // It has shown its plan.
 			return reading{stage: stageWaiting, run: max(e.Run, run), carries: true}
 		}
 		return reading{stage: stageSucceeded, run: e.Run}
@@ -85,6 +89,22 @@ func (m *member) read(spec *v1alpha1.NodeJobSpec, run int32) reading {
 	default:
 		return reading{stage: stageActive, run: e.Run, dryRun: e.DryRun, why: why}
 	}
+}
+
+// answers reports whether the answer is to what was asked.
+func (m *member) answers() bool {
+	return m.asked != nil && m.answer != nil && m.answer.Run == m.asked.Run && m.answer.DryRun == m.asked.DryRun
+}
+
+// showed reports whether the node made a plan while plans were asked for. One that comes after its entry was cancelled was seen by nobody
+// when it was decided to carry them out.
+func (m *member) showed() bool {
+	return m.answers() && m.answer.State == v1alpha1.JobSucceeded && !m.asked.Cancel
+}
+
+// final reports whether the node has spoken its last word on what was asked.
+func (m *member) final() bool {
+	return m.answers() && (m.answer.State == v1alpha1.JobSucceeded || m.answer.State == v1alpha1.JobFailed || m.answer.State == v1alpha1.JobCancelled)
 }
 
 // again is a node that did not do it: whether it has failed for good, and in which run it is asked next.

@@ -35,7 +35,9 @@ type work struct {
 	status *v1alpha1.NodeJobStatus
 
 	// seen is what was found in each store.
-	seen    map[string]sight
+	seen map[string]sight
+	// uids are those of the nodes of which the ledger's entries are.
+	uids    map[string]types.UID
 	tally   *tally
 	refused refusal
 	// secrets tell the state of the Secrets that the job pulls with.
@@ -70,7 +72,7 @@ func (m *memory) take(job *v1alpha1.NodeJob) (kept *work, earlier string) {
 		earlier, kept = string(kept.uid), nil
 	}
 	if kept == nil {
-		kept = &work{uid: job.UID, open: true, seen: map[string]sight{}, tally: newTally()}
+		kept = &work{uid: job.UID, open: true, seen: map[string]sight{}, uids: map[string]types.UID{}, tally: newTally()}
 		m.jobs[key] = kept
 	}
 	if kept.status != nil && kept.basis == job.ResourceVersion {

@@ -4,8 +4,10 @@
 package nodejob
 
 import (
+	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -14,6 +16,9 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/pullsecret"
@@ -190,6 +195,33 @@ func TestANodeThatGoesAwayAndComesBack(t *testing.T) {
 	}, "n1", "n2")
 }
 
+func TestALatecomerIsCutOff(t *testing.T) {
+	in(t, job(templated, deadline(100)), func(w *world) {
+		w.quiet["n2"] = true
+		ready := func(status corev1.ConditionStatus) {
+			t.Helper()
+			var n corev1.Node
+			if err := w.api.Get(t.Context(), metaName("n2"), &n); err != nil {
+				t.Fatal(err)
+			}
+			n.Status.Conditions[0].Status = status
+			if err := w.api.Status().Update(t.Context(), &n); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ready(corev1.ConditionUnknown)
+		w.reach("Complete 1/2 a0 f0 s1 Complete/NodesDone")
+		ready(corev1.ConditionTrue)
+		w.reach("Complete 1/2 a1 f0 s0 Complete/NodesDone")
+		w.run(2 * time.Minute)
+		w.expect("Complete 1/2 a0 f0 s1 Complete/NodesDone")
+		if s := w.job().Status; len(s.SkippedNodes) != 1 || s.SkippedNodes[0].Reason != v1alpha1.ReasonDeadlineExceeded || strings.Contains(s.Message, "at it") {
+			t.Errorf("it says %q, and skipped %+v", s.Message, s.SkippedNodes)
+		}
+		w.nobodyHeld()
+	}, "n1", "n2")
+}
+
 func TestAJobGoesWhenItsTimeIsOver(t *testing.T) {
 	in(t, job(templated, func(j *v1alpha1.NodeJob) { j.Spec.TTLSecondsAfterFinished = new(int32(0)) }), func(w *world) {
 		w.run(5 * time.Second)
@@ -202,6 +234,36 @@ func TestAJobGoesWhenItsTimeIsOver(t *testing.T) {
 			t.Errorf("the store still has %+v, %v", store.Spec.Jobs, err)
 		}
 	}, "n1", "n2")
+}
+
+// What nobody was shown is not carried out, whenever the controller ends and the plan comes.
+func TestAPlanThatComesLate(t *testing.T) {
+	for name, late := range map[string]func(*world){
+		"ended":   func(w *world) { w.round() },
+		"restart": func(w *world) { w.round(); w.restart() },
+		"before it hears that it is ended": func(w *world) {
+			if _, err := w.jobs.Reconcile(w.t.Context(), requestFor(key)); err != nil {
+				w.t.Fatal(err)
+			}
+			clear(w.quiet)
+			w.agent("n2")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, job(dryRun), func(w *world) {
+				w.quiet["n2"] = true
+				w.reach("Running 1/2 a1 f0 s0")
+				w.edit(func(j *v1alpha1.NodeJob) { j.Spec.DryRun = false })
+				late(w)
+				clear(w.quiet)
+				w.run(2 * time.Second)
+				w.expect("Complete 1/2 a0 f0 s1 Complete/NodesDone")
+				if got := w.acted["n1:0"] + 10*w.acted["n2:0"]; got != 1 {
+					t.Errorf("the agents did %s", counts(w.acted))
+				}
+			}, "n1", "n2")
+		})
+	}
 }
 
 func TestAMissingSecretIsTold(t *testing.T) {
@@ -217,6 +279,83 @@ func TestAMissingSecretIsTold(t *testing.T) {
 		w.run(12 * time.Second)
 		w.expect("Running 1/2 a1 f0 s0")
 	}, "n1", "n2")
+}
+
+// replace puts another node of the same name in the place of one, and takes away what goes with that.
+func (w *world) replace(name string) {
+	w.t.Helper()
+	var n corev1.Node
+	var pods corev1.PodList
+	if err := errors.Join(w.api.Get(w.t.Context(), metaName(name), &n), w.api.List(w.t.Context(), &pods)); err != nil {
+		w.t.Fatal(err)
+	}
+	errs := []error{w.api.Delete(w.t.Context(), &n), w.api.Delete(w.t.Context(), &v1alpha1.ImageStore{ObjectMeta: metav1.ObjectMeta{Name: name}})}
+	for i := range pods.Items {
+		if pods.Items[i].Annotations[v1alpha1.AnnotationNode] == name {
+			errs = append(errs, w.api.Delete(w.t.Context(), &pods.Items[i]))
+		}
+	}
+	w.jobs.onNode().Delete(w.t.Context(), event.DeleteEvent{Object: &n}, w.queue())
+	n.ResourceVersion, n.UID, n.CreationTimestamp = "", n.UID+"-other", metav1.NewTime(time.Now().Add(time.Second))
+	if err := errors.Join(append(errs, w.api.Create(w.t.Context(), &n))...); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+func (w *world) queue() queue {
+	q := workqueue.NewTypedRateLimitingQueue(workqueue.DefaultTypedControllerRateLimiter[reconcile.Request]())
+	w.t.Cleanup(q.ShutDown)
+	return q
+}
+
+// What became of a pod on an earlier node of the name is not this one's, whichever reconciler sees the new node first.
+func TestANodeIsMadeAnewForPods(t *testing.T) {
+	for name, first := range map[string]func(*world) error{
+		"the job's first": func(w *world) error {
+			_, err := w.jobs.Reconcile(w.t.Context(), requestFor(key))
+			return err
+		},
+		"the store's first": func(w *world) error {
+			_, err := w.stores.Reconcile(w.t.Context(), requestFor(metaName("n2")))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, job(templated, never), func(w *world) {
+				w.reach("Running 2/2 a0 f0 s0")
+				w.run(time.Second)
+				w.replace("n2")
+				if err := first(w); err != nil {
+					t.Fatal(err)
+				}
+				w.run(5 * time.Second)
+				w.expect("Running 2/2 a0 f0 s0")
+				if got := counts(w.made); got != "n1:0=1 n2:0=2" {
+					t.Errorf("there were the pods %s", got)
+				}
+			}, "n1", "n2")
+		})
+	}
+}
+
+// A job that has ended, and looks after those that were away, is not for a node that was made since.
+func TestANodeThatIsMadeAnewAfterTheEnd(t *testing.T) {
+	for name, j := range map[string]*v1alpha1.NodeJob{"late": job(deadline(3600)), "for good": job()} {
+		t.Run(name, func(t *testing.T) {
+			in(t, j, func(w *world) {
+				w.reach("Complete 2/2 a0 f0 s0 Complete/NodesDone")
+				w.run(time.Second)
+				w.replace("n2")
+				if _, err := w.stores.Reconcile(t.Context(), requestFor(metaName("n2"))); err != nil {
+					t.Fatal(err)
+				}
+				w.run(5 * time.Second)
+				if got := counts(w.acted); got != "n1:0=1 n2:0=1" {
+					t.Errorf("the agents did %s", got)
+				}
+			}, "n1", "n2")
+		})
+	}
 }
 
 func TestANodeIsMadeAnew(t *testing.T) {

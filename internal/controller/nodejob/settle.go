@@ -30,14 +30,28 @@ func (d *decision) settle() {
 		}
 		switch {
 		case m.asked == nil:
+		case d.course == stays && m.stood == nil:
+			// The store has no room for it, or is another: a job that has ended tells it nothing anew, or it would be done again.
+		case r.stage == stageUnplanned && !m.final():
+			d.entries[m.name] = d.entry(r, true)
 		case r.stage != stageActive:
-			d.entries[m.name] = *m.asked
+			d.entries[m.name] = d.kept(m)
 		case !ends:
 			d.entries[m.name] = d.entry(r, false)
 		case m.stood != nil: // Else it was never told.
 			d.entries[m.name] = d.entry(r, true)
 		}
 	}
+}
+
+// kept is the entry of a node that is not at it. A plan that was made just before it would have been cancelled counts, and can be carried out,
+// if the status tells of it.
+func (d *decision) kept(m *member) v1alpha1.StoreJob {
+	e := *m.asked
+	if e.DryRun && d.job.Spec.DryRun && d.course != stays && m.answers() && m.answer.State == v1alpha1.JobSucceeded {
+		e.Cancel = false
+	}
+	return e
 }
 
 // ends reports whether what the node does is to be ended.
@@ -100,7 +114,8 @@ func (d *decision) outcome(run int32, outcome *v1alpha1.PodOutcome) v1alpha1.Sto
 func (d *decision) entry(r *reading, cancel bool) v1alpha1.StoreJob {
 	spec := &d.job.Spec
 	e := v1alpha1.StoreJob{
-		Job: d.name(), UID: string(d.job.UID), Run: r.run, DryRun: r.dryRun, Cancel: cancel, Remove: spec.Remove, Prune: spec.Prune,
+		Job: d.name(), UID: string(d.job.UID), Run: r.run, DryRun: r.dryRun, Planned: d.status.Planned && !r.dryRun,
+		Cancel: cancel, Remove: spec.Remove, Prune: spec.Prune,
 	}
 	if spec.Pull != nil {
 		e.Pull = &v1alpha1.StorePull{Images: spec.Pull.Images, ImagePullPolicy: spec.Pull.ImagePullPolicy}

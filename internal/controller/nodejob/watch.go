@@ -63,11 +63,15 @@ func (c *Controller) onNode() handler.Funcs {
 		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { c.everyJob(q) },
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) {
 			c.agents.forget(e.Object.GetName())
+			c.cfg.Ledger.Leave(e.Object.GetName())
 			c.everyJob(q)
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			before, ok := e.ObjectOld.(*corev1.Node)
 			after, too := e.ObjectNew.(*corev1.Node)
+			if e.ObjectOld.GetUID() != e.ObjectNew.GetUID() {
+				c.cfg.Ledger.Leave(e.ObjectNew.GetName())
+			}
 			if !ok || !too || nodeChanged(before, after) {
 				c.everyJob(q)
 			}
