@@ -35,9 +35,11 @@ type work struct {
 	status *v1alpha1.NodeJobStatus
 
 	// seen is what was found in each store.
-	seen    map[string]sight
-	tally   *tally
-	refused refusal
+	seen  map[string]sight
+	tally *tally
+	// refused are the nodes whose pod the API server did not take, taken is when it took one last.
+	refused map[string]refusal
+	taken   time.Time
 	// secrets tell the state of the Secrets that the job pulls with.
 	secrets string
 }

@@ -142,7 +142,7 @@ func (r *Runner) Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.
 	case err == nil:
 		return nil
 	case apierrors.IsAlreadyExists(err):
-		return r.known(ctx, job, client.ObjectKeyFromObject(pod))
+		return r.known(ctx, job, node.Name, client.ObjectKeyFromObject(pod))
 	case final(err):
 		refused := &Refused{Node: node.Name, Text: text(err, pod.Name)}
 		r.sayRefused(job, refused)
@@ -152,7 +152,7 @@ func (r *Runner) Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.
 }
 
 // known makes sure that the pod which has the name is the job's own.
-func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, key types.NamespacedName) error {
+func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, node string, key types.NamespacedName) error {
 	var pod corev1.Pod
 	if err := r.Live.Get(ctx, key, &pod); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -161,7 +161,7 @@ func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, key types.Nam
 		return fmt.Errorf("reading pod %s: %w", key, err)
 	}
 	if _, _, ok := isOf(job, &pod); !ok {
-		return &Refused{Node: pod.Annotations[v1alpha1.AnnotationNode], Text: fmt.Sprintf("the pod %s is there already, and is not this NodeJob's", key)}
+		return &Refused{Node: node, Text: fmt.Sprintf("the pod %s is there already, and is not this NodeJob's", key)}
 	}
 	return nil
 }
