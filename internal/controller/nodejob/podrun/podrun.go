@@ -86,7 +86,7 @@ func (r *Runner) Observe(ctx context.Context, job *v1alpha1.NodeJob) (map[string
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		node, run, ok := isOf(job, pod)
-		if !ok {
+		if !ok || pod.Labels[v1alpha1.LabelRole] != v1alpha1.RoleNodeJob {
 			continue
 		}
 		other, twice := all[node]

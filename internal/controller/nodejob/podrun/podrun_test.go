@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -308,6 +310,13 @@ func TestForeignPodsDoNotCount(t *testing.T) {
 		"another owner": func(pod *corev1.Pod) { pod.OwnerReferences[0].UID = "u-2" },
 		"a Job's": func(pod *corev1.Pod) {
 			pod.OwnerReferences[0].APIVersion, pod.OwnerReferences[0].Kind = "batch/v1", "Job"
+		},
+		"another role": func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelRole] = "agent" },
+		"a run without bound": func(pod *corev1.Pod) {
+			pod.Name, pod.Annotations[v1alpha1.AnnotationRun] = nameOf(job, "node1", math.MaxInt32), strconv.Itoa(math.MaxInt32)
+		},
+		"a run below all": func(pod *corev1.Pod) {
+			pod.Name, pod.Annotations[v1alpha1.AnnotationRun] = nameOf(job, "node1", -1), "-1"
 		},
 		"no owner":       func(pod *corev1.Pod) { pod.OwnerReferences = nil },
 		"elsewhere":      func(pod *corev1.Pod) { pod.Namespace = "other" },
