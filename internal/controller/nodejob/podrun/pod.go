@@ -60,9 +60,7 @@ func podOf(job *v1alpha1.NodeJob, node string, run int32) *corev1.Pod {
 	template := job.Spec.Template.DeepCopy()
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 	pod.ObjectMeta = metav1.ObjectMeta{
-		Namespace: job.Namespace, Name: nameOf(job, node, run), Labels: with(template.Labels, map[string]string{
-			v1alpha1.LabelNodeJob: job.Name, v1alpha1.LabelNodeJobUID: string(job.UID), v1alpha1.LabelRole: v1alpha1.RoleNodeJob,
-		}),
+		Namespace: job.Namespace, Name: nameOf(job, node, run), Labels: with(template.Labels, marksOf(job)),
 		Annotations: with(template.Annotations, map[string]string{
 			v1alpha1.AnnotationNode: node, v1alpha1.AnnotationRun: strconv.Itoa(int(run)),
 		}),
@@ -79,6 +77,20 @@ func podOf(job *v1alpha1.NodeJob, node string, run int32) *corev1.Pod {
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	}
 	return pod
+}
+
+// marksOf are the labels by which the job's pods are found.
+func marksOf(job *v1alpha1.NodeJob) map[string]string {
+	return map[string]string{v1alpha1.LabelNodeJob: job.Name, v1alpha1.LabelNodeJobUID: string(job.UID), v1alpha1.LabelRole: v1alpha1.RoleNodeJob}
+}
+
+func has(all, some map[string]string) bool {
+	for key, value := range some {
+		if all[key] != value {
+			return false
+		}
+	}
+	return true
 }
 
 func with(some, ours map[string]string) map[string]string {

@@ -151,7 +151,8 @@ func (r *Runner) Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.
 	return fmt.Errorf("making the pod of NodeJob %s/%s on node %s: %w", job.Namespace, job.Name, node.Name, err)
 }
 
-// known makes sure that the pod which has the name is the job's own.
+// known makes sure that the pod which has the name is the job's own. One that lost its labels is in no cache, and nobody would see what becomes
+// of it, nor take its finalizer away: it gets them back.
 func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, node string, key types.NamespacedName) error {
 	var pod corev1.Pod
 	if err := r.Live.Get(ctx, key, &pod); err != nil {
@@ -162,6 +163,9 @@ func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, node string, 
 	}
 	if _, _, ok := isOf(job, &pod); !ok {
 		return &Refused{Node: node, Text: fmt.Sprintf("the pod %s is there already, and is not this NodeJob's", key)}
+	}
+	if marks := marksOf(job); !has(pod.Labels, marks) {
+		return mark(ctx, r.Client, &pod, marks)
 	}
 	return nil
 }

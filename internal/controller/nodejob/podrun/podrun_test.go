@@ -343,6 +343,36 @@ func TestForeignPodsDoNotCount(t *testing.T) {
 	})
 }
 
+// Without its labels a pod is in no cache. It gets them back, and ends as any other.
+func TestLabelsThatWereTakenOff(t *testing.T) {
+	for _, label := range []string{v1alpha1.LabelRole, v1alpha1.LabelNodeJobUID, v1alpha1.LabelNodeJob} {
+		t.Run(label, func(t *testing.T) {
+			job := aJob(0, corev1.RestartPolicyNever)
+			w := newWorld(t)
+			w.start(t, job, 0)
+			pod := w.pod(t, job, 0)
+			delete(pod.Labels, label)
+			if err := w.Update(t.Context(), pod); err != nil {
+				t.Fatal(err)
+			}
+			w.start(t, job, 0)
+			if got := w.pod(t, job, 0); got.Labels[label] != podOf(job, "node1", 0).Labels[label] || !held(got) {
+				t.Errorf("it has %v, %v", got.Labels, got.Finalizers)
+			}
+			w.becomes(t, job, 0, done)
+			if seen, ok := w.see(t, job); !ok || seen.Outcome == nil || seen.Outcome.State != v1alpha1.JobSucceeded {
+				t.Errorf("seen %t: %+v", ok, seen)
+			}
+			if err := w.runner.Release(t.Context(), w.pod(t, job, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.pod(t, job, 0); held(got) {
+				t.Error("it is held for ever")
+			}
+		})
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	job := aJob(0, corev1.RestartPolicyNever)
 	name := nameOf(job, "node1", 0)
