@@ -268,7 +268,7 @@ type FailurePolicy struct {
 	// +kubebuilder:default=Continue
 	Type FailurePolicyType `json:"type,omitempty"`
 	// restartLimit is how often a node may try again before it has failed: of a pod, the restarts of its containers together; of a
-	// pull, each image. Not set: 3 for pull, else 0.
+	// pull, each image. Not set: 3 for pull, else 0. A pod that was made while it was 0 is not started again, whatever it is raised to.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100

@@ -79,7 +79,7 @@ spec: {parallelism: 0, template: {spec: {restartPolicy: Never, containers: [{nam
 					return err == nil
 				})
 				uid := kubectl(t, "get", "nodejob", job, "-n", "default", "-o", "jsonpath={.metadata.uid}")
-				if out, err := apply(t, heldPod(job, job, uid)); err != nil {
+				if out, err := apply(t, heldPod(job, job, uid), "--as="+theController); err != nil {
 					t.Fatal(out)
 				}
 			}

@@ -216,7 +216,7 @@ func TestRights(t *testing.T) {
 		"orlop-controller: nodejobs/status: patch,update",
 		"orlop-controller: nodejobs: get,list,watch,create,delete",
 		"orlop-controller: nodes: get,list,watch",
-		"orlop-controller: pods: get,list,watch,create,patch,update,delete",
+		"orlop-controller: pods: get,list,watch,create,patch,delete",
 		"orlop-controller: secrets: get",
 		"orlop-controller: serviceaccounts: get",
 		"orlop-edit: imagecaches: create,update,patch,delete,deletecollection",

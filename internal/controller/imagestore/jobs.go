@@ -12,7 +12,6 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -20,13 +19,6 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
 	"orlop.dev/orlop/internal/demand"
-)
-
-// The bounds of what jobs ask of one node. Caches go first: of what they leave of their room, jobs have at least leastJobBytes.
-const (
-	maxJobs       = 1000
-	maxJobBytes   = 100 << 10
-	leastJobBytes = 40 << 10
 )
 
 const (
@@ -72,7 +64,7 @@ func (c *Controller) assigned(ctx context.Context, store *v1alpha1.ImageStore, i
 		return nil, failed
 	}
 	defer a.watch(time.Now())
-	a.fit(max(leastJobBytes, min(maxJobBytes, roomBeside(images).bytes)))
+	a.fit(max(leastJobBytes, min(maxJobBytes, roomBeside(images).bytes)), time.Now())
 	return a, nil
 }
 
@@ -129,85 +121,6 @@ func (a *assigned) standing(uid string) *v1alpha1.StoreJob {
 		return nil
 	}
 	return &a.store.Spec.Jobs[i]
-}
-
-// fit makes room: finished entries lose what they asked for, oldest first; then those of jobs that are complete for good go; what still
-// finds no room, of those that are not told yet, waits. That a node is done with a job that may go on is never dropped.
-func (a *assigned) fit(room int) {
-	used := a.weight()
-	full := func() bool { return used > room || len(a.entries)-a.left > maxJobs }
-	for i := range a.entries {
-		if e := &a.entries[i]; used > room && e.Outcome == nil && a.finished(e) {
-			used -= jobWeight(e)
-			e.Pull, e.Remove, e.Prune = nil, nil, nil
-			used += jobWeight(e)
-		}
-	}
-	drop := map[string]bool{}
-	for i := range a.entries {
-		if e := &a.entries[i]; full() && a.finished(e) && settledForGood(a.of[e.UID]) {
-			used -= jobWeight(e)
-			drop[e.UID] = true
-		}
-	}
-	a.entries = slices.DeleteFunc(a.entries, func(e v1alpha1.StoreJob) bool { return drop[e.UID] })
-	alone := !slices.ContainsFunc(a.entries, func(e v1alpha1.StoreJob) bool { return !a.finished(&e) && a.standing(e.UID) != nil })
-	for i := len(a.entries) - 1; i >= 0 && full(); i-- {
-		e := &a.entries[i]
-		// One that is larger than the room is told when nothing else is under way, or it would wait for ever.
-		if a.standing(e.UID) != nil || alone && !slices.ContainsFunc(a.entries[:i], func(b v1alpha1.StoreJob) bool { return a.standing(b.UID) == nil }) {
-			continue
-		}
-		used -= jobWeight(e)
-		a.entries = slices.Delete(a.entries, i, i+1)
-		a.left++
-	}
-}
-
-// weight is what the entries take together.
-func (a *assigned) weight() (bytes int) {
-	if a == nil {
-		return 0
-	}
-	for i := range a.entries {
-		bytes += jobWeight(&a.entries[i])
-	}
-	return bytes
-}
-
-// settledForGood: nothing that may still happen to the job asks which nodes are done with it.
-func settledForGood(job *v1alpha1.NodeJob) bool {
-	return job != nil && !job.Spec.DryRun && job.Spec.ActiveDeadlineSeconds == nil && slices.ContainsFunc(job.Status.Conditions, func(c metav1.Condition) bool {
-		return c.Type == v1alpha1.ConditionComplete && c.Status == metav1.ConditionTrue && c.Reason != v1alpha1.ReasonPlanned
-	})
-}
-
-// jobBytes is what an entry takes beside its texts.
-const jobBytes = 140
-
-func jobWeight(e *v1alpha1.StoreJob) int {
-	bytes := jobBytes + len(e.Job) + len(e.UID)
-	texts := func(lists ...[]string) {
-		for _, list := range lists {
-			for _, text := range list {
-				bytes += len(text) + 3
-			}
-		}
-	}
-	if e.Pull != nil {
-		texts(e.Pull.Images, e.Pull.Credentials)
-	}
-	if e.Remove != nil {
-		texts(e.Remove.Images)
-	}
-	if e.Prune != nil {
-		texts(e.Prune.Match, e.Prune.Keep, e.Prune.Filter)
-		bytes += jobBytes
-	}
-	if o := e.Outcome; o != nil {
-		bytes += 2*jobBytes + len(o.Reason) + len(o.Message) + len(o.Pod)
-	}
-	return bytes
 }
 
 // needs tells what entries that remove make of the needs in the spec: they stay as they stand, or the node's pods are to be listed. They stay

@@ -262,7 +262,7 @@ func TestMoreJobsThanAreTold(t *testing.T) {
 			a.store.Status.Jobs = append(a.store.Status.Jobs, done(e.UID))
 		}
 	}
-	a.fit(maxJobBytes)
+	a.fit(maxJobBytes, time.Now())
 	if got := a.weight(); got > maxJobBytes || a.left > 0 || len(a.entries) > maxJobs {
 		t.Errorf("%d entries take %d bytes, %d were left", len(a.entries), got, a.left)
 	}

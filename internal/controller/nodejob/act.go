@@ -41,20 +41,33 @@ func (p *pass) act(ctx context.Context, v verdict) error {
 	for _, pod := range v.settled {
 		each(func() error { return p.cfg.Pods.Release(ctx, pod) })
 	}
-	// One goes first: what the API server does not take, it would not take of the others.
-	if len(v.starts) > 0 {
-		if err := p.cfg.Pods.Start(ctx, p.job, v.starts[0].node, v.starts[0].run); err != nil {
-			return errors.Join(group.Wait(), p.began(err), errors.Join(errs...))
-		}
-		for _, s := range v.starts[1:] {
-			each(func() error { return p.cfg.Pods.Start(ctx, p.job, s.node, s.run) })
-		}
+	tried, err := p.try(ctx, v.starts)
+	for _, s := range v.starts[tried:] {
+		each(func() error { return p.cfg.Pods.Start(ctx, p.job, s.node, s.run) })
 	}
-	err := group.Wait()
+	err = errors.Join(err, group.Wait())
 	for i := range errs {
 		errs[i] = p.began(errs[i])
 	}
 	return errors.Join(err, errors.Join(errs...))
+}
+
+// try starts pods one after the other until one is taken: what the API server does not take on two nodes, it would not take on the others.
+func (p *pass) try(ctx context.Context, starts []start) (tried int, err error) {
+	for i, s := range starts {
+		began := p.cfg.Pods.Start(ctx, p.job, s.node, s.run)
+		if began == nil {
+			p.taken = p.now
+			return i + 1, nil
+		}
+		if err := p.began(began); err != nil {
+			return len(starts), err
+		}
+		if text, _ := p.refusals(); text != "" {
+			return len(starts), nil
+		}
+	}
+	return len(starts), nil
 }
 
 // began takes note of a refusal, which is no error: it is told in status.
@@ -63,21 +76,40 @@ func (p *pass) began(err error) error {
 	if !ok {
 		return err
 	}
-	p.refused = refusal{text: refused.Text, at: p.now, generation: p.job.Generation, run: p.job.Status.Run}
+	if p.refused == nil {
+		p.refused = map[string]refusal{}
+	}
+	p.refused[refused.Node] = refusal{text: refused.Text, at: p.now, generation: p.job.Generation, run: p.job.Status.Run}
 	p.summed = p.now.Add(-mostPause) // To be told now.
 	p.at(p.now)
 	return nil
 }
 
-// refusalNow is the API server's no to the pods of the template, as long as it is worth anything.
-func (p *pass) refusalNow() string {
-	r := &p.refused
-	until := r.at.Add(refusedFor)
-	if r.text == "" || r.generation != p.job.Generation || r.run != p.job.Status.Run || !p.now.Before(until) {
-		return ""
+// refusals are the API server's no to pods of the template: to all of them, if two nodes were refused with the same words and none was taken
+// since, and by node. A text that is empty is worth nothing any more, but that its node comes last.
+func (p *pass) refusals() (all string, nodes map[string]string) {
+	nodes = make(map[string]string, len(p.refused))
+	times := map[string]int{}
+	for node, r := range p.refused {
+		until := r.at.Add(refusedFor)
+		if r.generation != p.job.Generation || r.run != p.job.Status.Run {
+			delete(p.refused, node)
+			continue
+		}
+		if !p.now.Before(until) {
+			nodes[node] = ""
+			continue
+		}
+		p.at(until)
+		nodes[node] = r.text
+		if !r.at.After(p.taken) {
+			continue
+		}
+		if times[r.text]++; times[r.text] > 1 {
+			all = max(all, r.text)
+		}
 	}
-	p.at(until)
-	return r.text
+	return all, nodes
 }
 
 // fieldOwner is what the controller writes as.

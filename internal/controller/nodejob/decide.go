@@ -30,8 +30,9 @@ type picture struct {
 	// members are sorted by name.
 	members  []member
 	problems []pullsecret.Problem
-	// refused is why the API server does not take the pods of the template.
+	// refused is why the API server does not take the pods of the template, shunned why it did not take that of a node; empty: that is long ago.
 	refused string
+	shunned map[string]string
 	tally   *tally
 	// watched is until when somebody looks on at a pull; zero: nobody does.
 	watched time.Time
@@ -221,13 +222,15 @@ func (d *decision) begin() {
 		return
 	}
 	free := d.limit() - d.active
-	// Nodes that have not tried yet come before those that failed.
-	slices.SortStableFunc(d.pending, func(a, b int) int { return cmp.Compare(d.readings[a].run, d.readings[b].run) })
+	// Nodes that have not tried yet come before those that failed, and those that were refused last.
+	slices.SortStableFunc(d.pending, func(a, b int) int {
+		return cmp.Or(cmp.Compare(d.rank(a), d.rank(b)), cmp.Compare(d.readings[a].run, d.readings[b].run))
+	})
 	left := d.pending[:0:0]
 	for _, i := range d.pending {
 		m, r := &d.members[i], &d.readings[i]
 		pod := d.job.Spec.Template != nil
-		if free <= 0 || pod && (d.refused != "" || m.busy()) {
+		if free <= 0 || pod && (d.refused != "" || d.shunned[m.name] != "" || m.busy()) {
 			left = append(left, i)
 			continue
 		}
@@ -247,6 +250,27 @@ func (d *decision) begin() {
 		free--
 	}
 	d.pending = left
+	d.stop()
+}
+
+// rank is higher for a node whose pod was refused.
+func (d *decision) rank(i int) int {
+	if _, refused := d.shunned[d.members[i].name]; refused {
+		return 1
+	}
+	return 0
+}
+
+// stop tells why the job does not get on if all that is left are nodes whose pod was refused.
+func (d *decision) stop() {
+	if d.refused != "" || d.active > 0 || len(d.pending) == 0 {
+		return
+	}
+	if slices.ContainsFunc(d.pending, func(i int) bool { return d.shunned[d.members[i].name] == "" }) {
+		return
+	}
+	name := d.members[d.pending[0]].name
+	d.refused = "on node " + name + ": " + d.shunned[name]
 }
 
 // limit is on how many nodes at once.

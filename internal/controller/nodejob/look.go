@@ -27,7 +27,8 @@ const patience = time.Minute
 // look gathers all that a decision follows from.
 func (p *pass) look(ctx context.Context) (picture, error) {
 	selection, wrong := demand.Select(p.job.Spec.NodeSelector, p.job.Spec.Affinity, p.job.Spec.Tolerations)
-	pic := picture{job: p.job, tally: p.tally, now: p.now, refused: p.refusalNow(), invalid: p.check()}
+	pic := picture{job: p.job, tally: p.tally, now: p.now, invalid: p.check()}
+	pic.refused, pic.shunned = p.refusals()
 	if pic.invalid == nil {
 		pic.invalid = wrong
 	}

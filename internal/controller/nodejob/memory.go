@@ -37,9 +37,11 @@ type work struct {
 	// seen is what was found in each store.
 	seen map[string]sight
 	// uids are those of the nodes of which the ledger's entries are.
-	uids    map[string]types.UID
-	tally   *tally
-	refused refusal
+	uids  map[string]types.UID
+	tally *tally
+	// refused are the nodes whose pod the API server did not take, taken is when it took one last.
+	refused map[string]refusal
+	taken   time.Time
 	// secrets tell the state of the Secrets that the job pulls with.
 	secrets string
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
@@ -54,6 +55,9 @@ type world struct {
 	// fails are those that do not succeed, by node and run; quiet are nodes whose agent does nothing.
 	fails, quiet map[string]bool
 	problems     []pullsecret.Problem
+	// refuses is what the API server says to pods, by node; refused counts that.
+	refuses map[string]string
+	refused int
 }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
@@ -119,6 +123,10 @@ func (w *world) write(do func() error) error {
 }
 
 func (w *world) create(ctx context.Context, c client.WithWatch, o client.Object, opts ...client.CreateOption) error {
+	if said := w.refuses[o.GetAnnotations()[v1alpha1.AnnotationNode]]; said != "" {
+		w.refused++
+		return apierrors.NewForbidden(corev1.Resource("pods"), o.GetName(), errors.New(said))
+	}
 	o.SetUID(types.UID("uid-" + o.GetName()))
 	err := c.Create(ctx, o, opts...)
 	if pod, ok := o.(*corev1.Pod); ok && err == nil {

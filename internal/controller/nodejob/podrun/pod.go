@@ -36,7 +36,12 @@ func nameOf(job *v1alpha1.NodeJob, node string, run int32) string {
 	return strings.TrimRight(prefix, "-") + "-" + hash
 }
 
-// isOf tells for which node, and in which run, a pod was made for the job. The name proves it: a pod that somebody else made does not bear it.
+// mostAhead is how far a node's run may be ahead of the job's: each suspension raises it by one. A run without bound would leave none higher
+// for a retry.
+const mostAhead = 10_000
+
+// isOf tells for which node, and in which run, a pod was made for the job. That nobody else makes such a pod the policy orlop-nodejob-pods sees
+// to.
 func isOf(job *v1alpha1.NodeJob, pod *corev1.Pod) (node string, run int32, ok bool) {
 	owner := ownerOf(pod)
 	if owner == nil || owner.UID != job.UID {
@@ -44,7 +49,7 @@ func isOf(job *v1alpha1.NodeJob, pod *corev1.Pod) (node string, run int32, ok bo
 	}
 	node = pod.Annotations[v1alpha1.AnnotationNode]
 	n, err := strconv.ParseInt(pod.Annotations[v1alpha1.AnnotationRun], 10, 32)
-	if err != nil {
+	if err != nil || n < 0 || n > int64(job.Status.Run)+mostAhead {
 		return "", 0, false
 	}
 	return node, int32(n), pod.Name == nameOf(job, node, int32(n))
@@ -55,9 +60,7 @@ func podOf(job *v1alpha1.NodeJob, node string, run int32) *corev1.Pod {
 	template := job.Spec.Template.DeepCopy()
 	pod := &corev1.Pod{ObjectMeta: template.ObjectMeta, Spec: template.Spec}
 	pod.ObjectMeta = metav1.ObjectMeta{
-		Namespace: job.Namespace, Name: nameOf(job, node, run), Labels: with(template.Labels, map[string]string{
-			v1alpha1.LabelNodeJob: job.Name, v1alpha1.LabelNodeJobUID: string(job.UID), v1alpha1.LabelRole: v1alpha1.RoleNodeJob,
-		}),
+		Namespace: job.Namespace, Name: nameOf(job, node, run), Labels: with(template.Labels, marksOf(job)),
 		Annotations: with(template.Annotations, map[string]string{
 			v1alpha1.AnnotationNode: node, v1alpha1.AnnotationRun: strconv.Itoa(int(run)),
 		}),
@@ -74,6 +77,20 @@ func podOf(job *v1alpha1.NodeJob, node string, run int32) *corev1.Pod {
 		pod.Spec.RestartPolicy = corev1.RestartPolicyNever
 	}
 	return pod
+}
+
+// marksOf are the labels by which the job's pods are found.
+func marksOf(job *v1alpha1.NodeJob) map[string]string {
+	return map[string]string{v1alpha1.LabelNodeJob: job.Name, v1alpha1.LabelNodeJobUID: string(job.UID), v1alpha1.LabelRole: v1alpha1.RoleNodeJob}
+}
+
+func has(all, some map[string]string) bool {
+	for key, value := range some {
+		if all[key] != value {
+			return false
+		}
+	}
+	return true
 }
 
 func with(some, ours map[string]string) map[string]string {

@@ -86,7 +86,7 @@ func (r *Runner) Observe(ctx context.Context, job *v1alpha1.NodeJob) (map[string
 	for i := range pods.Items {
 		pod := &pods.Items[i]
 		node, run, ok := isOf(job, pod)
-		if !ok {
+		if !ok || pod.Labels[v1alpha1.LabelRole] != v1alpha1.RoleNodeJob {
 			continue
 		}
 		other, twice := all[node]
@@ -142,7 +142,7 @@ func (r *Runner) Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.
 	case err == nil:
 		return nil
 	case apierrors.IsAlreadyExists(err):
-		return r.known(ctx, job, client.ObjectKeyFromObject(pod))
+		return r.known(ctx, job, node.Name, client.ObjectKeyFromObject(pod))
 	case final(err):
 		refused := &Refused{Node: node.Name, Text: text(err, pod.Name)}
 		r.sayRefused(job, refused)
@@ -151,8 +151,9 @@ func (r *Runner) Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.
 	return fmt.Errorf("making the pod of NodeJob %s/%s on node %s: %w", job.Namespace, job.Name, node.Name, err)
 }
 
-// known makes sure that the pod which has the name is the job's own.
-func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, key types.NamespacedName) error {
+// known makes sure that the pod which has the name is the job's own. One that lost its labels is in no cache, and nobody would see what becomes
+// of it, nor take its finalizer away: it gets them back.
+func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, node string, key types.NamespacedName) error {
 	var pod corev1.Pod
 	if err := r.Live.Get(ctx, key, &pod); err != nil {
 		if apierrors.IsNotFound(err) {
@@ -161,7 +162,10 @@ func (r *Runner) known(ctx context.Context, job *v1alpha1.NodeJob, key types.Nam
 		return fmt.Errorf("reading pod %s: %w", key, err)
 	}
 	if _, _, ok := isOf(job, &pod); !ok {
-		return &Refused{Node: pod.Annotations[v1alpha1.AnnotationNode], Text: fmt.Sprintf("the pod %s is there already, and is not this NodeJob's", key)}
+		return &Refused{Node: node, Text: fmt.Sprintf("the pod %s is there already, and is not this NodeJob's", key)}
+	}
+	if marks := marksOf(job); !has(pod.Labels, marks) {
+		return mark(ctx, r.Client, &pod, marks)
 	}
 	return nil
 }

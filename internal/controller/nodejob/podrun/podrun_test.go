@@ -8,7 +8,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -309,6 +311,13 @@ func TestForeignPodsDoNotCount(t *testing.T) {
 		"a Job's": func(pod *corev1.Pod) {
 			pod.OwnerReferences[0].APIVersion, pod.OwnerReferences[0].Kind = "batch/v1", "Job"
 		},
+		"another role": func(pod *corev1.Pod) { pod.Labels[v1alpha1.LabelRole] = "agent" },
+		"a run without bound": func(pod *corev1.Pod) {
+			pod.Name, pod.Annotations[v1alpha1.AnnotationRun] = nameOf(job, "node1", math.MaxInt32), strconv.Itoa(math.MaxInt32)
+		},
+		"a run below all": func(pod *corev1.Pod) {
+			pod.Name, pod.Annotations[v1alpha1.AnnotationRun] = nameOf(job, "node1", -1), "-1"
+		},
 		"no owner":       func(pod *corev1.Pod) { pod.OwnerReferences = nil },
 		"elsewhere":      func(pod *corev1.Pod) { pod.Namespace = "other" },
 		"owned, no more": func(pod *corev1.Pod) { pod.OwnerReferences[0].Controller = nil },
@@ -332,6 +341,36 @@ func TestForeignPodsDoNotCount(t *testing.T) {
 			t.Errorf("started over it: %v", err)
 		}
 	})
+}
+
+// Without its labels a pod is in no cache. It gets them back, and ends as any other.
+func TestLabelsThatWereTakenOff(t *testing.T) {
+	for _, label := range []string{v1alpha1.LabelRole, v1alpha1.LabelNodeJobUID, v1alpha1.LabelNodeJob} {
+		t.Run(label, func(t *testing.T) {
+			job := aJob(0, corev1.RestartPolicyNever)
+			w := newWorld(t)
+			w.start(t, job, 0)
+			pod := w.pod(t, job, 0)
+			delete(pod.Labels, label)
+			if err := w.Update(t.Context(), pod); err != nil {
+				t.Fatal(err)
+			}
+			w.start(t, job, 0)
+			if got := w.pod(t, job, 0); got.Labels[label] != podOf(job, "node1", 0).Labels[label] || !held(got) {
+				t.Errorf("it has %v, %v", got.Labels, got.Finalizers)
+			}
+			w.becomes(t, job, 0, done)
+			if seen, ok := w.see(t, job); !ok || seen.Outcome == nil || seen.Outcome.State != v1alpha1.JobSucceeded {
+				t.Errorf("seen %t: %+v", ok, seen)
+			}
+			if err := w.runner.Release(t.Context(), w.pod(t, job, 0)); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.pod(t, job, 0); held(got) {
+				t.Error("it is held for ever")
+			}
+		})
+	}
 }
 
 func TestRefusals(t *testing.T) {

@@ -69,3 +69,17 @@ func release(ctx context.Context, c client.Client, pod *corev1.Pod) error {
 	}
 	return nil
 }
+
+// mark gives labels to this very pod.
+func mark(ctx context.Context, c client.Client, pod *corev1.Pod, labels map[string]string) error {
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": pod.UID, "labels": labels}})
+	if err != nil {
+		return fmt.Errorf("writing the patch of labels: %w", err)
+	}
+	target := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name}}
+	err = c.Patch(ctx, target, client.RawPatch(types.StrategicMergePatchType, patch))
+	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+		return fmt.Errorf("labelling pod %s/%s: %w", pod.Namespace, pod.Name, err)
+	}
+	return nil
+}
