@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -207,11 +208,28 @@ func crds() (names []string) {
 	return names
 }
 
+// deleteKinds deletes our kinds, and waits until they have gone.
+func deleteKinds(t *testing.T) {
+	t.Helper()
+	kubectl(t, slices.Concat([]string{"delete", "--ignore-not-found", "--wait=false", "crd"}, crds())...)
+	looks := 0
+	await(t, "the kinds go", func() bool {
+		left := strings.Fields(kubectl(t, slices.Concat([]string{"get", "--ignore-not-found", "-o", "name", "crd"}, crds())...))
+		// Of a kind that goes right after it came the API server may find that its storage is "(re)initializing". It tries again
+		// later and later, up to a quarter of an hour, but for a change, which it looks at when it comes.
+		if looks++; looks%30 == 0 && len(left) > 0 {
+			_, err := cluster.Kubectl(t.Context(), slices.Concat([]string{"annotate", "--overwrite", "looked-at=" + strconv.Itoa(looks)}, left)...)
+			t.Logf("%v still there after %d looks: %v", left, looks, err)
+		}
+		return len(left) == 0
+	})
+}
+
 // clean makes sure that nothing is left of an earlier test. The namespace stays: to delete one takes seconds.
 func clean(t *testing.T) {
 	t.Helper()
 	kubectl(t, "delete", kinds, "-n", namespace, "-l", "app.kubernetes.io/part-of=orlop", "--wait=false")
-	kubectl(t, slices.Concat([]string{"delete", "--ignore-not-found", "crd"}, crds())...)
+	deleteKinds(t)
 	kubectl(t, "delete", "secret", "-n", namespace, "-l", "owner=helm")
 	onlyKindsAreLeft(t)
 }

@@ -51,7 +51,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 			helmDoes(t, generation, "install", "orlop", folder)
 			helmDoes(t, generation, "uninstall", "orlop", "--no-hooks")
 
-			kubectl(t, slices.Concat([]string{"delete", "crd"}, crds())...)
+			deleteKinds(t)
 			helmDoes(t, generation, "install", "orlop", folder, "--set", "crds.keep=false")
 			helmDoes(t, generation, "uninstall", "orlop", "--no-hooks")
 			onlyKindsAreLeft(t)
