@@ -259,15 +259,7 @@ func (o *cacheCreateOptions) run(ctx context.Context, wanted *v1alpha1.ImageCach
 
 // told prints a cache as kubectl prints what it has created.
 func (o *cacheCreateOptions) told(cache *v1alpha1.ImageCache, how string) error {
-	if o.output.structured() {
-		return o.printObject(&o.output, cache)
-	}
-	line := "imagecache.orlop.dev/" + cache.Name
-	if o.output.format != "name" {
-		line += " created" + how
-	}
-	_, err := fmt.Fprintln(o.Out, line)
-	return err
+	return o.toldCreated(&o.output, cache, "imagecache.orlop.dev/"+cache.Name, how)
 }
 
 // commandLine is a command of this program for the same cluster, as a person would type it.

@@ -6,7 +6,6 @@ package cli
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -17,7 +16,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/engine"
@@ -36,24 +34,6 @@ type cacheStatus struct {
 	// stores are looked at once for each answer, and underway is what they do, by image.
 	stores   map[string]*v1alpha1.ImageStore
 	underway map[string]underway
-}
-
-// printObject writes one object as it is.
-func (a *app) printObject(o *output, object any) error {
-	printer, err := o.printer()
-	if err != nil {
-		return err
-	}
-	raw, err := json.Marshal(object)
-	if err != nil {
-		return fmt.Errorf("writing the answer: %w", err)
-	}
-	doc := &unstructured.Unstructured{}
-	if err := json.Unmarshal(raw, &doc.Object); err != nil {
-		return fmt.Errorf("writing the answer: %w", err)
-	}
-	unstructured.RemoveNestedField(doc.Object, "metadata", "managedFields")
-	return printer.PrintObj(doc, a.Out)
 }
 
 // show prints the cache as it is now.

@@ -271,13 +271,5 @@ func (o *cronCreateOptions) run(ctx context.Context, wanted *v1alpha1.NodeCronJo
 
 // told prints a NodeCronJob as kubectl prints what it has created.
 func (o *cronCreateOptions) told(cron *v1alpha1.NodeCronJob, how string) error {
-	if o.output.structured() {
-		return o.printObject(&o.output, cron)
-	}
-	line := "nodecronjob.orlop.dev/" + cron.Name
-	if o.output.format != "name" {
-		line += " created" + how
-	}
-	_, err := fmt.Fprintln(o.Out, line)
-	return err
+	return o.toldCreated(&o.output, cron, "nodecronjob.orlop.dev/"+cron.Name, how)
 }

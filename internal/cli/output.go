@@ -211,3 +211,34 @@ func (o *output) id(id string) string {
 	}
 	return table.ID(id)
 }
+
+// printObject writes one object as it is.
+func (a *app) printObject(o *output, object any) error {
+	printer, err := o.printer()
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(object)
+	if err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	doc := &unstructured.Unstructured{}
+	if err := json.Unmarshal(raw, &doc.Object); err != nil {
+		return fmt.Errorf("writing the answer: %w", err)
+	}
+	unstructured.RemoveNestedField(doc.Object, "metadata", "managedFields")
+	return printer.PrintObj(doc, a.Out)
+}
+
+// toldCreated prints an object, whose name begins with its kind, as kubectl prints what it has created.
+func (a *app) toldCreated(o *output, object any, name, how string) error {
+	if o.structured() {
+		return a.printObject(o, object)
+	}
+	line := name
+	if o.format != "name" {
+		line += " created" + how
+	}
+	_, err := fmt.Fprintln(a.Out, line)
+	return err
+}
