@@ -218,7 +218,7 @@ func deleteKinds(t *testing.T) {
 		// Of a kind that goes right after it came the API server may find that its storage is "(re)initializing". It tries again
 		// later and later, up to a quarter of an hour, but for a change, which it looks at when it comes.
 		if looks++; looks%30 == 0 && len(left) > 0 {
-			_, err := cluster.Kubectl(t.Context(), slices.Concat([]string{"annotate", "--overwrite", "looked-at=" + strconv.Itoa(looks)}, left)...)
+			_, err := cluster.Kubectl(t.Context(), slices.Concat([]string{"annotate", "--overwrite"}, left, []string{"looked-at=" + strconv.Itoa(looks)})...)
 			t.Logf("%v still there after %d looks: %v", left, looks, err)
 		}
 		return len(left) == 0
