@@ -47,7 +47,11 @@ func play(t *testing.T, page Page) {
 	cluster := here.Lab(t)
 	ready(t, cluster, page.Lab)
 	if page.Lab != LabNone {
-		t.Cleanup(func() { reset(t, cluster, page.Lab) })
+		t.Cleanup(func() {
+			begun := time.Now()
+			reset(t, cluster, page.Lab)
+			t.Logf("putting the cluster back took %.1fs", time.Since(begun).Seconds())
+		})
 	}
 	p := &player{t: t, cluster: cluster, page: page, dir: t.TempDir()}
 	p.furnish()

@@ -71,7 +71,7 @@ type Left struct {
 }
 
 var (
-	directive = regexp.MustCompile(`(?s)^<!-- (lab|setup|cleanup|exit|not run): (.*?)\s*-->$`)
+	directive = regexp.MustCompile(`(?s)^<!-- (lab|setup|cleanup|exit|not run):(\s.*?)\s*-->$`)
 	fence     = regexp.MustCompile("^( *)```+ *([a-z]*)")
 	heading   = regexp.MustCompile(`^#+ +(.*)$`)
 	prompt    = regexp.MustCompile(`^(?:\$|(node[0-9]+)#) (.*)$`)
@@ -128,18 +128,18 @@ func (p *parser) comment() error {
 	}
 	found := directive.FindStringSubmatch(text)
 	if found == nil {
-		return nil
+		return nil // A remark.
 	}
-	switch what, value := found[1], found[2]; what {
+	switch value := strings.TrimSpace(found[2]); found[1] {
 	case "lab":
 		if !slices.Contains([]string{LabNone, LabEmpty, LabOperator}, value) {
 			return fmt.Errorf("no lab is %q", value)
 		}
 		p.page.Lab = value
 	case "setup":
-		p.page.Steps = append(p.page.Steps, Step{Heading: p.heading, Line: start + 1, Commands: hidden(value, start+1), Hidden: true})
+		p.page.Steps = append(p.page.Steps, Step{Heading: p.heading, Line: start + 1, Commands: hidden(found[2], start+1), Hidden: true})
 	case "cleanup":
-		p.page.Cleanup = append(p.page.Cleanup, hidden(value, start+1)...)
+		p.page.Cleanup = append(p.page.Cleanup, hidden(found[2], start+1)...)
 	case "not run":
 		p.reason = value
 	case "exit":

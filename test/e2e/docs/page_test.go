@@ -49,7 +49,10 @@ $ kubectl krew install orlop
 apiVersion: orlop.dev/v1alpha1
 metadata: {name: web, namespace: shop}
 ~~~
-<!-- cleanup: kubectl delete namespace shop -->
+<!-- A remark. -->
+<!-- cleanup:
+kubectl delete namespace shop
+-->
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -66,7 +69,7 @@ metadata: {name: web, namespace: shop}
 			}},
 			{Heading: "First", Line: 25, Commands: []Command{{Line: 26, Text: "true"}}},
 		},
-		Cleanup:   []Command{{Line: 36, Text: "kubectl delete namespace shop"}},
+		Cleanup:   []Command{{Line: 38, Text: "kubectl delete namespace shop"}},
 		Manifests: []Manifest{{32, "apiVersion: orlop.dev/v1alpha1\nmetadata: {name: web, namespace: shop}\n"}},
 		Left:      []Left{{29, "no krew here"}},
 	}
