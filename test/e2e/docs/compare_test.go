@@ -37,6 +37,8 @@ func TestDiff(t *testing.T) {
 		"nodes in their own order": {want: "node1 │ a\nnode2 │ b\ndone", got: "node2 │ b\nnode1 │ a\ndone\n"},
 		"a node too many":          {want: "node1 │ a\ndone", got: "node2 │ b\nnode1 │ a\ndone\n", differs: true},
 		"a node is missing":        {want: "node1 │ a\nnode2 │ b\ndone", got: "node1 │ a\ndone\n", differs: true},
+		"what it is at, left out":  {want: "done", got: "► asking 3 nodes (if this is killed: kubectl orlop cleanup --run i5puce)\ndone\n"},
+		"what it is at, told":      {want: "► asking 3 nodes by NodeJob ops/rm-abcde\ndone", got: "► asking 2 nodes by NodeJob ops/rm-abcde\ndone\n", differs: true},
 		"some nodes":               {want: "node1 │ a\n…\ndone", got: "node2 │ b\nnode1 │ a\nby the way\ndone\n"},
 	} {
 		t.Run(name, func(t *testing.T) {

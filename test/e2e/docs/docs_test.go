@@ -136,6 +136,9 @@ func (p *player) step(step Step) {
 			p.count(step.Heading, took)
 		}
 		where := fmt.Sprintf("%s:%d: $ %s (%.1fs)", p.page.Path, command.Line, command.Text, took.Seconds())
+		if testing.Verbose() {
+			p.t.Logf("%s\n%s", where, output)
+		}
 		switch {
 		case code != 0 && code != step.Code:
 			p.t.Fatalf("%s\nexit code %d, want %d\n%s", where, code, step.Code, output)
