@@ -93,7 +93,7 @@ func (p *page) kind(d definition) {
 	if len(names.ShortNames) > 0 {
 		short = ", short: " + strings.Join(names.ShortNames, ", ")
 	}
-	p.lines("", fmt.Sprintf("`orlop.dev/%s`, %s%s", version.Name, strings.ToLower(d.Spec.Scope), short), "")
+	p.lines("", fmt.Sprintf("`orlop.dev/%s`, %s%s", version.Name, map[string]string{"Namespaced": "in a namespace", "Cluster": "without a namespace"}[d.Spec.Scope], short), "")
 	var columns, wide []string
 	for _, column := range version.AdditionalPrinterColumns {
 		if column.Priority > 0 {
@@ -102,7 +102,11 @@ func (p *page) kind(d definition) {
 			columns = append(columns, column.Name)
 		}
 	}
-	p.prose("", fmt.Sprintf("`kubectl get %s` shows %s; with `-o wide` also %s.", names.Plural, strings.Join(columns, ", "), cmp.Or(strings.Join(wide, ", "), "nothing")))
+	shown := fmt.Sprintf("`kubectl get %s` shows %s", names.Plural, strings.Join(columns, ", "))
+	if len(wide) > 0 {
+		shown += "; with `-o wide` also " + strings.Join(wide, ", ")
+	}
+	p.prose("", shown+".")
 	p.lines("")
 	for _, part := range []string{"spec", "status"} {
 		s, ok := version.Schema.OpenAPIV3Schema.Properties[part]
