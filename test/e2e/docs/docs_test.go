@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -255,26 +256,40 @@ func reset(t *testing.T, cluster *lab.Cluster, wanted string) {
 		}
 	}
 	for _, node := range nodes {
-		for _, image := range here.Images(t, node) {
-			if kept(image) {
-				continue
-			}
-			_, err := cluster.Crictl(ctx, node, "rmi", image.ID)
-			if _, left := here.ImageByID(t, node, image.ID); left {
-				t.Errorf("putting %s back: %v", node, err) // An agent may have been quicker.
-			}
-		}
+		empty(ctx, t, cluster, node, wanted)
 	}
 }
 
-// kept tells whether an image is the cluster's own.
-func kept(image stage.Image) bool {
-	for _, name := range append(image.RepoTags, image.RepoDigests...) {
-		if strings.HasPrefix(name, registry+"/") || strings.HasPrefix(name, stage.Registry+"/") || strings.Contains(name, "/pause") {
-			return true
+// empty removes from a node what a page brought to it.
+func empty(ctx context.Context, t *testing.T, cluster *lab.Cluster, node, wanted string) {
+	t.Helper()
+	foreign := func() (ids []string) {
+		for _, image := range here.Images(t, node) {
+			if !kept(image, wanted) {
+				ids = append(ids, image.ID)
+			}
 		}
+		return ids
 	}
-	return false
+	ids := foreign()
+	if len(ids) == 0 {
+		return
+	}
+	_, err := cluster.Crictl(ctx, node, append([]string{"rmi"}, ids...)...)
+	if err == nil {
+		return
+	}
+	if left := foreign(); len(left) > 0 { // Else an agent was quicker.
+		t.Errorf("putting %s back: %v", node, err)
+	}
+}
+
+// kept tells whether an image is what the cluster had before the page.
+func kept(image stage.Image, wanted string) bool {
+	return slices.ContainsFunc(append(image.RepoTags, image.RepoDigests...), func(name string) bool {
+		return strings.Contains(name, "/pause") || strings.HasPrefix(name, registry+"/orlop-node") ||
+			wanted == LabOperator && strings.HasPrefix(name, registry+"/")
+	})
 }
 
 // TestManifests has the API server look at the objects that stand in pages to be read.
