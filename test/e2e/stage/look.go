@@ -47,6 +47,17 @@ func (s *Stage) Image(t testing.TB, node, tag string) (img Image, ok bool) {
 	return images[i], true
 }
 
+// ImageByID finds an image of a node by its ID.
+func (s *Stage) ImageByID(t testing.TB, node, id string) (img Image, ok bool) {
+	t.Helper()
+	images := s.Images(t, node)
+	i := slices.IndexFunc(images, func(img Image) bool { return img.ID == id })
+	if i < 0 {
+		return Image{}, false
+	}
+	return images[i], true
+}
+
 // Tags are all names with a tag on a node, as crictl has them, sorted.
 func (s *Stage) Tags(t testing.TB, node string) []string {
 	t.Helper()

@@ -126,13 +126,18 @@ func Root() (string, error) {
 
 // PushOwn makes Orlop's images of the binaries in root's bin, and pushes them to where the cluster's nodes find them.
 func PushOwn(ctx context.Context, cluster *lab.Cluster, root, tag string) error {
+	return PushOwnTo(ctx, cluster, root, Registry, tag)
+}
+
+// PushOwnTo is PushOwn under the names of another registry.
+func PushOwnTo(ctx context.Context, cluster *lab.Cluster, root, registry, tag string) error {
 	node := filepath.Join(root, "bin", "orlop-node")
 	for image, binaries := range map[string][]string{
 		"orlop-node":       {node},
 		"orlop-tools":      {node, cluster.Program("crictl")},
 		"orlop-controller": {filepath.Join(root, "bin", "orlop-controller")},
 	} {
-		where := cluster.Registry() + "/" + Registry + "/" + image + ":" + tag
+		where := cluster.Registry() + "/" + registry + "/" + image + ":" + tag
 		args := []string{"run", "./hack/image", "--insecure", "--push", where}
 		if image == "orlop-controller" {
 			args = append(args, "--roots") // It asks registries, whose certificates it must be able to check.
