@@ -47,6 +47,7 @@ type lap struct {
 func play(t *testing.T, page Page) {
 	cluster := here.Lab(t)
 	ready(t, cluster, page.Lab)
+	gone(t, cluster, page)
 	if page.Lab != LabNone {
 		t.Cleanup(func() {
 			begun := time.Now()
@@ -77,6 +78,23 @@ func ready(t *testing.T, cluster *lab.Cluster, wanted string) {
 		t.Fatal("the operator is installed in this cluster already, and the page wants an empty one: take another lab")
 	case wanted == LabOperator && !installed:
 		if err := operator(t.Context(), cluster); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// gone waits until namespaces of an earlier page that are being deleted are gone, if this one has any of the same name.
+func gone(t *testing.T, cluster *lab.Cluster, page Page) {
+	t.Helper()
+	ending, err := cluster.Kubectl(t.Context(), "get", "namespaces", "-o", `jsonpath={.items[?(@.status.phase=="Terminating")].metadata.name}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for namespace := range strings.FieldsSeq(ending) {
+		if !page.names(namespace) {
+			continue
+		}
+		if _, err := cluster.Kubectl(t.Context(), "wait", "namespace/"+namespace, "--for=delete", "--timeout="+stage.Patience.String()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -252,7 +270,7 @@ func reset(t *testing.T, cluster *lab.Cluster, wanted string) {
 	must("delete", "pods,daemonsets,deployments,jobs,secrets", "--all", "-n", "default", "--ignore-not-found", "--grace-period=1")
 	for namespace := range strings.FieldsSeq(must("get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}")) {
 		if !own(namespace, wanted) {
-			must("delete", "namespace", namespace)
+			must("delete", "namespace", namespace, fmt.Sprintf("--wait=%t", wanted != LabOperator)) // It takes seconds; see gone.
 		}
 	}
 	for _, node := range nodes {

@@ -261,3 +261,13 @@ var inNamespace = regexp.MustCompile(`(?m)(^  namespace: \S+\n|, *namespace: [^,
 
 // anywhere is the manifest without the namespaces of its objects, which need not exist.
 func (m Manifest) anywhere() string { return inNamespace.ReplaceAllString(m.Text, "") }
+
+// names tells whether the page speaks of something in what it does.
+func (p Page) names(word string) bool {
+	for _, step := range p.Steps {
+		if strings.Contains(step.Content, word) || slices.ContainsFunc(step.Commands, func(c Command) bool { return strings.Contains(c.Text, word) }) {
+			return true
+		}
+	}
+	return false
+}
