@@ -129,7 +129,7 @@ func (p *player) furnish() {
 
 func (p *player) environment() []string {
 	return []string{
-		"PATH=" + path(p.t, p.cluster), "KUBECONFIG=" + filepath.Join(p.dir, ".kubeconfig"), "LANG=C.UTF-8",
+		"PATH=" + path(p.t, p.cluster, p.page), "KUBECONFIG=" + filepath.Join(p.dir, ".kubeconfig"), "LANG=C.UTF-8",
 		"ORLOP_IMAGE=" + registry + "/orlop-node:" + tag, "ORLOP_TOOLS_IMAGE=" + registry + "/orlop-tools:" + tag,
 	}
 }

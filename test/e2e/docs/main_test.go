@@ -22,7 +22,7 @@ import (
 var nodes = []string{"node1", "node2", "node3"}
 
 // here is the cluster that all pages share: first those that want nothing installed, then the others.
-var here = &stage.Stage{Options: lab.Options{Name: "docs", Nodes: len(nodes)}, Prepare: prepare}
+var here = &stage.Stage{Options: lab.Options{Name: "docs", Nodes: len(nodes)}, Prepare: prepare, Registry: registry, Tag: tag}
 
 func TestMain(m *testing.M) { here.Main(m) }
 
@@ -48,9 +48,6 @@ func prepare(ctx context.Context, s *stage.Stage, cluster *lab.Cluster) error {
 			return err
 		}
 	}
-	if err := stage.PushOwnTo(ctx, cluster, s.Root(), registry, tag); err != nil {
-		return err
-	}
 	if err := render(ctx, s.Root(), cluster); err != nil {
 		return err
 	}
@@ -64,17 +61,33 @@ func prepare(ctx context.Context, s *stage.Stage, cluster *lab.Cluster) error {
 }
 
 // path is the PATH of a page's commands.
-func path(t *testing.T, cluster *lab.Cluster) string {
+func path(t *testing.T, cluster *lab.Cluster, page Page) string {
 	t.Helper()
-	dir := t.TempDir()
-	for name, program := range map[string]string{
+	programs := map[string]string{
 		"kubectl": cluster.Program("kubectl"), "kubectl-orlop": here.Bin("kubectl-orlop"), "orlop-node": here.Bin("orlop-node"),
-	} {
+	}
+	if page.names("helm ") {
+		programs["helm"] = helm(t)
+	}
+	dir := t.TempDir()
+	for name, program := range programs {
 		if err := os.Symlink(program, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return dir + ":/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+}
+
+// helm is the program as the module of the chart's tests has it; it takes long to build where it was never built.
+func helm(t *testing.T) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "tool", "-n", "helm.sh/helm/v4/cmd/helm")
+	cmd.Dir = filepath.Join(here.Root(), "test", "chart")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("building helm: %v", err)
+	}
+	return strings.TrimSpace(string(out))
 }
 
 // values are those of the lab: its registry stands for all of those that pages name.

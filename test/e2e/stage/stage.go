@@ -6,6 +6,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -39,6 +40,8 @@ type Stage struct {
 	Options lab.Options
 	// Prepare is done once, after the images have been pushed; nil: nothing.
 	Prepare func(ctx context.Context, s *Stage, cluster *lab.Cluster) error
+	// Registry and Tag are where Orlop's own images are pushed; empty: the constants of these names.
+	Registry, Tag string
 
 	once     sync.Once
 	lab      *lab.Cluster
@@ -101,7 +104,7 @@ func (s *Stage) setUp() error {
 	if err != nil {
 		return err
 	}
-	if err := PushOwn(ctx, s.lab, root, Tag); err != nil {
+	if err := PushOwnTo(ctx, s.lab, root, cmp.Or(s.Registry, Registry), cmp.Or(s.Tag, Tag)); err != nil {
 		return err
 	}
 	if s.Prepare == nil {
