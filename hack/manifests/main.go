@@ -1,13 +1,14 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manifests writes install.yaml, rendered from the chart.
+// Command manifests writes install.yaml, or the files for Kustomize, rendered from the chart.
 package main
 
 import (
 	"flag"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"sigs.k8s.io/yaml"
 
@@ -19,8 +20,15 @@ func main() {
 	version := flag.String("version", "", "the images' tag (default: the chart's appVersion)")
 	values := flag.String("values", "", "a `file` of values, as helm takes it")
 	out := flag.String("out", "", "write to this `file` (default: standard output)")
+	kustomize := flag.String("kustomize", "", "write the files for Kustomize into this `folder` instead, in place of those that are there")
 	flag.Parse()
-	if err := run(*folder, *version, *values, *out); err != nil {
+	var err error
+	if *kustomize != "" {
+		err = forKustomize(*folder, *kustomize)
+	} else {
+		err = run(*folder, *version, *values, *out)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "manifests:", err)
 		os.Exit(1)
 	}
@@ -50,4 +58,31 @@ func run(folder, version, values, out string) error {
 		return err
 	}
 	return os.WriteFile(out, text, 0o644)
+}
+
+// forKustomize makes anew all that is generated; what stands beside it stays.
+func forKustomize(folder, into string) error {
+	c, err := chart.Load(folder, "")
+	if err != nil {
+		return err
+	}
+	files, err := chart.Kustomize(c)
+	if err != nil {
+		return err
+	}
+	for _, old := range []string{"crd", "operator", "default", "components"} {
+		if err := os.RemoveAll(filepath.Join(into, old)); err != nil {
+			return err
+		}
+	}
+	for path, text := range files {
+		path = filepath.Join(into, path)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path, text, 0o644); err != nil {
+			return err
+		}
+	}
+	return nil
 }
