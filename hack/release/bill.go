@@ -99,7 +99,9 @@ func (r *release) billImage(img image) error {
 	repository := registry + "/" + img.name
 	title := img.name + "_" + r.version + "_image"
 	doc := sbom.New(title, digest.Hex, r.time)
-	purl := func(digest string) string { return "pkg:oci/" + img.name + "@" + digest + "?repository_url=" + repository + "&tag=" + r.version }
+	purl := func(digest string) string {
+		return "pkg:oci/" + img.name + "@" + digest + "?repository_url=" + repository + "&tag=" + r.version
+	}
 	top := doc.Add(sbom.Self, describes, sbom.Artifact{Name: repository, Version: r.version, SHA256: digest.Hex, Purpose: container, Purl: purl(digest.String())})
 	for _, p := range r.nodes() {
 		digest, err := img.by[p].Digest()

@@ -51,12 +51,31 @@ func (r *release) build(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := r.forget(p); err != nil {
+			return err
+		}
 		r.say("release %s: built for %s", r.version, p)
 	}
 	if slices.Contains(r.platforms, here) {
 		return nil
 	}
 	return r.buildOne(ctx, programs[0], here) // The plugin writes its own completions.
+}
+
+// cache is where the go command keeps what it has compiled for a platform; empty: where it always does.
+func (r *release) cache(p platform) string {
+	if !r.lean || p == here {
+		return ""
+	}
+	return filepath.Join(r.work, "cache", p.file())
+}
+
+// forget removes what was compiled for a platform, where that is wanted.
+func (r *release) forget(p platform) error {
+	if r.cache(p) == "" {
+		return nil
+	}
+	return os.RemoveAll(r.cache(p))
 }
 
 func (r *release) buildOne(ctx context.Context, prog program, p platform) error {
@@ -82,6 +101,9 @@ func (r *release) goTool(ctx context.Context, prog program, p platform, args ...
 	cmd.Dir = filepath.Join(r.root, filepath.FromSlash(prog.module))
 	cmd.Env = append(os.Environ(), "GOOS="+p.os, "GOARCH="+p.arch, "GOARM="+armVersion, "GOAMD64=v1", "GOARM64=v8.0", "GOPPC64=power8",
 		"CGO_ENABLED=0", "GOFLAGS=-mod=readonly", "GOWORK=off", "GOEXPERIMENT=", "GOFIPS140=off")
+	if cache := r.cache(p); cache != "" {
+		cmd.Env = append(cmd.Env, "GOCACHE="+cache)
+	}
 	var problems strings.Builder
 	cmd.Stderr = &problems
 	out, err := cmd.Output()

@@ -22,6 +22,7 @@ func main() {
 	flag.StringVar(&o.version, "version", "", "the release's `version`, such as v0.1.0 (default: v0.0.0-g with the commit)")
 	flag.StringVar(&o.out, "out", "../../dist/release", "the `folder` to write to; what an earlier release left there is removed")
 	flag.StringVar(&platforms, "platforms", "", "only these, such as linux/amd64,darwin/arm64 (default: all)")
+	flag.BoolVar(&o.lean, "lean", false, "keep nothing that was compiled for other platforms than this machine's: the next release takes as long, and 6 GB of disk stay free")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := func() (err error) {

@@ -25,6 +25,7 @@ const (
 type options struct {
 	root, version, out string
 	platforms          []platform
+	lean               bool
 	say                func(format string, args ...any)
 }
 
@@ -33,6 +34,8 @@ type release struct {
 	source
 	version   string
 	platforms []platform
+	// lean: what was compiled for another platform than this machine's is not kept, since all of it takes gigabytes.
+	lean bool
 	// out is where files of the release are written, work is for what lies in them.
 	out, work string
 	images    []image
@@ -62,7 +65,7 @@ func run(ctx context.Context, o options) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	r := &release{source: from, version: version, platforms: o.platforms, out: o.out, work: work, say: o.say}
+	r := &release{source: from, version: version, platforms: o.platforms, lean: o.lean, out: o.out, work: work, say: o.say}
 	for _, step := range []struct {
 		what string
 		do   func(context.Context) error
