@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
-	"slices"
 	"strings"
 
 	"github.com/spdx/tools-golang/spdx/v2/common"
@@ -24,6 +23,8 @@ const (
 
 	application = "APPLICATION"
 	container   = "CONTAINER"
+
+	ownModule = "orlop.dev/orlop"
 
 	// rootsModule has the certificates of the public authorities.
 	rootsModule = "golang.org/x/crypto/x509roots/fallback"
@@ -74,11 +75,15 @@ func (r *release) addProgram(doc *sbom.Document, parent sbom.Element, relation, 
 	}
 	a := sbom.Artifact{Name: name, Version: r.version, SHA256: sum, Purpose: application}
 	a.Purl = "pkg:golang/" + info.Path + "@" + r.version + "?goos=" + p.os + "&goarch=" + p.arch
-	if i := slices.IndexFunc(programs, func(each program) bool { return each.name == name && each.dependency != "" }); i >= 0 {
-		a.Foreign, a.Version = true, versionIn(info, programs[i].dependency)
+	if !strings.HasPrefix(info.Path, ownModule+"/") {
+		a.Foreign, a.Version = true, info.Main.Version
 		a.Purl = "pkg:golang/" + info.Path + "@" + a.Version
 	}
-	doc.Modules(doc.Add(parent, relation, a), info)
+	added := doc.Add(parent, relation, a)
+	if a.Foreign {
+		doc.Module(added, info.Main.Path, info.Main.Version, info.Main.Sum)
+	}
+	doc.Modules(added, info)
 	return nil
 }
 
