@@ -57,10 +57,11 @@ func runAgent(ctx context.Context, o nodecli.AgentOptions) error {
 	if err != nil {
 		log.Warn("no credentials can be sealed to this node", "error", err)
 	}
+	metrics := agent.NewMetrics(version)
 	a, err := agent.New(agent.Config{
-		Node: o.Node, NodeUID: uid, Version: version, API: api, Log: log, Metrics: agent.NewMetrics(version),
+		Node: o.Node, NodeUID: uid, Version: version, API: api, Log: log, Metrics: metrics,
 		Open: func(ctx context.Context, runtime string) (engine.Interface, error) {
-			return open(ctx, o.Endpoint, runtime)
+			return observer(metrics.Called).open(ctx, o.Endpoint, runtime)
 		},
 		Tidy:             debug.FreeOSMemory,
 		MaxParallelPulls: o.MaxParallelPulls, PullTimeout: o.PullTimeout, Resync: o.Resync, DiskLimit: o.DiskLimit, PinLimit: o.PinLimit,
