@@ -18,10 +18,12 @@ build: ## build the binaries into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o bin/ ./cmd/...
 
-generate: ## deep copies and the kinds' schemas, from api/
+generate: ## deep copies and the kinds' schemas, from api/; references and alert rules, from what they are of
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=charts/orlop/files/crds
 	cd hack/tools/codegen && go run ./trim ../../../charts/orlop/files/crds/orlop.dev_node*.yaml
+	go run ./hack/metrics docs/reference/metrics.md
+	cd hack/manifests && go run . --rules --out ../../docs/reference/alerts.yaml
 
 manifests: ## render the chart into dist/install.yaml, with VALUES=file if values are to be others
 	@mkdir -p dist
@@ -60,7 +62,7 @@ lint: ## golangci-lint with .golangci.yaml
 
 verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
 	@$(MAKE) --no-print-directory generate
-	git diff --exit-code -- api charts
+	git diff --exit-code -- api charts docs
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	cd test/lab && go mod tidy -diff

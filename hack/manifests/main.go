@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manifests writes install.yaml, rendered from the chart.
+// Command manifests writes install.yaml, or the alert rules, rendered from the chart.
 package main
 
 import (
@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"os"
 
+	v2 "helm.sh/helm/v4/pkg/chart/v2"
 	"sigs.k8s.io/yaml"
 
 	"orlop.dev/orlop/hack/manifests/chart"
@@ -19,14 +20,19 @@ func main() {
 	version := flag.String("version", "", "the images' tag (default: the chart's appVersion)")
 	values := flag.String("values", "", "a `file` of values, as helm takes it")
 	out := flag.String("out", "", "write to this `file` (default: standard output)")
+	rules := flag.Bool("rules", false, "write the alert rules, as Prometheus reads them")
 	flag.Parse()
-	if err := run(*folder, *version, *values, *out); err != nil {
+	render := chart.InstallYAML
+	if *rules {
+		render = chart.RulesYAML
+	}
+	if err := run(*folder, *version, *values, *out, render); err != nil {
 		fmt.Fprintln(os.Stderr, "manifests:", err)
 		os.Exit(1)
 	}
 }
 
-func run(folder, version, values, out string) error {
+func run(folder, version, values, out string, render func(*v2.Chart, map[string]any) ([]byte, error)) error {
 	c, err := chart.Load(folder, version)
 	if err != nil {
 		return err
@@ -41,7 +47,7 @@ func run(folder, version, values, out string) error {
 			return fmt.Errorf("reading %s: %w", values, err)
 		}
 	}
-	text, err := chart.InstallYAML(c, given)
+	text, err := render(c, given)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -47,6 +48,7 @@ var (
 // NewMetrics makes the metrics of an agent of this version.
 func NewMetrics(version string) *Metrics {
 	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	set := metric.NewSet(registry)
 	m := &Metrics{
 		Set: set, registry: registry, hosts: metric.Values{Limit: maxHosts},

@@ -6,6 +6,7 @@ package chart
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"maps"
 
@@ -112,6 +113,32 @@ func InstallYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
 		out.Write(text)
 	}
 	return out.Bytes(), nil
+}
+
+// RulesYAML are the chart's alert rules as Prometheus reads them from a file. values are the user's own; nil: the chart's.
+func RulesYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
+	values = maps.Clone(values)
+	if values == nil {
+		values = map[string]any{}
+	}
+	alerts, _ := values["alerts"].(map[string]any)
+	alerts = maps.Clone(alerts)
+	if alerts == nil {
+		alerts = map[string]any{}
+	}
+	alerts["enabled"] = true
+	values["alerts"] = alerts
+	rendered, err := Render(c, values, nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, object := range rendered.Objects {
+		if object["kind"] == "PrometheusRule" {
+			text, err := yaml.Marshal(object["spec"])
+			return append([]byte("# Orlop's alert rules, rendered from charts/orlop. Do not edit: run make generate.\n"), text...), err
+		}
+	}
+	return nil, errors.New("the chart has no alert rules")
 }
 
 func adoptable(object Object) {
