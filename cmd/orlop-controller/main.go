@@ -16,6 +16,7 @@ import (
 	_ "time/tzdata" // The image has no time zones of its own, which schedules name.
 
 	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"orlop.dev/orlop/internal/controller"
@@ -29,6 +30,7 @@ func main() {
 	handler := slog.NewJSONHandler(os.Stderr, nil)
 	slog.SetDefault(slog.New(handler))
 	ctrl.SetLogger(logr.FromSlogHandler(handler))
+	klog.SetSlogLogger(slog.New(handler)) // What client-go has to say.
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"orlop.dev/orlop/internal/agent"
 	"orlop.dev/orlop/internal/agent/apiserver"
@@ -45,6 +46,7 @@ func runAgent(ctx context.Context, o nodecli.AgentOptions) error {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	klog.SetSlogLogger(log) // What client-go has to say.
 	cfg, err := restConfig(o.Kubeconfig)
 	if err != nil {
 		return err
