@@ -11,6 +11,8 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
 // Options are what the documents do not say.
@@ -25,6 +27,8 @@ type Options struct {
 type converter struct {
 	// system is its name as people know it.
 	system string
+	// reads are the kinds that a live cluster is asked for; of several versions of one, the first that is served is read.
+	reads []schema.GroupVersionKind
 	// claims tells whether the document is of this system. It reads nothing by way of Fields that marks a field as taken.
 	claims func(*Document) bool
 	// convert is called once, with every document that it claimed, in the order in which they came.

@@ -9,9 +9,15 @@ import (
 	"slices"
 	"strings"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
+
+// Object is one of Kubernetes, its kind set.
+type Object interface {
+	metav1.Object
+	runtime.Object
+}
 
 // Report is what became of the documents.
 type Report struct {
@@ -35,7 +41,7 @@ type Row struct {
 // Draft is an object of ours, and what a person should look at before it is applied.
 type Draft struct {
 	// Object is of api/v1alpha1, or a Secret or ConfigMap that one of those needs.
-	Object client.Object
+	Object Object
 	// Comment stands above the object: where it comes from.
 	Comment string
 	// Reviews are remarks on fields where the meaning changed, by the field's path ("spec.maxParallelNodes", "" for the object
@@ -59,7 +65,7 @@ func (row *Row) Note(format string, args ...any) {
 }
 
 // Add takes an object into the report, as made of the documents of these rows.
-func (r *Report) Add(object client.Object, rows ...*Row) *Draft {
+func (r *Report) Add(object Object, rows ...*Row) *Draft {
 	draft := &Draft{Object: object}
 	var from []string
 	for _, row := range rows {
@@ -96,11 +102,11 @@ func (r *Report) settle() error {
 }
 
 // kinds in the order in which they are written: what others refer to comes first.
-var kinds = []string{"Secret", "ConfigMap", "ImageCache", "NodeJob", "NodeCronJob"}
+var kinds = []string{"Secret", "ConfigMap", "ImageCache", "NodeJob", "NodeCronJob", "CronJob"}
 
 func rank(object runtime.Object) int { return slices.Index(kinds, object.GetObjectKind().GroupVersionKind().Kind) }
 
-func title(object client.Object) string {
+func title(object Object) string {
 	name := object.GetName()
 	if ns := object.GetNamespace(); ns != "" {
 		name = ns + "/" + name
