@@ -35,7 +35,10 @@ type converter struct {
 }
 
 // converters in the order in which they are asked.
-var converters = []converter{}
+var converters = []converter{
+	fledgedConverter,
+	pullerConverter,
+}
 
 // Convert turns the documents into Orlop's objects. Where anything cannot be read, the error names each place by file and
 // line, and the report is nil: nothing half-done is to be written.
@@ -68,4 +71,16 @@ func Convert(docs []*Document, opts Options) (*Report, error) {
 		return nil, err
 	}
 	return report, nil
+}
+
+// Reads are the kinds that a live cluster is to be asked for. Of several versions of one the first that is served will do.
+func Reads() (kinds []schema.GroupVersionKind) {
+	for _, c := range converters {
+		for _, kind := range c.reads {
+			if !slices.Contains(kinds, kind) {
+				kinds = append(kinds, kind)
+			}
+		}
+	}
+	return kinds
 }
