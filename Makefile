@@ -9,7 +9,7 @@ BENCH_FLAGS ?=
 CONTROLLER_GEN = go tool -modfile=hack/tools/codegen/go.mod controller-gen
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate manifests images setup test test-unit test-chart test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
+.PHONY: help build generate docs newcomer manifests images setup test test-unit test-chart test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ generate: ## what is made from api/ and from the chart: deep copies, the kinds' 
 	cd hack/manifests && go run . --kustomize ../../config
 	cd hack/manifests && go run . --rules --out ../../docs/reference/alerts.yaml
 	go run ./hack/metrics docs/reference/metrics.md
+
+docs: ## what is generated of docs/: the references of the command lines and of the API
+	go test ./internal/reference -count=1 -run TestReferences -update
 
 manifests: ## render the chart into dist/install.yaml, with VALUES=file if values are to be others
 	@mkdir -p dist
@@ -63,7 +66,8 @@ lint: ## golangci-lint with .golangci.yaml
 
 verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
 	@$(MAKE) --no-print-directory generate
-	git diff --exit-code -- api charts config docs
+	@$(MAKE) --no-print-directory docs
+	git diff --exit-code -- api charts config docs/reference
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	cd test/lab && go mod tidy -diff
@@ -71,6 +75,9 @@ verify: ## what is generated, formatting, tidy modules, lint: fails on a differe
 	cd hack/manifests && go mod tidy -diff
 	cd test/chart && go mod tidy -diff
 	$(MAKE) lint
+
+newcomer: setup build ## do docs/quickstart.md on a real cluster, and tell how long each step takes
+	cd test/e2e && go test ./docs -count=1 -v -run 'TestPages/docs/quickstart.md'
 
 bench: setup build ## measure Orlop against crictl and raw CRI, in the lab; some 25 minutes (BENCH_FLAGS="-only cache,hollow -quick")
 	cd test/e2e && go run ./bench $(BENCH_FLAGS)
