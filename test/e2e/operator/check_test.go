@@ -64,8 +64,10 @@ func TestCheckSparesWhatWasThere(t *testing.T) {
 		}
 	}
 	stage.Eventually(t, "the agents have seen it", func() (bool, string) {
+		var found struct{ Items []struct{ Nodes []struct{ Name string } } }
 		got := here.Orlop(t, "list", name, "-o", "json")
-		return strings.Contains(got.Out, `"node3"`), got.Out
+		got.Decode(t, &found)
+		return len(found.Items) == 1 && len(found.Items[0].Nodes) == len(nodes), got.Out
 	})
 	got := here.Orlop(t, "check", "--e2e", "--image-to-pull", name).Want(t, 0)
 	if !strings.Contains(got.Out, "no round trip: "+name+" is on node1, node2, node3 already") {

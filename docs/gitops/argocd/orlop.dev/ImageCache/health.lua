@@ -7,12 +7,14 @@ if obj.status.observedGeneration ~= nil and obj.status.observedGeneration < obj.
   health.message = "The controller has not looked at the last change yet"
   return health
 end
-local ready, stalled
+local ready, stalled, degraded
 for _, condition in ipairs(obj.status.conditions) do
   if condition.type == "Ready" then
     ready = condition
   elseif condition.type == "Stalled" and condition.status == "True" then
     stalled = condition
+  elseif condition.type == "Degraded" and condition.status == "True" then
+    degraded = condition
   end
 end
 if ready ~= nil then
@@ -25,5 +27,8 @@ elseif stalled ~= nil then
   health.message = stalled.message
 elseif ready ~= nil and ready.status == "True" then
   health.status = "Healthy"
+  if degraded ~= nil then
+    health.message = ready.message .. "; not as asked: " .. degraded.message
+  end
 end
 return health

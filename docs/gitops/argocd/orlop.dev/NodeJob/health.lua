@@ -7,7 +7,7 @@ if obj.status.observedGeneration < obj.metadata.generation then
   health.message = "The controller has not looked at the last change yet"
   return health
 end
-health.message = (obj.status.summary or "0/0") .. " nodes"
+health.message = obj.status.message or ""
 for _, kind in ipairs({"Failed", "Complete", "Suspended", "Stalled"}) do
   for _, condition in ipairs(obj.status.conditions or {}) do
     if condition.type == kind and condition.status == "True" then
