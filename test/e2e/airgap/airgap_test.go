@@ -90,7 +90,7 @@ func arrive(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	// The address of the cluster's own service is the one that a node reaches.
-	put(t, bastion, "/root/.kube/config", regexp.MustCompile(`server: .*`).ReplaceAllString(string(config), "server: https://10.96.0.1"))
+	put(t, bastion, "/root/.kube/config", regexp.MustCompile(`https://127\.0\.0\.1:[0-9]+`).ReplaceAllString(string(config), "https://10.96.0.1"))
 	put(t, bastion, "/root/password", lab.PrivatePassword+"\n")
 }
 
