@@ -42,6 +42,8 @@ type apiServer struct {
 	// jobs acts as the controller and the agents do upon a NodeJob that is made or changed.
 	jobs   func(*v1alpha1.NodeJob)
 	acting sync.WaitGroup
+	// metrics is what any pod tells through the proxy.
+	metrics string
 }
 
 func newAPIServer(t *testing.T, objects ...runtime.Object) *apiServer {
@@ -128,6 +130,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isGroup:
 		_ = json.NewEncoder(w).Encode(group)
+	case strings.HasSuffix(r.URL.Path, "/proxy/metrics"):
+		_, _ = io.WriteString(w, s.metrics)
 	case r.URL.Path == "/version":
 		_, _ = io.WriteString(w, `{"major":"1","minor":"37","gitVersion":"v1.37.2"}`)
 	case strings.HasPrefix(r.URL.Path, "/apis/orlop.dev") && len(s.groups) == 0:
