@@ -176,6 +176,7 @@ func TestAirGap(t *testing.T) {
 		keeps(t, "second")
 	})
 	t.Run("the command line", func(t *testing.T) { commandLine(t, version) })
+	t.Run("several platforms", severalPlatforms)
 	t.Run("docker", func(t *testing.T) { dockerLoads(t, path, version) })
 }
 
