@@ -36,7 +36,11 @@ type converter struct {
 }
 
 // converters in the order in which they are asked.
-var converters = []converter{}
+var converters = []converter{
+	kruiseConverter,
+	eraserConverter,
+	workloadConverter,
+}
 
 // Convert turns the documents into Orlop's objects. Where anything cannot be read, the error names each place by file and
 // line, and the report is nil: nothing half-done is to be written.

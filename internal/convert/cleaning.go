@@ -1,0 +1,49 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package convert
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+)
+
+// cleaningText is what a script that removes images has in it, however it is written.
+var cleaningText = regexp.MustCompile(`\b(crictl|docker|nerdctl|podman|ctr)\b[^\n;&|]*\b(rmi|prune|images? +(rm|remove|del|delete|prune)|i +rm)\b` +
+	`|\bcurl\b[^\n;&|]*\bDELETE\b[^\n;&|]*/images/`)
+
+// grepText is the word that such a script picks the images by.
+var grepText = regexp.MustCompile(`\bgrep\s+(?:-[a-zA-Z]+\s+)*["']?([a-z0-9][a-z0-9._/-]*)["']?`)
+
+// pruneInstead is the action that does what a pod's script seems to do; empty where it does not seem to clean images.
+func pruneInstead(pod corev1.PodSpec) string {
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		text := strings.Join(slices.Concat(c.Command, c.Args), " ")
+		if !cleaningText.MatchString(text) {
+			continue
+		}
+		if s := scriptOf(c); s.plain && len(s.deeds) > 0 {
+			return s.deeds[0].hint()
+		}
+		if found := grepText.FindStringSubmatch(text); found != nil {
+			return fmt.Sprintf("prune: {match: [\"**/**%s**\"]}", found[1])
+		}
+		return "prune: {unusedFor: 168h}, or with match: [PATTERN]"
+	}
+	return ""
+}
+
+// hint is the deed as a NodeJob has it.
+func (d deed) hint() string {
+	switch {
+	case len(d.remove) > 0:
+		return "remove: {images: [" + strings.Join(d.remove, ", ") + "]}"
+	case d.dangling:
+		return "prune: {danglingOnly: true}"
+	}
+	return "prune: {}"
+}

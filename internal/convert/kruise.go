@@ -1,0 +1,32 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package convert
+
+const kruiseGroup = "apps.kruise.io"
+
+// kruiseKinds are what OpenKruise has for images and for nodes. Its workloads (CloneSet and the like) are no matter of Orlop's.
+var kruiseKinds = map[string]func(*Document, Options, *Report){
+	"ImagePullJob":     convertImagePullJob,
+	"ImageListPullJob": convertImageListPullJob,
+	"BroadcastJob":     convertBroadcastJob,
+	"AdvancedCronJob":  convertAdvancedCronJob,
+	"NodeImage":        convertNodeImage,
+}
+
+var kruiseConverter = converter{
+	system: "OpenKruise",
+	claims: func(d *Document) bool { return d.Group() == kruiseGroup && kruiseKinds[d.Kind()] != nil },
+	convert: func(docs []*Document, opts Options, report *Report) {
+		for _, doc := range docs {
+			kruiseKinds[doc.Kind()](doc, opts, report)
+		}
+	},
+}
+
+// convertNodeImage has nothing to do: it is how Kruise tells its daemons what to pull.
+func convertNodeImage(doc *Document, _ Options, report *Report) {
+	row := report.Row(doc)
+	doc.root.Done("apiVersion", "kind", "metadata", "spec", "status")
+	row.Note("written by Kruise itself for each node, as the controller of Orlop writes ImageStores: nothing to convert")
+}

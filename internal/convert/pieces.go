@@ -1,0 +1,186 @@
+// SPDX-FileCopyrightText: The Orlop Authors
+// SPDX-License-Identifier: Apache-2.0
+
+package convert
+
+import (
+	"fmt"
+	"slices"
+
+	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/oci"
+)
+
+// Limits of our kinds, as their schemas have them.
+const (
+	maxImages       = 500
+	maxPatterns     = 100
+	maxRestartLimit = 100
+)
+
+func typeOf(kind string) metav1.TypeMeta {
+	return metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kind}
+}
+
+// remarks are what is to be said of an object that is not made yet. Their paths are below some part of it.
+type remarks []Review
+
+func (r *remarks) add(path, format string, args ...any) {
+	*r = append(*r, Review{Path: path, Text: fmt.Sprintf(format, args...)})
+}
+
+// onto says them of the object, whose part stands at prefix.
+func (r remarks) onto(draft *Draft, prefix string) {
+	for _, remark := range r {
+		path := prefix
+		if remark.Path != "" {
+			path = join(prefix, remark.Path)
+		}
+		draft.Review(path, "%s", remark.Text)
+	}
+}
+
+// imageIn is a field that names one image.
+func imageIn(f *Fields, key string) []string {
+	text := f.Text(key)
+	if _, err := oci.Parse(text); err != nil {
+		f.Fail(key, "%v", err)
+		return nil
+	}
+	return []string{text}
+}
+
+// imagesIn is a list of names of images. Names that are the same once completed (nginx and nginx:latest) are merged, and told.
+func imagesIn(f *Fields, key string, row *Row) []string {
+	var names []string
+	for _, item := range f.nodes(key) {
+		if item.Kind != yaml.ScalarNode {
+			f.doc.fail(item, "%s: a text is expected, and not %s", join(f.path, key), kindOf(item))
+			continue
+		}
+		if _, err := oci.Parse(item.Value); err != nil {
+			f.doc.fail(item, "%s: %v", join(f.path, key), err)
+			continue
+		}
+		names = append(names, item.Value)
+	}
+	if len(names) == 0 {
+		f.Fail(key, "there is no image in it")
+	}
+	if len(names) > maxImages {
+		f.Fail(key, "%d images are more than the %d that one object of Orlop's takes: share them out", len(names), maxImages)
+	}
+	return merged(names, row)
+}
+
+func merged(names []string, row *Row) (kept []string) {
+	first := map[oci.Ref]string{}
+	for _, name := range names {
+		ref, err := oci.Parse(name)
+		if err != nil {
+			kept = append(kept, name)
+			continue
+		}
+		if was, known := first[ref]; known {
+			row.Note("%s and %s are the same image: kept once", was, name)
+			continue
+		}
+		first[ref] = name
+		kept = append(kept, name)
+	}
+	return kept
+}
+
+// everyTaint tolerates all of them.
+func everyTaint() []corev1.Toleration { return []corev1.Toleration{{Operator: corev1.TolerationOpExists}} }
+
+// affinityOf asks for all of the requirements.
+func affinityOf(requirements []corev1.NodeSelectorRequirement) *v1alpha1.Affinity {
+	if len(requirements) == 0 {
+		return nil
+	}
+	return affinityOfTerms([]corev1.NodeSelectorTerm{{MatchExpressions: requirements}})
+}
+
+// affinityOfNames chooses nodes by name: a term takes one name only.
+func affinityOfNames(names []string) *v1alpha1.Affinity {
+	var terms []corev1.NodeSelectorTerm
+	for _, name := range names {
+		terms = append(terms, corev1.NodeSelectorTerm{MatchFields: []corev1.NodeSelectorRequirement{
+			{Key: metav1.ObjectNameField, Operator: corev1.NodeSelectorOpIn, Values: []string{name}},
+		}})
+	}
+	return affinityOfTerms(terms)
+}
+
+// affinityOfTerms asks for any of the terms.
+func affinityOfTerms(terms []corev1.NodeSelectorTerm) *v1alpha1.Affinity {
+	return &v1alpha1.Affinity{NodeAffinity: &v1alpha1.NodeAffinity{
+		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: terms},
+	}}
+}
+
+// placed is what of a pod's spec chooses nodes. lift takes it out of the pod, for Orlop chooses the nodes before there is one.
+type placed struct {
+	nodeNames    []string
+	nodeSelector map[string]string
+	affinity     *v1alpha1.Affinity
+	tolerations  []corev1.Toleration
+}
+
+func lift(pod *corev1.PodSpec) placed {
+	p := placed{nodeSelector: pod.NodeSelector, tolerations: pod.Tolerations}
+	pod.NodeSelector, pod.Tolerations = nil, nil
+	if pod.NodeName != "" {
+		p.nodeNames = []string{pod.NodeName}
+		pod.NodeName = ""
+	}
+	if pod.Affinity == nil || pod.Affinity.NodeAffinity == nil {
+		return p
+	}
+	if required := pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution; required != nil {
+		p.affinity = affinityOfTerms(required.NodeSelectorTerms)
+		pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution = nil
+	}
+	if len(pod.Affinity.NodeAffinity.PreferredDuringSchedulingIgnoredDuringExecution) == 0 {
+		pod.Affinity.NodeAffinity = nil
+	}
+	if *pod.Affinity == (corev1.Affinity{}) {
+		pod.Affinity = nil
+	}
+	return p
+}
+
+// onto has a NodeJob choose the same nodes.
+func (p placed) onto(spec *v1alpha1.NodeJobSpec) {
+	spec.NodeNames, spec.NodeSelector, spec.Affinity, spec.Tolerations = p.nodeNames, p.nodeSelector, p.affinity, p.tolerations
+}
+
+// untracked is what stands at a path of a document, or nil. It marks nothing as read, for claims.
+func untracked(node *yaml.Node, path ...string) *yaml.Node {
+	for _, key := range path {
+		if node == nil || node.Kind != yaml.MappingNode {
+			return nil
+		}
+		at := slices.IndexFunc(keysOf(node), func(k *yaml.Node) bool { return k.Value == key })
+		if at < 0 {
+			return nil
+		}
+		node = node.Content[2*at+1]
+		if node.Kind == yaml.AliasNode {
+			node = node.Alias
+		}
+	}
+	return node
+}
+
+func keysOf(node *yaml.Node) (keys []*yaml.Node) {
+	for i := 0; i+1 < len(node.Content); i += 2 {
+		keys = append(keys, node.Content[i])
+	}
+	return keys
+}
