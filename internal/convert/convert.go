@@ -8,7 +8,6 @@ package convert
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -66,10 +65,10 @@ func Convert(docs []*Document, opts Options) (*Report, error) {
 	for _, doc := range docs {
 		errs = append(errs, doc.errs...)
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
+	if len(errs) == 0 {
+		errs = report.settle()
 	}
-	if err := report.settle(); err != nil {
+	if err := several(errs); err != nil {
 		return nil, err
 	}
 	return report, nil

@@ -6,8 +6,8 @@ package convert
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -21,26 +21,22 @@ type Fields struct {
 	doc   *Document
 	path  string
 	node  *yaml.Node
+	names []string
+	value map[string]*yaml.Node
 	taken map[string]bool
 	below map[string][]*Fields
 }
 
-// newFields reads a mapping; a key that stands twice is an error.
+// newFields reads a mapping, which has been resolved; nil is an empty one.
 func newFields(doc *Document, path string, node *yaml.Node) *Fields {
-	if node != nil && node.Kind == yaml.AliasNode {
-		node = node.Alias
-	}
-	f := &Fields{doc: doc, path: path, node: node, taken: map[string]bool{}, below: map[string][]*Fields{}}
+	f := &Fields{doc: doc, path: path, node: node, value: map[string]*yaml.Node{}, taken: map[string]bool{}, below: map[string][]*Fields{}}
 	if node == nil {
 		return f
 	}
-	seen := map[string]bool{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
-		key := node.Content[i]
-		if seen[key.Value] {
-			doc.fail(key, "%s stands here twice", join(path, key.Value))
-		}
-		seen[key.Value] = true
+		key := node.Content[i].Value
+		f.names = append(f.names, key)
+		f.value[key] = node.Content[i+1]
 	}
 	return f
 }
@@ -54,23 +50,11 @@ func join(path, key string) string {
 
 // find is the value of a key, or nil; nothing is marked as read. Null is as if absent.
 func (f *Fields) find(key string) *yaml.Node {
-	if f.node == nil {
+	value := f.value[key]
+	if value == nil || value.Tag == nullTag {
 		return nil
 	}
-	for i := 0; i+1 < len(f.node.Content); i += 2 {
-		if f.node.Content[i].Value != key {
-			continue
-		}
-		value := f.node.Content[i+1]
-		if value.Kind == yaml.AliasNode {
-			value = value.Alias
-		}
-		if value.Tag == "!!null" {
-			return nil
-		}
-		return value
-	}
-	return nil
+	return value
 }
 
 // peek is a scalar's text without marking it as read.
@@ -86,15 +70,7 @@ func (f *Fields) peek(key string) (string, bool) {
 func (f *Fields) Has(key string) bool { return f.find(key) != nil }
 
 // Keys are the names of all fields, in their order.
-func (f *Fields) Keys() (keys []string) {
-	if f.node == nil {
-		return nil
-	}
-	for i := 0; i+1 < len(f.node.Content); i += 2 {
-		keys = append(keys, f.node.Content[i].Value)
-	}
-	return keys
-}
+func (f *Fields) Keys() []string { return f.names }
 
 // Fail says that a field cannot be understood, or is not what it must be.
 func (f *Fields) Fail(key, format string, args ...any) {
@@ -138,15 +114,14 @@ func (f *Fields) Int(key string) (int64, bool) {
 
 // Bool is true or false; absent is false.
 func (f *Fields) Bool(key string) bool {
-	text := f.Text(key)
-	if text == "" {
-		return false
-	}
-	b, err := strconv.ParseBool(text)
-	if err != nil {
+	switch text := f.Text(key); strings.ToLower(text) {
+	case "true", "yes", "on": // The last two are true to the YAML that an API server reads.
+		return true
+	case "", "false", "no", "off":
+	default:
 		f.Fail(key, "true or false is expected, and not %q", text)
 	}
-	return b
+	return false
 }
 
 // nodes are the items of a list.
@@ -160,19 +135,13 @@ func (f *Fields) nodes(key string) []*yaml.Node {
 		f.Fail(key, "a list is expected, and not %s", kindOf(value))
 		return nil
 	}
-	items := slices.Clone(value.Content)
-	for i, item := range items {
-		if item.Kind == yaml.AliasNode {
-			items[i] = item.Alias
-		}
-	}
-	return items
+	return value.Content
 }
 
 // Texts is a list of scalars.
 func (f *Fields) Texts(key string) (texts []string) {
 	for _, item := range f.nodes(key) {
-		if item.Kind != yaml.ScalarNode {
+		if item.Kind != yaml.ScalarNode || item.Tag == nullTag {
 			f.doc.fail(item, "%s: a text is expected, and not %s", join(f.path, key), kindOf(item))
 			continue
 		}
@@ -259,7 +228,11 @@ func (f *Fields) TextInto(key string, target any) bool {
 	}
 	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(target); err != nil {
+	err := decoder.Decode(target)
+	if err == nil && decoder.InputOffset() < int64(len(strings.TrimRight(text, " \t\r\n"))) {
+		err = errors.New("there is more behind it")
+	}
+	if err != nil {
 		f.Fail(key, "the JSON in it cannot be read: %s", trimDecoder(err))
 		return false
 	}

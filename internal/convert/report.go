@@ -47,6 +47,7 @@ type Draft struct {
 	// Reviews are remarks on fields where the meaning changed, by the field's path ("spec.maxParallelNodes", "" for the object
 	// itself); they are written as comments that begin with REVIEW.
 	Reviews []Review
+	rows    []*Row
 }
 
 // Review is one such remark.
@@ -66,13 +67,17 @@ func (row *Row) Note(format string, args ...any) {
 
 // Add takes an object into the report, as made of the documents of these rows.
 func (r *Report) Add(object Object, rows ...*Row) *Draft {
-	draft := &Draft{Object: object}
+	draft := &Draft{Object: object, rows: rows}
 	var from []string
 	for _, row := range rows {
 		row.Results = append(row.Results, title(object))
-		from = append(from, row.Source)
+		if place := row.doc.Place(); row.doc.live {
+			from = append(from, row.Source)
+		} else {
+			from = append(from, row.Source+" ("+place+")")
+		}
 	}
-	draft.Comment = "From " + strings.Join(from, ", ")
+	draft.Comment = "From " + strings.Join(from, " and ")
 	r.Drafts = append(r.Drafts, draft)
 	return draft
 }
@@ -82,29 +87,38 @@ func (d *Draft) Review(path, format string, args ...any) {
 	d.Reviews = append(d.Reviews, Review{Path: path, Text: fmt.Sprintf(format, args...)})
 }
 
-// settle tells of every field that nobody read, sorts, and refuses two objects of one name.
-func (r *Report) settle() error {
+// settle tells of every field that nobody read, sorts, and refuses what could not be applied.
+func (r *Report) settle() (errs []error) {
 	for _, row := range r.Rows {
 		if unread := row.doc.root.Unread(); len(unread) > 0 {
 			row.Note("not converted: %s", strings.Join(unread, ", "))
+		}
+		for i, note := range row.Notes {
+			row.Notes[i] = clean(note)
 		}
 	}
 	slices.SortStableFunc(r.Drafts, func(a, b *Draft) int {
 		return cmp.Or(cmp.Compare(rank(a.Object), rank(b.Object)),
 			cmp.Compare(a.Object.GetNamespace(), b.Object.GetNamespace()), cmp.Compare(a.Object.GetName(), b.Object.GetName()))
 	})
-	for i := 1; i < len(r.Drafts); i++ {
-		if was, now := r.Drafts[i-1], r.Drafts[i]; title(was.Object) == title(now.Object) {
-			return fmt.Errorf("%s would be written twice (%s; %s): convert one of them by itself, or rename it", title(now.Object), was.Comment, now.Comment)
+	for i, now := range r.Drafts {
+		for _, problem := range problems(now.Object) {
+			errs = append(errs, fmt.Errorf("%s: %s: %s", now.rows[0].doc.Place(), title(now.Object), clean(problem)))
+		}
+		if i > 0 && title(r.Drafts[i-1].Object) == title(now.Object) {
+			errs = append(errs, fmt.Errorf("%s and %s: both make %s; convert one of them by itself, or rename it",
+				r.Drafts[i-1].rows[0].doc.Place(), now.rows[0].doc.Place(), title(now.Object)))
 		}
 	}
-	return nil
+	return errs
 }
 
 // kinds in the order in which they are written: what others refer to comes first.
 var kinds = []string{"Secret", "ConfigMap", "ImageCache", "NodeJob", "NodeCronJob", "CronJob"}
 
-func rank(object runtime.Object) int { return slices.Index(kinds, object.GetObjectKind().GroupVersionKind().Kind) }
+func rank(object runtime.Object) int {
+	return slices.Index(kinds, object.GetObjectKind().GroupVersionKind().Kind)
+}
 
 func title(object Object) string {
 	name := object.GetName()
