@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/oci"
@@ -23,7 +24,15 @@ const (
 	eraserConfigKey = "controller_manager_config.yaml"
 )
 
-var eraserConverter = converter{system: "Eraser", claims: eraserClaims, convert: convertEraser}
+var eraserConverter = converter{
+	system: "Eraser",
+	reads: []schema.GroupVersionKind{
+		{Group: eraserGroup, Version: "v1", Kind: "ImageList"}, {Group: eraserGroup, Version: "v1alpha1", Kind: "ImageList"},
+		{Version: "v1", Kind: "ConfigMap"},
+	},
+	claims:  eraserClaims,
+	convert: convertEraser,
+}
 
 func eraserClaims(d *Document) bool {
 	switch {

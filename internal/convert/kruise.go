@@ -3,6 +3,8 @@
 
 package convert
 
+import "k8s.io/apimachinery/pkg/runtime/schema"
+
 const kruiseGroup = "apps.kruise.io"
 
 // kruiseKinds are what OpenKruise has for images and for nodes. Its workloads (CloneSet and the like) are no matter of Orlop's.
@@ -16,10 +18,18 @@ var kruiseKinds = map[string]func(*Document, Options, *Report){
 
 var kruiseConverter = converter{
 	system: "OpenKruise",
+	reads: []schema.GroupVersionKind{
+		{Group: kruiseGroup, Version: "v1beta1", Kind: "ImagePullJob"}, {Group: kruiseGroup, Version: "v1alpha1", Kind: "ImagePullJob"},
+		{Group: kruiseGroup, Version: "v1beta1", Kind: "ImageListPullJob"}, {Group: kruiseGroup, Version: "v1alpha1", Kind: "ImageListPullJob"},
+		{Group: kruiseGroup, Version: "v1beta1", Kind: "BroadcastJob"}, {Group: kruiseGroup, Version: "v1alpha1", Kind: "BroadcastJob"},
+		{Group: kruiseGroup, Version: "v1beta1", Kind: "AdvancedCronJob"}, {Group: kruiseGroup, Version: "v1alpha1", Kind: "AdvancedCronJob"},
+	},
 	claims: func(d *Document) bool { return d.Group() == kruiseGroup && kruiseKinds[d.Kind()] != nil },
 	convert: func(docs []*Document, opts Options, report *Report) {
 		for _, doc := range docs {
-			kruiseKinds[doc.Kind()](doc, opts, report)
+			if !ownedByAnother(doc, report) {
+				kruiseKinds[doc.Kind()](doc, opts, report)
+			}
 		}
 	},
 }

@@ -21,6 +21,7 @@ func convertBroadcastJob(doc *Document, opts Options, report *Report) {
 	row := report.Row(doc)
 	meta := metaOf(doc, opts, row, maxJobName)
 	spec, said := readBroadcast(doc.root.Object("spec"), row)
+	holdEnded(doc, row, &spec, &said)
 	draft := report.Add(&v1alpha1.NodeJob{TypeMeta: typeOf("NodeJob"), ObjectMeta: meta.object, Spec: spec}, row)
 	meta.review(draft)
 	said.onto(draft, "spec")

@@ -68,6 +68,7 @@ func addPull(doc *Document, opts Options, report *Report, row *Row, o pullOrder)
 	if !o.goesOn {
 		meta := metaOf(doc, opts, row, maxJobName)
 		job := &v1alpha1.NodeJob{TypeMeta: typeOf("NodeJob"), ObjectMeta: meta.object, Spec: o.job()}
+		holdEnded(doc, row, &job.Spec, &o.remarks)
 		draft := report.Add(job, row)
 		meta.review(draft)
 		o.remarks.onto(draft, "spec")

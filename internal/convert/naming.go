@@ -4,7 +4,6 @@
 package convert
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -27,31 +26,13 @@ type named struct {
 	limit  int
 }
 
-// metaOf carries over the name, the namespace, and people's labels and annotations. A name that is too long is shortened, with a
-// piece of its hash, so that two of them stay two.
+// metaOf is the metadata of what a document becomes. A name that is too long is shortened, with a piece of its hash, so that two of
+// them stay two.
 func metaOf(doc *Document, opts Options, row *Row, limit int) named {
-	doc.root.Done("apiVersion", "kind", "status")
-	meta := doc.root.Object("metadata")
-	was := meta.Text("name")
-	if was == "" {
-		was = strings.TrimSuffix(meta.Text("generateName"), "-")
-	}
-	if was == "" {
-		doc.root.Fail("metadata", "the object has no name")
-	}
-	n := named{was: was, limit: limit, object: metav1.ObjectMeta{
-		Name: shortened(was, limit), Namespace: cmp.Or(meta.Text("namespace"), opts.Namespace), Labels: meta.TextMap("labels"),
-		Annotations: meta.TextMap("annotations"),
-	}}
-	for _, key := range []string{"kubectl.kubernetes.io/last-applied-configuration", "deprecated.daemonset.template.generation"} {
-		delete(n.object.Annotations, key)
-	}
-	if len(n.object.Annotations) == 0 {
-		n.object.Annotations = nil
-	}
-	meta.Done("generateName", "uid", "resourceVersion", "generation", "creationTimestamp", "managedFields", "ownerReferences", "finalizers",
-		"selfLink", "deletionTimestamp", "deletionGracePeriodSeconds")
-	if n.object.Name != was {
+	n := named{object: metadata(doc, row, opts), limit: limit}
+	n.was = n.object.Name
+	n.object.Name = shortened(n.was, limit)
+	if n.object.Name != n.was {
 		row.Note("the name is shortened to %d characters: %s", limit, n.object.Name)
 	}
 	return n

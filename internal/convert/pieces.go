@@ -15,13 +15,6 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// Limits of our kinds, as their schemas have them.
-const (
-	maxImages       = 500
-	maxPatterns     = 100
-	maxRestartLimit = 100
-)
-
 func typeOf(kind string) metav1.TypeMeta {
 	return metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: kind}
 }
@@ -47,8 +40,8 @@ func (r remarks) onto(draft *Draft, prefix string) {
 // imageIn is a field that names one image.
 func imageIn(f *Fields, key string) []string {
 	text := f.Text(key)
-	if _, err := oci.Parse(text); err != nil {
-		f.Fail(key, "%v", err)
+	if wrong := badImage(text); wrong != "" {
+		f.Fail(key, "%s", wrong)
 		return nil
 	}
 	return []string{text}
@@ -62,8 +55,8 @@ func imagesIn(f *Fields, key string, row *Row) []string {
 			f.doc.fail(item, "%s: a text is expected, and not %s", join(f.path, key), kindOf(item))
 			continue
 		}
-		if _, err := oci.Parse(item.Value); err != nil {
-			f.doc.fail(item, "%s: %v", join(f.path, key), err)
+		if wrong := badImage(item.Value); wrong != "" {
+			f.doc.fail(item, "%s: %s", join(f.path, key), wrong)
 			continue
 		}
 		names = append(names, item.Value)
@@ -171,9 +164,6 @@ func untracked(node *yaml.Node, path ...string) *yaml.Node {
 			return nil
 		}
 		node = node.Content[2*at+1]
-		if node.Kind == yaml.AliasNode {
-			node = node.Alias
-		}
 	}
 	return node
 }
@@ -183,4 +173,50 @@ func keysOf(node *yaml.Node) (keys []*yaml.Node) {
 		keys = append(keys, node.Content[i])
 	}
 	return keys
+}
+
+// ownedByAnother passes over what a controller made of another object, which is converted itself.
+func ownedByAnother(doc *Document, report *Report) bool {
+	owners := untracked(doc.root.node, "metadata", "ownerReferences")
+	if owners == nil || owners.Kind != yaml.SequenceNode {
+		return false
+	}
+	for _, owner := range owners.Content {
+		if is := untracked(owner, "controller"); is == nil || is.Value != "true" {
+			continue
+		}
+		row := report.Row(doc)
+		doc.root.Done(doc.root.Keys()...)
+		kind, name := untracked(owner, "kind"), untracked(owner, "name")
+		if kind == nil || name == nil {
+			row.Note("made by a controller from another object: nothing to convert")
+			return true
+		}
+		row.Note("made by %s %s: nothing to convert", kind.Value, name.Value)
+		return true
+	}
+	return false
+}
+
+// ended reports whether a live job is over: applied again, it would be done again.
+func ended(doc *Document) bool {
+	status := untracked(doc.root.node, "status")
+	if at := untracked(status, "completionTime"); at != nil && at.Value != "" && at.Tag != nullTag {
+		return true
+	}
+	conditions := untracked(status, "conditions")
+	return conditions != nil && conditions.Kind == yaml.SequenceNode && slices.ContainsFunc(conditions.Content, func(c *yaml.Node) bool {
+		kind, is := untracked(c, "type"), untracked(c, "status")
+		return kind != nil && is != nil && is.Value == "True" && (kind.Value == "Complete" || kind.Value == "Failed")
+	})
+}
+
+// holdEnded keeps a NodeJob from doing again what the original has done.
+func holdEnded(doc *Document, row *Row, spec *v1alpha1.NodeJobSpec, said *remarks) {
+	if !ended(doc) {
+		return
+	}
+	spec.Suspend = true
+	said.add("suspend", "the original has ended: turn suspend off to have it done again, or leave this out")
+	row.Note("it has ended: suspended, so that it is not done again unasked")
 }

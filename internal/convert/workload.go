@@ -10,6 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	kyaml "sigs.k8s.io/yaml"
 )
 
@@ -29,9 +30,15 @@ const (
 
 var workloadConverter = converter{
 	system: "home-made DaemonSets and Jobs",
+	reads: []schema.GroupVersionKind{
+		{Group: "apps", Version: "v1", Kind: "DaemonSet"}, {Group: "batch", Version: "v1", Kind: "Job"}, {Group: "batch", Version: "v1", Kind: "CronJob"},
+	},
 	claims: func(d *Document) bool { return aimOf(d) != aimOther },
 	convert: func(docs []*Document, opts Options, report *Report) {
 		for _, doc := range docs {
+			if ownedByAnother(doc, report) {
+				continue
+			}
 			row := report.Row(doc)
 			switch aimOf(doc) {
 			case aimPull:

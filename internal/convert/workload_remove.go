@@ -120,6 +120,9 @@ func (w *work) write(opts Options, report *Report, row *Row, m making) {
 	if w.held != "" {
 		m.said.add("suspend", "%s", w.held)
 	}
+	if w.held == "" {
+		holdEnded(w.doc, row, &m.spec, &m.said)
+	}
 	if w.doc.Kind() == "DaemonSet" {
 		m.spec.CompletionPolicy.Type = v1alpha1.CompleteNever
 		m.said.add("completionPolicy", "the DaemonSet did it on new nodes too, and again whenever one of its pods started anew; this does it once on each node, "+
