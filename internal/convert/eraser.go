@@ -4,6 +4,7 @@
 package convert
 
 import (
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -114,21 +115,28 @@ func (e *eraser) list(row *Row) {
 		e.prune(meta, row, want)
 		return
 	}
-	for i := 0; i*maxImages < len(want.images); i++ {
-		part := want.images[i*maxImages : min((i+1)*maxImages, len(want.images))]
-		object := meta.object
-		object.Name = numbered(object.Name, i, maxJobName)
-		spec := e.onNodes()
-		spec.Remove = &v1alpha1.RemoveAction{Images: part}
-		draft := e.add(&v1alpha1.NodeJob{TypeMeta: typeOf("NodeJob"), ObjectMeta: object, Spec: spec}, row)
-		want.remarks.onto(draft, "spec.remove.images")
-	}
-	if len(want.images) == 0 {
+	if len(want.images)+len(want.ids) == 0 {
 		row.Note("it names no image that could be removed: nothing to convert")
 		return
 	}
-	if want.ids && len(e.keep) > 0 {
-		row.Note("an id or digest in it is removed even where an image with that id bears an excluded name: look at the list again")
+	made := 0
+	write := func(action v1alpha1.NodeJobSpec, path string, said remarks) {
+		object := meta.object
+		object.Name = numbered(object.Name, made, maxJobName)
+		action.Affinity, action.Tolerations = e.filter.affinity, everyTaint()
+		draft := e.add(&v1alpha1.NodeJob{TypeMeta: typeOf("NodeJob"), ObjectMeta: object, Spec: action}, row)
+		said.onto(draft, path)
+		made++
+	}
+	for part := range slices.Chunk(want.images, maxImages) {
+		write(v1alpha1.NodeJobSpec{Remove: &v1alpha1.RemoveAction{Images: part}}, "spec.remove.images", want.remarks)
+		want.remarks = nil
+	}
+	for part := range slices.Chunk(want.ids, maxPatterns) {
+		write(v1alpha1.NodeJobSpec{Prune: &v1alpha1.PruneAction{Match: part, Keep: e.keep}}, "spec.prune.keep", e.said)
+	}
+	if len(want.ids) > 0 {
+		row.Note("ids and digests go by prune, since an image that is excluded by name may bear them: what came in the last 10 minutes is spared then")
 	}
 	row.Note("each name goes alone, where Eraser removes the image with all its names; what pods yet to start, caches or pins hold is spared too")
 	row.Note("a NodeJob runs once: for another list make another one, or use kubectl orlop rm")
@@ -136,10 +144,10 @@ func (e *eraser) list(row *Row) {
 
 // wanted is what a list asks to be removed.
 type wanted struct {
-	all     bool
-	images  []string
-	ids     bool
-	remarks remarks
+	all bool
+	// images are to be removed; ids, too, and are apart where exclusions by name may hold what they mean.
+	images, ids []string
+	remarks     remarks
 }
 
 func (e *eraser) wanted(doc *Document, entries []*yaml.Node, row *Row) (w wanted) {
@@ -154,14 +162,15 @@ func (e *eraser) wanted(doc *Document, entries []*yaml.Node, row *Row) (w wanted
 		case text == "*":
 			w.all = true
 		case strings.ContainsAny(text, "*?"):
-			w.remarks.add("", "%s is left out: Eraser takes * alone, and this removed nothing. As a pattern of Orlop's it would remove what fits", text)
+			row.Note("%s is left out: Eraser takes * alone, so that this removed nothing; as a pattern of Orlop's it would remove all that fits", text)
 		case entry.Kind != yaml.ScalarNode || err != nil:
 			doc.fail(entry, "spec.images: %q is neither the name of an image, nor an id or digest, nor *", text)
 		case e.holds(text):
 			row.Note("%s is left out: it is excluded", text)
+		case !isRef && len(e.keep) > 0:
+			w.ids = append(w.ids, text)
 		default:
 			w.images = append(w.images, text)
-			w.ids = w.ids || !isRef
 			if isRef && !wholeName(text) {
 				w.remarks.add("", "Eraser compares whole names, so that %s removed nothing on containerd and CRI-O: here it means %s", text, refOf(target))
 			}
@@ -188,8 +197,8 @@ func (e *eraser) prune(meta named, row *Row, want wanted) {
 	spec.Prune = &v1alpha1.PruneAction{Keep: e.keep}
 	draft := e.add(&v1alpha1.NodeJob{TypeMeta: typeOf("NodeJob"), ObjectMeta: meta.object, Spec: spec}, row)
 	e.said.onto(draft, "spec.prune.keep")
-	if len(want.images) > 0 {
-		row.Note("\"*\" is every unused image: %s are among them", strings.Join(want.images, ", "))
+	if named := slices.Concat(want.images, want.ids); len(named) > 0 {
+		row.Note("\"*\" is every unused image: %s are among them", strings.Join(named, ", "))
 	}
 	sparesMore(row)
 	row.Note("a NodeJob runs once: make it anew for another run, or write a NodeCronJob")

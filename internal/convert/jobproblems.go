@@ -6,6 +6,7 @@ package convert
 import (
 	"fmt"
 	"regexp"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/api/validation"
 
@@ -42,7 +43,7 @@ func jobProblems(object Object) (found []string) {
 	case spec.Remove != nil:
 		patterns = spec.Remove.Images
 	case spec.Prune != nil:
-		patterns = spec.Prune.Keep
+		patterns = slices.Concat(spec.Prune.Match, spec.Prune.Keep)
 	case spec.Template == nil:
 		found = append(found, "it would do nothing: there is neither an image nor a pod in it")
 	}

@@ -33,6 +33,9 @@ func convertAdvancedCronJob(doc *Document, opts Options, report *Report) {
 		plan.kubernetes(template, meta, row, report)
 		return
 	}
+	if plan.timeZone == nil {
+		row.Note("no timeZone: Kruise takes that of its manager, Orlop takes UTC")
+	}
 	of := template.Object(has[0])
 	cron := &v1alpha1.NodeCronJob{TypeMeta: typeOf("NodeCronJob"), ObjectMeta: meta.object}
 	cron.Spec.JobTemplate.ObjectMeta = templateMeta(of)
@@ -47,7 +50,7 @@ func convertAdvancedCronJob(doc *Document, opts Options, report *Report) {
 	}
 	if job := &cron.Spec.JobTemplate.Spec; job.CompletionPolicy.Type == v1alpha1.CompleteNever {
 		job.CompletionPolicy.Type = ""
-		plan.ofJob.add("completionPolicy", "it was Never, so that no run ever ended: Orlop refuses that in a schedule, and each run ends when all nodes have answered")
+		plan.ofJob.add("completionPolicy", "completionPolicy was Never, so that no run ever ended: Orlop refuses that in a schedule, and each run ends when all nodes have answered")
 	}
 	plan.onto(&cron.Spec)
 	draft := report.Add(cron, row)
@@ -92,9 +95,6 @@ func readPlan(f *Fields, row *Row) plan {
 	p.read(f)
 	if p.paused {
 		row.Note("paused → suspend")
-	}
-	if p.timeZone == nil {
-		row.Note("no timeZone: Kruise takes that of its manager, Orlop takes UTC")
 	}
 	return p
 }
@@ -142,6 +142,9 @@ func (p plan) kubernetes(template *Fields, meta named, row *Row, report *Report)
 	draft.Review("spec.jobTemplate", "a jobTemplate runs somewhere, once at each time, and not on every node: that is Kubernetes' own CronJob, and needs nothing of Orlop")
 	if hint := pruneInstead(job.Spec.Template.Spec); hint != "" {
 		draft.Review("spec.jobTemplate.spec.template", "its script seems to clean images, on one node only. On every node, a NodeCronJob does it: %s", hint)
+	}
+	if p.timeZone == nil {
+		row.Note("no timeZone: Kruise takes that of its manager, Kubernetes that of its controller manager")
 	}
 	row.Note("a jobTemplate is no work on every node: it becomes Kubernetes' own CronJob")
 }

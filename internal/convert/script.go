@@ -101,6 +101,7 @@ func shellScript(text string) script {
 	if depth == 1 || depth == 2 && s.every == 0 {
 		return script{}
 	}
+	s.waits = s.waits || s.every > 0
 	return s
 }
 

@@ -158,11 +158,17 @@ func (w *work) writeCron(opts Options, report *Report, row *Row, m making) {
 	m.said.onto(draft, "spec.jobTemplate.spec")
 }
 
+// jobLabels are those that a live Job has given to its pods.
+var jobLabels = []string{"batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name", "controller-uid", "job-name"}
+
 // keepScript leaves a script that is not plain in its pod, held until a person has looked.
 func (w *work) keepScript(opts Options, report *Report, row *Row) {
 	var said remarks
 	if w.template.Spec.RestartPolicy != corev1.RestartPolicyOnFailure {
 		w.template.Spec.RestartPolicy = corev1.RestartPolicyNever
+	}
+	for _, label := range jobLabels {
+		delete(w.template.Labels, label)
 	}
 	hint := pruneInstead(w.template.Spec)
 	said.add("template", "its script cleans images, and is more than plain commands, so that it is left as it is. Orlop does that without a script, spares what is "+
