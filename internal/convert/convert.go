@@ -36,6 +36,8 @@ type converter struct {
 
 // converters in the order in which they are asked.
 var converters = []converter{
+	fledgedConverter,
+	pullerConverter,
 	kruiseConverter,
 	eraserConverter,
 	workloadConverter,
@@ -72,4 +74,16 @@ func Convert(docs []*Document, opts Options) (*Report, error) {
 		return nil, err
 	}
 	return report, nil
+}
+
+// Reads are the kinds that a live cluster is to be asked for. Of several versions of one the first that is served will do.
+func Reads() (kinds []schema.GroupVersionKind) {
+	for _, c := range converters {
+		for _, kind := range c.reads {
+			if !slices.Contains(kinds, kind) {
+				kinds = append(kinds, kind)
+			}
+		}
+	}
+	return kinds
 }

@@ -112,3 +112,38 @@ func kindOf(node *yaml.Node) string {
 
 // maxShown bounds how much of a refused text an error repeats: enough to recognise it, never a screenful.
 const maxShown = 80
+
+// look walks to a field without marking anything as read; nil is not there.
+func (d *Document) look(path ...string) *Fields {
+	at := d.root
+	for _, key := range path {
+		value := at.find(key)
+		if value == nil || value.Kind != yaml.MappingNode {
+			return newFields(d, "", nil)
+		}
+		at = newFields(d, join(at.path, key), value)
+	}
+	return at
+}
+
+// objectsAt are the objects of a list, without marking anything as read.
+func (d *Document) objectsAt(path ...string) (objects []*Fields) {
+	list := d.look(path[:len(path)-1]...).find(path[len(path)-1])
+	if list == nil {
+		return nil
+	}
+	for _, item := range list.Content {
+		if list.Kind == yaml.SequenceNode && item.Kind == yaml.MappingNode {
+			objects = append(objects, newFields(d, "", item))
+		}
+	}
+	return objects
+}
+
+// runs tells whether a container of the workload is of an image whose name has this in it.
+func (d *Document) runs(image string) bool {
+	return slices.ContainsFunc(d.objectsAt("spec", "template", "spec", "containers"), func(container *Fields) bool {
+		name, _ := container.peek("image")
+		return strings.Contains(name, image)
+	})
+}

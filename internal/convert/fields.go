@@ -140,14 +140,27 @@ func (f *Fields) nodes(key string) []*yaml.Node {
 
 // Texts is a list of scalars.
 func (f *Fields) Texts(key string) (texts []string) {
-	for _, item := range f.nodes(key) {
-		if item.Kind != yaml.ScalarNode || item.Tag == nullTag {
-			f.doc.fail(item, "%s: a text is expected, and not %s", join(f.path, key), kindOf(item))
-			continue
-		}
-		texts = append(texts, item.Value)
+	for _, item := range f.items(key) {
+		texts = append(texts, item.text)
 	}
 	return texts
+}
+
+// An item is a scalar of a list, with where it stands.
+type item struct {
+	text string
+	node *yaml.Node
+}
+
+func (f *Fields) items(key string) (items []item) {
+	for _, node := range f.nodes(key) {
+		if node.Kind != yaml.ScalarNode || node.Tag == nullTag {
+			f.doc.fail(node, "%s: a text is expected, and not %s", join(f.path, key), kindOf(node))
+			continue
+		}
+		items = append(items, item{node.Value, node})
+	}
+	return items
 }
 
 // TextMap is an object whose values are scalars, such as labels.

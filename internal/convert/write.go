@@ -110,6 +110,9 @@ func (d *Draft) node() (*yaml.Node, error) {
 		return nil, err
 	}
 	drop(node, "status")
+	if at := node.Content; len(at) > 3 && at[0].Value == "kind" { // TypeMeta has it first, and nobody writes it so.
+		at[0], at[1], at[2], at[3] = at[2], at[3], at[0], at[1]
+	}
 	return node, nil
 }
 
