@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
-	"orlop.dev/orlop/internal/oci"
 )
 
 func typeOf(kind string) metav1.TypeMeta {
@@ -48,44 +47,22 @@ func imageIn(f *Fields, key string) []string {
 }
 
 // imagesIn is a list of names of images. Names that are the same once completed (nginx and nginx:latest) are merged, and told.
-func imagesIn(f *Fields, key string, row *Row) []string {
-	var names []string
+func imagesIn(f *Fields, key string, row *Row) (names []string) {
+	var set imageSet
 	for _, item := range f.nodes(key) {
 		if item.Kind != yaml.ScalarNode {
 			f.doc.fail(item, "%s: a text is expected, and not %s", join(f.path, key), kindOf(item))
-			continue
-		}
-		if wrong := badImage(item.Value); wrong != "" {
+		} else if wrong := set.add(row, v1alpha1.CachedImage{Image: item.Value}); wrong != "" {
 			f.doc.fail(item, "%s: %s", join(f.path, key), wrong)
-			continue
 		}
-		names = append(names, item.Value)
 	}
-	if len(names) == 0 {
+	if len(set.images) == 0 {
 		f.Fail(key, "there is no image in it")
 	}
-	if len(names) > maxImages {
-		f.Fail(key, "%d images are more than the %d that one object of Orlop's takes: share them out", len(names), maxImages)
+	for _, image := range set.images {
+		names = append(names, image.Image)
 	}
-	return merged(names, row)
-}
-
-func merged(names []string, row *Row) (kept []string) {
-	first := map[oci.Ref]string{}
-	for _, name := range names {
-		ref, err := oci.Parse(name)
-		if err != nil {
-			kept = append(kept, name)
-			continue
-		}
-		if was, known := first[ref]; known {
-			row.Note("%s and %s are the same image: kept once", was, name)
-			continue
-		}
-		first[ref] = name
-		kept = append(kept, name)
-	}
-	return kept
+	return names
 }
 
 // everyTaint tolerates all of them.

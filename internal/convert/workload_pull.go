@@ -68,29 +68,23 @@ func onCordoned(tolerations []corev1.Toleration) []corev1.Toleration {
 }
 
 // images are those that the pods are there for. Where init containers bring them, the one that then waits is ballast.
-func (w *work) images(row *Row) (images []v1alpha1.CachedImage) {
+func (w *work) images(row *Row) []v1alpha1.CachedImage {
 	pod := w.template.Spec
 	containers := slices.Concat(pod.InitContainers, pod.Containers)
-	seen := map[string]bool{}
+	var set imageSet
 	for i, c := range containers {
-		switch ref, err := oci.Parse(c.Image); {
-		case err != nil:
-			w.at.Fail("template", "container %s: %v", c.Name, err)
+		switch {
 		case len(pod.InitContainers) > 0 && i >= len(pod.InitContainers) && ballast(c.Image):
 			row.Note("%s is left out: its container %s only waited", c.Image, c.Name)
 		case c.ImagePullPolicy == corev1.PullNever:
 			row.Note("%s is left out: with imagePullPolicy Never it was not pulled", c.Image)
-		case seen[ref.String()]:
-			row.Note("%s stands there twice: kept once", c.Image)
 		default:
-			seen[ref.String()] = true
-			images = append(images, v1alpha1.CachedImage{Image: c.Image, ImagePullPolicy: c.ImagePullPolicy})
+			if wrong := set.add(row, v1alpha1.CachedImage{Image: c.Image, ImagePullPolicy: c.ImagePullPolicy}); wrong != "" {
+				w.at.Fail("template", "container %s: %s", c.Name, wrong)
+			}
 		}
 	}
-	if len(images) > maxImages {
-		w.at.Fail("template", "%d images are more than the %d that one object of Orlop's takes", len(images), maxImages)
-	}
-	return images
+	return set.images
 }
 
 // waiters are images that people take for a container that waits.
