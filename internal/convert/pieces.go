@@ -66,7 +66,9 @@ func imagesIn(f *Fields, key string, row *Row) (names []string) {
 }
 
 // everyTaint tolerates all of them.
-func everyTaint() []corev1.Toleration { return []corev1.Toleration{{Operator: corev1.TolerationOpExists}} }
+func everyTaint() []corev1.Toleration {
+	return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+}
 
 // affinityOf asks for all of the requirements.
 func affinityOf(requirements []corev1.NodeSelectorRequirement) *v1alpha1.Affinity {

@@ -149,7 +149,9 @@ func apart(pod corev1.PodSpec) bool {
 }
 
 // bound reports whether the pod is for one node by name.
-func bound(pod corev1.PodSpec) bool { return pod.NodeName != "" || pod.NodeSelector[corev1.LabelHostname] != "" }
+func bound(pod corev1.PodSpec) bool {
+	return pod.NodeName != "" || pod.NodeSelector[corev1.LabelHostname] != ""
+}
 
 // settings are the names of the fields that are set in a pod or a container, without those that are dealt with.
 func settings(object any, known ...string) (names []string) {

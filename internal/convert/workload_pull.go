@@ -58,7 +58,9 @@ func asksAgain(image v1alpha1.CachedImage) bool {
 
 // onCordoned tolerates that a node is cordoned, as the pods of a DaemonSet do.
 func onCordoned(tolerations []corev1.Toleration) []corev1.Toleration {
-	every := func(t corev1.Toleration) bool { return t.Key == "" && t.Operator == corev1.TolerationOpExists && t.Effect == "" }
+	every := func(t corev1.Toleration) bool {
+		return t.Key == "" && t.Operator == corev1.TolerationOpExists && t.Effect == ""
+	}
 	if slices.ContainsFunc(tolerations, every) {
 		return tolerations
 	}
