@@ -16,8 +16,8 @@ import (
 var cleaningText = regexp.MustCompile(`\b(crictl|docker|nerdctl|podman|ctr)\b[^\n;&|]*\b(rmi|prune|images? +(rm|remove|del|delete|prune)|i +rm)\b` +
 	`|\bcurl\b[^\n;&|]*\bDELETE\b[^\n;&|]*/images/`)
 
-// grepText is the word that such a script picks the images by.
-var grepText = regexp.MustCompile(`\bgrep\s+(?:-[a-zA-Z]+\s+)*["']?([a-z0-9][a-z0-9._/-]*)["']?`)
+// grepText is the word that such a script picks the images by, or, with -v, leaves them for.
+var grepText = regexp.MustCompile(`\bgrep\s+((?:-[a-zA-Z]+\s+)*)["']?([a-z0-9][a-z0-9._/-]*)["']?`)
 
 // pruneInstead is the action that does what a pod's script seems to do; empty where it does not seem to clean images.
 func pruneInstead(pod corev1.PodSpec) string {
@@ -30,7 +30,11 @@ func pruneInstead(pod corev1.PodSpec) string {
 			return s.deeds[0].hint()
 		}
 		if found := grepText.FindStringSubmatch(text); found != nil {
-			return fmt.Sprintf("prune: {match: [\"**/**%s**\"]}", found[1])
+			field := "match"
+			if strings.Contains(found[1], "v") {
+				field = "keep"
+			}
+			return fmt.Sprintf("prune: {%s: [\"**/**%s**\"]}", field, found[2])
 		}
 		return "prune: {unusedFor: 168h}, or with match: [PATTERN]"
 	}

@@ -87,6 +87,8 @@ func keepOf(text string) (pattern, said string, err error) {
 	switch {
 	case is:
 		pattern, said = keepPrefix(text, prefix)
+	case text == "":
+		return "", "it is empty, and excluded nothing", nil
 	case strings.Trim(text, "*") == "":
 		return "", "Eraser takes * only after / or :, so that it excluded nothing, and here it would keep every image", nil
 	case strings.ContainsAny(text, "*?"):

@@ -23,12 +23,15 @@ func convertPrePull(doc *Document, opts Options, report *Report, row *Row) {
 	}
 	images := work.images(row)
 	if doc.Kind() != "DaemonSet" {
-		action := &v1alpha1.PullAction{ImagePullPolicy: corev1.PullIfNotPresent, ImagePullSecrets: work.secrets(), ServiceAccountName: work.template.Spec.ServiceAccountName}
-		for _, image := range images {
+		action := &v1alpha1.PullAction{ImagePullSecrets: work.secrets(), ServiceAccountName: work.template.Spec.ServiceAccountName}
+		for i, image := range images {
 			action.Images = append(action.Images, image.Image)
-			if image.ImagePullPolicy == corev1.PullAlways || image.ImagePullPolicy == "" {
+			if i == 0 || image.ImagePullPolicy == corev1.PullAlways {
 				action.ImagePullPolicy = image.ImagePullPolicy
 			}
+		}
+		if slices.ContainsFunc(images, func(image v1alpha1.CachedImage) bool { return image.ImagePullPolicy != action.ImagePullPolicy }) {
+			row.Note("imagePullPolicy is one for all images of a NodeJob: %s", cmp.Or(string(action.ImagePullPolicy), "that of a Pod, for each"))
 		}
 		work.write(opts, report, row, making{spec: v1alpha1.NodeJobSpec{Pull: action}})
 		leftOver(row, *work.template)

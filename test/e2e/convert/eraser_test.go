@@ -105,7 +105,7 @@ spec: {images: [%s, %s, %s]}
 	asGiven.Name = "eraser-all"
 	made(t, asGiven)
 	reasons := decisions(t, "node3", over(t, "eraser-all", v1alpha1.ConditionComplete))
-	for image, want := range map[string]plan.Reason{old: plan.ReasonRecent, used: plan.ReasonInUse, held: plan.ReasonExcepted} {
+	for image, want := range map[string]plan.Reason{old: plan.ReasonRecent, used: plan.ReasonInUse, held: plan.ReasonRecent} {
 		if reasons[image] != want {
 			t.Errorf("%s: %q, want %q of %v", image, reasons[image], want, reasons)
 		}
@@ -115,7 +115,10 @@ spec: {images: [%s, %s, %s]}
 	forced.Name = "eraser-forced"
 	forced.Spec.Prune.Force = true
 	made(t, forced)
-	over(t, "eraser-forced", v1alpha1.ConditionComplete)
+	reasons = decisions(t, "node3", over(t, "eraser-forced", v1alpha1.ConditionComplete))
+	if reasons[held] != plan.ReasonExcepted || reasons[used] != plan.ReasonInUse {
+		t.Errorf("forced: %v", reasons)
+	}
 	onNodes(t, old, "node1")
 	onNodes(t, used, "node3")
 	onNodes(t, held, nodes...)
