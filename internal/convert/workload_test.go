@@ -75,7 +75,7 @@ func TestAims(t *testing.T) {
 	}{
 		"pre-pull":                              {"DaemonSet", "initContainers: [{name: a, image: a, command: ['true']}], containers: [{name: p, image: 'k8s.gcr.io/pause:3.2'}]", aimPull},
 		"pause of another registry and tag":     {"DaemonSet", "initContainers: [{name: a, image: a, command: [sh, -c, ':']}], containers: [{name: p, image: 'host:5000/pause'}]", aimPull},
-		"sleepers":                   {"DaemonSet", "containers: [{name: a, image: a, command: [sleep, 720h]}, {name: b, image: b, args: [sleep, infinity]}]", aimPull},
+		"sleepers":                              {"DaemonSet", "containers: [{name: a, image: a, command: [sleep, 720h]}, {name: b, image: b, args: [sleep, infinity]}]", aimPull},
 		"one sleeper is for people to look in":  {"DaemonSet", "containers: [{name: a, image: a, command: [sleep, infinity]}]", aimOther},
 		"an agent":                              {"DaemonSet", "containers: [{name: a, image: a}]", aimOther},
 		"an init container that does something": {"DaemonSet", "initContainers: [{name: a, image: a, command: [sysctl, -w, a=b]}], containers: [{name: p, image: pause}]", aimOther},
