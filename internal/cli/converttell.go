@@ -56,7 +56,7 @@ func (o *convertOptions) tellRows(report *convert.Report) {
 	widest := [2]int{}
 	for _, row := range report.Rows {
 		result := strings.Join(row.Results, ", ")
-		rows.Add(row.Source, result, strings.Join(row.Notes, "; "))
+		rows.Add(row.Source, result, strings.Join(row.Notes, ";\n"))
 		widest[0], widest[1] = max(widest[0], utf8.RuneCountInString(row.Source)), max(widest[1], utf8.RuneCountInString(result))
 	}
 	width := term.Width(o.Err, 0)

@@ -55,7 +55,7 @@ func Convert(docs []*Document, opts Options) (*Report, error) {
 		case i >= 0:
 			claimed[i] = append(claimed[i], doc)
 		case !opts.SkipUnknown:
-			errs = append(errs, fmt.Errorf("%s: nothing here converts a %s", doc.Place(), doc.Title()))
+			errs = append(errs, fmt.Errorf("%s: nothing here converts this: %s", doc.Place(), doc.Title()))
 		}
 	}
 	report := &Report{}

@@ -18,7 +18,7 @@ func TestWhatIsUnknownIsRefused(t *testing.T) {
 	if err == nil || report != nil {
 		t.Fatalf("%v %v", report, err)
 	}
-	for _, words := range []string{"a.yaml:1: nothing here converts a Pod a", "a.yaml:5: nothing here converts a Cat"} {
+	for _, words := range []string{"a.yaml:1: nothing here converts this: Pod a", "a.yaml:5: nothing here converts this: Cat"} {
 		if !strings.Contains(err.Error(), words) {
 			t.Errorf("%q is not in %v", words, err)
 		}

@@ -38,7 +38,7 @@ func TestGolden(t *testing.T) {
 	}
 }
 
-func golden(t *testing.T, path string) []byte {
+func golden(t testing.TB, path string) []byte {
 	t.Helper()
 	text, err := os.ReadFile(path)
 	if err != nil {

@@ -204,6 +204,9 @@ func (p *puller) dropRest(row *Row) {
 		if !there {
 			continue
 		}
+		if s.key == "value" { // Of an environment, whose fields are not named as what they hold.
+			s.key = name
+		}
 		gone = append(gone, s.key)
 		switch {
 		case strings.HasPrefix(name, "CACHING_"):

@@ -96,6 +96,7 @@ func (p *pullers) joinWorkload(w *pullerWorkload) {
 	case of != nil && of.settings == nil:
 		w.row.Note("part of %s itself, made by its operator: it has no counterpart, and goes with it", pullerSystem)
 	case of != nil && len(of.rows) == 1:
+		of.overridden(settings, w.row.Source)
 		of.settings, of.rows = settings, append(of.rows, w.row)
 		w.row.Note("of it only the environment is used; it goes with %s", pullerSystem)
 	case of == nil && settings["IMAGES"].at != nil:
@@ -146,4 +147,14 @@ func (p *pullers) readTemplated(object *Fields, row *Row, expand func(string) st
 		one.settings[key] = setting{data, key}
 	}
 	p.all = append(p.all, one)
+}
+
+// overridden tells what of a ConfigMap does not count, as a workload sets it itself.
+func (p *puller) overridden(settings map[string]setting, by string) {
+	for _, name := range slices.Sorted(maps.Keys(p.settings)) {
+		if was := p.settings[name]; settings[name].at != nil && settings[name] != was {
+			was.at.Done(was.key)
+			p.rows[0].Note("%s of it is overridden by %s", name, by)
+		}
+	}
 }

@@ -163,8 +163,8 @@ func several(errs []error) error {
 			real = append(real, err)
 		}
 	}
-	if more := len(real) - maxErrors; more > 0 {
-		real = append(real[:maxErrors:maxErrors], fmt.Errorf("and %d more like these", more))
+	if len(real) > maxErrors {
+		real = append(real[:maxErrors:maxErrors], errors.New("and more like these"))
 	}
 	return errors.Join(real...)
 }

@@ -60,9 +60,11 @@ func (r *Report) Row(doc *Document) *Row {
 	return row
 }
 
-// Note adds a sentence.
+// Note adds a sentence, unless it stands there.
 func (row *Row) Note(format string, args ...any) {
-	row.Notes = append(row.Notes, fmt.Sprintf(format, args...))
+	if note := fmt.Sprintf(format, args...); !slices.Contains(row.Notes, note) {
+		row.Notes = append(row.Notes, note)
+	}
 }
 
 // Add takes an object into the report, as made of the documents of these rows.

@@ -66,7 +66,7 @@ func onNodes(t *testing.T, image string, want ...string) {
 // cacheOf is an ImageCache of the namespace default.
 func cacheOf(t *testing.T, name string) v1alpha1.ImageCache {
 	t.Helper()
-	return stage.Get[v1alpha1.ImageCache](t, here, "imagecache", "default", name)
+	return stage.Get[v1alpha1.ImageCache](t, here, "imagecaches.orlop.dev", "default", name)
 }
 
 // emptied takes what a test brought off the nodes.
