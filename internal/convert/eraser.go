@@ -16,7 +16,8 @@ import (
 )
 
 const (
-	eraserGroup = "eraser.sh"
+	eraserGroup     = "eraser.sh"
+	eraserNamespace = "eraser-system"
 	// eraserList is the one name of an ImageList that Eraser looks at.
 	eraserList = "imagelist"
 	// eraserExclude is the label of a ConfigMap with images to be left alone.
@@ -40,17 +41,23 @@ func eraserClaims(d *Document) bool {
 	case d.Group() == eraserGroup:
 		return d.Kind() == "ImageList" || d.Kind() == "EraserConfig" || d.Kind() == "ImageJob"
 	case d.Group() == "" && d.Kind() == "ConfigMap":
-		return excludes(d) || untracked(d.root.node, "data", eraserConfigKey) != nil
+		_, configures := d.look("data").peek(eraserConfigKey)
+		return excludes(d) || configures
 	case d.Kind() == "":
-		kind := untracked(d.root.node, "runtimeConfig", "kind")
-		return kind != nil && kind.Value == "EraserConfig"
+		kind, _ := d.look("runtimeConfig").peek("kind")
+		return kind == "EraserConfig"
 	}
-	return false
+	return isEraserPart(d)
+}
+
+func isEraserPart(d *Document) bool {
+	return slices.Contains(installed, d.Kind()) && (d.Namespace() == eraserNamespace || d.Name() == eraserNamespace ||
+		strings.HasPrefix(d.Name(), "eraser-") || strings.HasSuffix(d.Name(), "."+eraserGroup))
 }
 
 func excludes(d *Document) bool {
-	label := untracked(d.root.node, "metadata", "labels", eraserExclude)
-	return label != nil && label.Value == "true"
+	label, _ := d.look("metadata", "labels").peek(eraserExclude)
+	return label == "true"
 }
 
 // convertEraser reads what is excluded and which nodes are meant first, since both hold for every list and every schedule.
@@ -60,6 +67,8 @@ func convertEraser(docs []*Document, opts Options, report *Report) {
 	for _, doc := range docs {
 		row := report.Row(doc)
 		switch {
+		case isEraserPart(doc):
+			ofInstallation(doc, row, "Eraser")
 		case excludes(doc):
 			e.exclude(doc, row)
 		case doc.Kind() == "ImageList":

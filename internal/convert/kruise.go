@@ -3,7 +3,12 @@
 
 package convert
 
-import "k8s.io/apimachinery/pkg/runtime/schema"
+import (
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
 
 const kruiseGroup = "apps.kruise.io"
 
@@ -24,14 +29,29 @@ var kruiseConverter = converter{
 		{Group: kruiseGroup, Version: "v1beta1", Kind: "BroadcastJob"}, {Group: kruiseGroup, Version: "v1alpha1", Kind: "BroadcastJob"},
 		{Group: kruiseGroup, Version: "v1beta1", Kind: "AdvancedCronJob"}, {Group: kruiseGroup, Version: "v1alpha1", Kind: "AdvancedCronJob"},
 	},
-	claims: func(d *Document) bool { return d.Group() == kruiseGroup && kruiseKinds[d.Kind()] != nil },
+	claims: func(d *Document) bool {
+		return d.Group() == kruiseGroup && kruiseKinds[d.Kind()] != nil || isKruisePart(d)
+	},
 	convert: func(docs []*Document, opts Options, report *Report) {
 		for _, doc := range docs {
-			if !ownedByAnother(doc, report) {
+			switch {
+			case isKruisePart(doc):
+				ofInstallation(doc, report.Row(doc), "OpenKruise")
+			case !ownedByAnother(doc, report):
 				kruiseKinds[doc.Kind()](doc, opts, report)
 			}
 		}
 	},
+}
+
+// isKruisePart tells what OpenKruise is installed from. It has more than what is converted here, and may well be needed further.
+func isKruisePart(d *Document) bool {
+	const namespace = "kruise-system"
+	if d.Kind() == "DaemonSet" {
+		return d.Name() == "kruise-daemon"
+	}
+	return slices.Contains(installed, d.Kind()) && (d.Namespace() == namespace || d.Name() == namespace ||
+		strings.HasPrefix(d.Name(), "kruise-") || strings.HasSuffix(d.Name(), ".kruise.io"))
 }
 
 // convertNodeImage has nothing to do: it is how Kruise tells its daemons what to pull.

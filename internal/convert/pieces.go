@@ -132,46 +132,16 @@ func (p placed) onto(spec *v1alpha1.NodeJobSpec) {
 	spec.NodeNames, spec.NodeSelector, spec.Affinity, spec.Tolerations = p.nodeNames, p.nodeSelector, p.affinity, p.tolerations
 }
 
-// untracked is what stands at a path of a document, or nil. It marks nothing as read, for claims.
-func untracked(node *yaml.Node, path ...string) *yaml.Node {
-	for _, key := range path {
-		if node == nil || node.Kind != yaml.MappingNode {
-			return nil
-		}
-		at := slices.IndexFunc(keysOf(node), func(k *yaml.Node) bool { return k.Value == key })
-		if at < 0 {
-			return nil
-		}
-		node = node.Content[2*at+1]
-	}
-	return node
-}
-
-func keysOf(node *yaml.Node) (keys []*yaml.Node) {
-	for i := 0; i+1 < len(node.Content); i += 2 {
-		keys = append(keys, node.Content[i])
-	}
-	return keys
-}
-
 // ownedByAnother passes over what a controller made of another object, which is converted itself.
 func ownedByAnother(doc *Document, report *Report) bool {
-	owners := untracked(doc.root.node, "metadata", "ownerReferences")
-	if owners == nil || owners.Kind != yaml.SequenceNode {
-		return false
-	}
-	for _, owner := range owners.Content {
-		if is := untracked(owner, "controller"); is == nil || is.Value != "true" {
+	for _, owner := range doc.objectsAt("metadata", "ownerReferences") {
+		if is, _ := owner.peek("controller"); is != "true" {
 			continue
 		}
-		row := report.Row(doc)
 		doc.root.Done(doc.root.Keys()...)
-		kind, name := untracked(owner, "kind"), untracked(owner, "name")
-		if kind == nil || name == nil {
-			row.Note("made by a controller from another object: nothing to convert")
-			return true
-		}
-		row.Note("made by %s %s: nothing to convert", kind.Value, name.Value)
+		kind, _ := owner.peek("kind")
+		name, _ := owner.peek("name")
+		report.Row(doc).Note("made by %s %s: nothing to convert", kind, name)
 		return true
 	}
 	return false
@@ -179,14 +149,13 @@ func ownedByAnother(doc *Document, report *Report) bool {
 
 // ended reports whether a live job is over: applied again, it would be done again.
 func ended(doc *Document) bool {
-	status := untracked(doc.root.node, "status")
-	if at := untracked(status, "completionTime"); at != nil && at.Value != "" && at.Tag != nullTag {
+	if at, _ := doc.look("status").peek("completionTime"); at != "" {
 		return true
 	}
-	conditions := untracked(status, "conditions")
-	return conditions != nil && conditions.Kind == yaml.SequenceNode && slices.ContainsFunc(conditions.Content, func(c *yaml.Node) bool {
-		kind, is := untracked(c, "type"), untracked(c, "status")
-		return kind != nil && is != nil && is.Value == "True" && (kind.Value == "Complete" || kind.Value == "Failed")
+	return slices.ContainsFunc(doc.objectsAt("status", "conditions"), func(condition *Fields) bool {
+		kind, _ := condition.peek("type")
+		is, _ := condition.peek("status")
+		return is == "True" && (kind == "Complete" || kind == "Failed")
 	})
 }
 
@@ -198,4 +167,10 @@ func holdEnded(doc *Document, row *Row, spec *v1alpha1.NodeJobSpec, said *remark
 	spec.Suspend = true
 	said.add("suspend", "the original has ended: turn suspend off to have it done again, or leave this out")
 	row.Note("it has ended: suspended, so that it is not done again unasked")
+}
+
+// ofInstallation tells that an object is part of a system itself.
+func ofInstallation(doc *Document, row *Row, system string) {
+	doc.root.Done(doc.root.Keys()...)
+	row.Note("part of %s itself, which has no counterpart: what it does for images is Orlop's own installation's", system)
 }

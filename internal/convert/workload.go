@@ -60,11 +60,11 @@ var podPath = map[string][]string{
 
 // aimOf looks at a document without marking anything as read.
 func aimOf(d *Document) aim {
-	at := untracked(d.root.node, podPath[d.Group()+" "+d.Kind()]...)
-	if at == nil || at == d.root.node {
+	path := podPath[d.Group()+" "+d.Kind()]
+	if path == nil {
 		return aimOther
 	}
-	template, ok := podIn(at)
+	template, ok := podIn(d.look(path...).node)
 	if !ok {
 		return aimOther
 	}
@@ -103,6 +103,9 @@ func aimOf(d *Document) aim {
 
 // podIn reads a pod leniently, for a look.
 func podIn(node *yaml.Node) (template corev1.PodTemplateSpec, ok bool) {
+	if node == nil {
+		return template, false
+	}
 	text, err := yaml.Marshal(node)
 	if err != nil {
 		return template, false

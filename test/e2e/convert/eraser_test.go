@@ -90,7 +90,7 @@ spec: {images: [%s, %s, %s]}
 	if got := decisions(t, "node3", job)[used]; got != plan.ReasonInUse {
 		t.Errorf("%s stays on node3 because of %q", used, got)
 	}
-	says(t, words, held+" is left out: it is excluded")
+	tells(t, words, held+" is left out: it is excluded")
 	here.KubectlReads(t, "", "delete", "nodejob", "imagelist", "-n", "default").Want(t, 0)
 
 	// The same for everything that is unused, but for images that came a moment ago, which are spared and say so.
@@ -147,8 +147,8 @@ components: {collector: {enabled: true}, scanner: {enabled: %v}, remover: {}}
 `, scanner)
 	}
 	text, words := converted(t, config(true))
-	says(t, text, "suspend: true", "# REVIEW Eraser's scanner chose")
-	says(t, words, "the scanner is not converted")
+	tells(t, text, "suspend: true", "# REVIEW Eraser's scanner chose")
+	tells(t, words, "the scanner is not converted")
 	applied(t, eraserExclusions+config(false))
 	stage.Eventually(t, "the schedule is followed", func() (bool, string) {
 		cron := stage.Get[v1alpha1.NodeCronJob](t, here, "nodecronjob", "default", "eraser")

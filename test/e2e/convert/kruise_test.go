@@ -39,8 +39,8 @@ func over(t *testing.T, name, condition string) (job v1alpha1.NodeJob) {
 	return job
 }
 
-// says fails unless the words have all of these.
-func says(t *testing.T, words string, all ...string) {
+// tells fails unless the words have all of these, wherever their lines break.
+func tells(t *testing.T, words string, all ...string) {
 	t.Helper()
 	flat := strings.Join(strings.Fields(words), " ")
 	for _, one := range all {
@@ -94,7 +94,7 @@ spec:
 		t.Errorf("%+v", s)
 	}
 	onNodes(t, image, "node1", "node2")
-	says(t, words, "ImagePullJob default/single", "NodeJob default/single", "timeoutSeconds")
+	tells(t, words, "ImagePullJob default/single", "NodeJob default/single", "timeoutSeconds")
 }
 
 // TestImageListPullJob: two images on the nodes with a label. One that is nowhere fails, and keeps nothing from the other.
@@ -178,7 +178,7 @@ spec:
 	if s := over(t, "stops", v1alpha1.ConditionFailed).Status; s.Failed != 1 || s.Succeeded != 0 || s.Active != 0 {
 		t.Errorf("one node had failed, and the others went on: %+v", s)
 	}
-	says(t, words, "FailFast is Kruise's default")
+	tells(t, words, "FailFast is Kruise's default")
 }
 
 // TestAdvancedCronJob: a run of each template, asked for now.
@@ -251,5 +251,5 @@ func TestWhatCannotBeConverted(t *testing.T) {
 	if got.Out != "" {
 		t.Errorf("half of it was written:\n%s", got.Out)
 	}
-	says(t, got.Err, file+":10", "many", "there is no pod in it")
+	tells(t, got.Err, file+":10", "many", "there is no pod in it")
 }

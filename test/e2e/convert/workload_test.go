@@ -45,7 +45,7 @@ spec:
 		s := cacheOf(t, "prepull").Status
 		return s.ReadyNodes == 3 && s.DesiredNodes == 3, fmt.Sprintf("%+v", s)
 	})
-	says(t, words, "pause:3.10 is left out")
+	tells(t, words, "pause:3.10 is left out")
 	here.KubectlReads(t, "", "delete", "imagecache", "prepull", "-n", "default").Want(t, 0)
 	stage.Eventually(t, "no store speaks of them", func() (bool, string) {
 		out := here.Kubectl(t, "get", "imagestores", "-o", "jsonpath={.items[*].spec.images}")
@@ -92,5 +92,5 @@ spec:
 	if job.Status.Succeeded != 3 || job.Spec.TTLSecondsAfterFinished == nil || *job.Spec.TTLSecondsAfterFinished != 600 {
 		t.Errorf("%+v", job)
 	}
-	says(t, words, "completions, parallelism, backoffLimit", "forced: an image in use")
+	tells(t, words, "completions, parallelism, backoffLimit", "forced: an image in use")
 }
