@@ -68,7 +68,7 @@ func convertEraser(docs []*Document, opts Options, report *Report) {
 		row := report.Row(doc)
 		switch {
 		case isEraserPart(doc):
-			ofInstallation(doc, row, "Eraser")
+			withoutResult(doc, row, "Eraser")
 		case excludes(doc):
 			e.exclude(doc, row)
 		case doc.Kind() == "ImageList":

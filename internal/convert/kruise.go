@@ -36,7 +36,7 @@ var kruiseConverter = converter{
 		for _, doc := range docs {
 			switch {
 			case isKruisePart(doc):
-				ofInstallation(doc, report.Row(doc), "OpenKruise")
+				withoutResult(doc, report.Row(doc), "OpenKruise")
 			case !ownedByAnother(doc, report):
 				kruiseKinds[doc.Kind()](doc, opts, report)
 			}

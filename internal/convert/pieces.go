@@ -168,9 +168,3 @@ func holdEnded(doc *Document, row *Row, spec *v1alpha1.NodeJobSpec, said *remark
 	said.add("suspend", "the original has ended: turn suspend off to have it done again, or leave this out")
 	row.Note("it has ended: suspended, so that it is not done again unasked")
 }
-
-// ofInstallation tells that an object is part of a system itself.
-func ofInstallation(doc *Document, row *Row, system string) {
-	doc.root.Done(doc.root.Keys()...)
-	row.Note("part of %s itself, which has no counterpart: what it does for images is Orlop's own installation's", system)
-}

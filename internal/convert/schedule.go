@@ -16,7 +16,8 @@ import (
 // zoneText is what a NodeCronJob takes for the name of a time zone.
 var zoneText = regexp.MustCompile(`^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$`)
 
-const maxZone = 64
+// maxZone and maxSchedule are a NodeCronJob's.
+const maxZone, maxSchedule = 64, 128
 
 // scheduleIn reads schedule and timeZone. A schedule may name its zone itself (TZ=Europe/Berlin 0 3 * * *): that becomes timeZone.
 func scheduleIn(f *Fields, said *remarks) (text string, zone *string) {
@@ -40,6 +41,9 @@ func scheduleIn(f *Fields, said *remarks) (text string, zone *string) {
 		f.Fail("timeZone", "%q is not the name of a time zone", *zone)
 	}
 	read, err := standard(text)
+	if err == nil && len(text) > maxSchedule {
+		err = fmt.Errorf("it is longer than %d characters", maxSchedule)
+	}
 	if err != nil {
 		f.Fail("schedule", "%q is not a schedule: %v", text, err)
 		return text, zone

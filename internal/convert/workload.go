@@ -175,11 +175,13 @@ func settings(object any, known ...string) (names []string) {
 	return names
 }
 
-// leftOver tells which settings of pods that are no more have no meaning.
-func leftOver(row *Row, template corev1.PodTemplateSpec) {
-	names := settings(template.Spec, "containers", "initContainers", "imagePullSecrets", "serviceAccountName", "serviceAccount", "restartPolicy", "dnsPolicy", "schedulerName")
-	for _, c := range slices.Concat(template.Spec.InitContainers, template.Spec.Containers) {
-		names = append(names, settings(c, "name", "image", "imagePullPolicy", "command", "args", "terminationMessagePath", "terminationMessagePolicy")...)
+// leftOver tells which settings of pods that are no more have no meaning; known are those of the pod that were used.
+func leftOver(row *Row, template corev1.PodTemplateSpec, known ...string) {
+	pod := *template.Spec.DeepCopy()
+	withoutDefaults(&pod)
+	names := settings(pod, append(known, "containers", "initContainers")...)
+	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
+		names = append(names, settings(c, "name", "image", "imagePullPolicy", "command", "args")...)
 	}
 	if len(template.Labels)+len(template.Annotations) > 0 {
 		names = append(names, "labels and annotations of the pods")
@@ -187,6 +189,36 @@ func leftOver(row *Row, template corev1.PodTemplateSpec) {
 	slices.Sort(names)
 	if names = slices.Compact(names); len(names) > 0 {
 		row.Note("no meaning any more, as no pods are started for it: %s", strings.Join(names, ", "))
+	}
+}
+
+// withoutDefaults takes out what the API server writes into every pod, which nobody asked for.
+func withoutDefaults(pod *corev1.PodSpec) {
+	if pod.RestartPolicy == corev1.RestartPolicyAlways {
+		pod.RestartPolicy = ""
+	}
+	if pod.DNSPolicy == corev1.DNSClusterFirst {
+		pod.DNSPolicy = ""
+	}
+	if pod.SchedulerName == corev1.DefaultSchedulerName {
+		pod.SchedulerName = ""
+	}
+	if grace := pod.TerminationGracePeriodSeconds; grace != nil && *grace == corev1.DefaultTerminationGracePeriodSeconds {
+		pod.TerminationGracePeriodSeconds = nil
+	}
+	if pod.DeprecatedServiceAccount == pod.ServiceAccountName {
+		pod.DeprecatedServiceAccount = ""
+	}
+	for _, containers := range [][]corev1.Container{pod.InitContainers, pod.Containers} {
+		for i := range containers {
+			c := &containers[i]
+			if c.TerminationMessagePath == corev1.TerminationMessagePathDefault {
+				c.TerminationMessagePath = ""
+			}
+			if c.TerminationMessagePolicy == corev1.TerminationMessageReadFile {
+				c.TerminationMessagePolicy = ""
+			}
+		}
 	}
 }
 

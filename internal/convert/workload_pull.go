@@ -34,7 +34,7 @@ func convertPrePull(doc *Document, opts Options, report *Report, row *Row) {
 			row.Note("imagePullPolicy is one for all images of a NodeJob: %s", cmp.Or(string(action.ImagePullPolicy), "that of a Pod, for each"))
 		}
 		work.write(opts, report, row, making{spec: v1alpha1.NodeJobSpec{Pull: action}})
-		leftOver(row, *work.template)
+		leftOver(row, *work.template, "imagePullSecrets", "serviceAccountName")
 		return
 	}
 	meta := metaOf(doc, opts, row, maxObjectName)
@@ -50,7 +50,7 @@ func convertPrePull(doc *Document, opts Options, report *Report, row *Row) {
 	if slices.ContainsFunc(images, asksAgain) {
 		draft.Review("spec.refreshInterval", "the DaemonSet asked for a moved tag only when one of its pods started; an ImageCache does every 15m, with 0s never")
 	}
-	leftOver(row, *work.template)
+	leftOver(row, *work.template, "imagePullSecrets", "serviceAccountName")
 	row.Note("removalPolicy Keep, since images stay when a DaemonSet goes; cordoned nodes are tolerated, as a DaemonSet does; nodes under pressure wait")
 }
 
@@ -156,6 +156,7 @@ func (w *work) rest(row *Row) {
 	}
 	w.deadline, w.ttl = seconds(w.at, "activeDeadlineSeconds", 1), ttlOf(w.at)
 	w.suspended = w.doc.Kind() == "Job" && w.at.Bool("suspend")
+	row.Note("cordoned nodes, and those under pressure, are served too")
 	leaveOut(w.at, row, "completions", "parallelism", "completionMode", "backoffLimit", "backoffLimitPerIndex", "maxFailedIndexes", "podFailurePolicy",
 		"podReplacementPolicy", "selector", "manualSelector", "successPolicy", "managedBy")
 }
