@@ -19,11 +19,21 @@ var cleaningText = regexp.MustCompile(`\b(crictl|docker|nerdctl|podman|ctr)\b[^\
 // grepText is the word that such a script picks the images by, or, with -v, leaves them for.
 var grepText = regexp.MustCompile(`\bgrep\s+((?:-[a-zA-Z]+\s+)*)["']?([a-z0-9][a-z0-9._/-]*)["']?`)
 
+// cleanerName is what people call a script that does, of which nothing but the name can be seen.
+var cleanerName = regexp.MustCompile(`\b[a-z_-]*(clean|prune|image-?gc)[a-z_-]*\.sh\b`)
+
+// cleansImages reports whether a pod's script has such a command in it.
+func cleansImages(pod corev1.PodSpec) bool {
+	return slices.ContainsFunc(slices.Concat(pod.InitContainers, pod.Containers), func(c corev1.Container) bool { return cleaningText.MatchString(commandOf(c)) })
+}
+
+func commandOf(c corev1.Container) string { return strings.Join(slices.Concat(c.Command, c.Args), " ") }
+
 // pruneInstead is the action that does what a pod's script seems to do; empty where it does not seem to clean images.
 func pruneInstead(pod corev1.PodSpec) string {
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
-		text := strings.Join(slices.Concat(c.Command, c.Args), " ")
-		if !cleaningText.MatchString(text) {
+		text := commandOf(c)
+		if !cleaningText.MatchString(text) && !(touchesRuntime(pod) && cleanerName.MatchString(text)) {
 			continue
 		}
 		if s := scriptOf(c); s.plain && len(s.deeds) > 0 {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 
@@ -52,7 +53,7 @@ func (e *eraser) schedule(root *Fields, row *Row) {
 	manager, components := root.Object("manager"), root.Object("components")
 	cron := &v1alpha1.NodeCronJob{TypeMeta: typeOf("NodeCronJob"), ObjectMeta: e.ofEraser()}
 	var said remarks
-	cron.Spec.Schedule = interval(manager.Object("scheduling"), row, cron.Name, &said)
+	cron.Spec.Schedule = interval(manager.Object("scheduling"), row, cron.ObjectMeta, &said)
 	e.filter = filterOf(manager.Object("nodeFilter"))
 	cron.Spec.JobTemplate.Spec = e.onNodes()
 	cron.Spec.JobTemplate.Spec.Prune = &v1alpha1.PruneAction{Keep: e.keep}
@@ -80,14 +81,14 @@ func (e *eraser) schedule(root *Fields, row *Row) {
 // eraserInterval is Eraser's default.
 const eraserInterval = "24h"
 
-func interval(f *Fields, row *Row, name string, said *remarks) string {
+func interval(f *Fields, row *Row, cron metav1.ObjectMeta, said *remarks) string {
 	text := cmp.Or(f.Text("repeatInterval"), eraserInterval)
 	every, err := time.ParseDuration(text)
 	if err != nil || every <= 0 {
 		f.Fail("repeatInterval", "%q is not a time span such as 24h", text)
 	}
 	if !f.Has("beginImmediately") || f.Bool("beginImmediately") {
-		row.Note("beginImmediately has no counterpart: the first run is after the first %s; for one now: kubectl orlop cron run %s", text, name)
+		row.Note("beginImmediately has no counterpart: the first run is after the first %s; for one now: kubectl orlop cron run %s -n %s", text, cron.Name, cron.Namespace)
 	}
 	f.Done("beginImmediately")
 	row.Note("repeatInterval %s counts from run to run, and so does @every; a time of day is possible as well, such as 0 3 * * *", text)

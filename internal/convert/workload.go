@@ -85,7 +85,7 @@ func aimOf(d *Document) aim {
 		}
 	}
 	switch {
-	case doings[false] > 0 && touchesRuntime(pod) && pruneInstead(pod) != "":
+	case doings[false] > 0 && touchesRuntime(pod) && cleansImages(pod):
 		return aimScript
 	case doings[false] > 0 || len(pod.Containers) == 0:
 		return aimOther

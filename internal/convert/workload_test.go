@@ -87,6 +87,7 @@ func TestAims(t *testing.T) {
 		"removal in a loop":                     {"DaemonSet", host + ", containers: [{name: a, image: docker, command: [sh, -c, 'while true; do docker image prune -af; sleep 9; done']}]", aimRemove},
 		"removal by a script":                   {"CronJob", host + ", containers: [{name: a, image: docker, command: [sh, -c, 'docker rmi $(docker images -q)']}]", aimScript},
 		"a script without a socket":             {"Job", "containers: [{name: a, image: docker, command: [sh, -c, 'docker rmi $(docker images -q)']}]", aimOther},
+		"a cleaner of who knows what":           {"DaemonSet", host + ", containers: [{name: a, image: a, command: [/cleanup.sh]}]", aimOther},
 		"a build":                               {"Job", host + ", containers: [{name: a, image: docker, command: [docker, build, .]}]", aimOther},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -186,9 +187,13 @@ func TestHintsAreTargets(t *testing.T) {
 		"docker rmi a:1":                                 "remove: {images: [a:1]}",
 		"docker image prune -f":                          "prune: {danglingOnly: true}",
 		"echo docker":                                    "",
+		"sh /scripts/cleaner.sh":                         "", // Nothing shows that it reaches a runtime.
 	} {
 		if got := pruneInstead(corev1.PodSpec{Containers: []corev1.Container{{Command: []string{"sh", "-c", text}}}}); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
+	}
+	if got := pruneInstead(corev1.PodSpec{HostPID: true, Containers: []corev1.Container{{Args: []string{"/scripts/cleaner.sh"}}}}); got == "" {
+		t.Error("a cleaner with the node's processes has no hint")
 	}
 }
