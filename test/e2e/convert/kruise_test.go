@@ -4,6 +4,7 @@
 package convert
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -58,6 +59,20 @@ func lines(t *testing.T, node, file string) int {
 		t.Fatal(err)
 	}
 	return strings.Count(text, "here\n")
+}
+
+// noted takes what pods wrote off the nodes when the test ends.
+func noted(t *testing.T, files ...string) {
+	t.Helper()
+	t.Cleanup(func() {
+		for _, node := range nodes {
+			for _, file := range files {
+				if _, err := here.Lab(t).Exec(context.WithoutCancel(t.Context()), node, "rm", "-f", "/var/log/"+file); err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
 }
 
 // pod is the template of one that writes a line to a file of its node, or, as need, fails where that file is not there.
@@ -149,6 +164,7 @@ spec: {image: %s, selector: {names: [node1, node3]}, completionPolicy: {type: Ne
 func TestBroadcastJob(t *testing.T) {
 	image := at("kruise/task:1")
 	here.Push(t, image)
+	noted(t, "kruise-everywhere")
 	applied(t, fmt.Sprintf(`
 apiVersion: apps.kruise.io/v1alpha1
 kind: BroadcastJob
@@ -186,6 +202,7 @@ func TestAdvancedCronJob(t *testing.T) {
 	task, image := at("kruise/task:1"), at("kruise/scheduled:1")
 	here.Push(t, task, image)
 	emptied(t, at("kruise/scheduled"))
+	noted(t, "kruise-sweep", "kruise-once")
 	const schedule = "0 0 1 1 *" // None of them is due while this runs.
 	applied(t, fmt.Sprintf(`
 apiVersion: apps.kruise.io/v1alpha1
