@@ -33,7 +33,7 @@ func commandOf(c corev1.Container) string { return strings.Join(slices.Concat(c.
 func pruneInstead(pod corev1.PodSpec) string {
 	for _, c := range slices.Concat(pod.InitContainers, pod.Containers) {
 		text := commandOf(c)
-		if !cleaningText.MatchString(text) && !(touchesRuntime(pod) && cleanerName.MatchString(text)) {
+		if !cleaningText.MatchString(text) && (!touchesRuntime(pod) || !cleanerName.MatchString(text)) {
 			continue
 		}
 		if s := scriptOf(c); s.plain && len(s.deeds) > 0 {

@@ -177,53 +177,67 @@ func sleeps(argv []string) (time.Duration, bool) {
 
 // statementsOf splits a script into commands and those into words. ok is false where anything would have to be evaluated.
 func statementsOf(text string) (all [][]string, ok bool) {
-	var words []string
-	var word strings.Builder
-	inWord := false
-	endWord := func() {
-		if inWord {
-			words = append(words, word.String())
-			word.Reset()
-			inWord = false
-		}
-	}
-	endStatement := func() {
-		endWord()
-		if len(words) > 0 {
-			all = append(all, words)
-			words = nil
-		}
-	}
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; {
-		case c == '\'' || c == '"':
-			end := strings.IndexByte(text[i+1:], c)
-			if end < 0 || c == '"' && strings.ContainsAny(text[i+1:i+1+end], "$`\\") {
-				return nil, false
-			}
-			word.WriteString(text[i+1 : i+1+end])
-			inWord = true
-			i += end + 1
-		case c == '&' && strings.HasPrefix(text[i:], "&&"):
-			endStatement()
-			i++
-		case c == ';' || c == '\n':
-			endStatement()
-		case c == ' ' || c == '\t' || c == '\r':
-			endWord()
-		case c == '#' && !inWord:
-			if end := strings.IndexByte(text[i:], '\n'); end >= 0 {
-				i += end - 1
-			} else {
-				i = len(text)
-			}
-		case strings.IndexByte("$`|<>(){}*&\\[]~!", c) >= 0:
+	var s splitter
+	for i := 0; i < len(text); {
+		n := s.take(text[i:])
+		if n == 0 {
 			return nil, false
-		default:
-			word.WriteByte(c)
-			inWord = true
 		}
+		i += n
 	}
-	endStatement()
-	return all, true
+	s.endStatement()
+	return s.all, true
+}
+
+type splitter struct {
+	all   [][]string
+	words []string
+	word  []byte
+	// inWord tells an empty word in quotes from none.
+	inWord bool
+}
+
+// take reads the next piece, and tells how long it was: 0 is what cannot be taken as it stands.
+func (s *splitter) take(rest string) int {
+	switch c := rest[0]; {
+	case c == '\'' || c == '"':
+		end := strings.IndexByte(rest[1:], c)
+		if end < 0 || c == '"' && strings.ContainsAny(rest[1:1+end], "$`\\") {
+			return 0
+		}
+		s.word, s.inWord = append(s.word, rest[1:1+end]...), true
+		return end + 2
+	case strings.HasPrefix(rest, "&&"):
+		s.endStatement()
+		return 2
+	case c == ';' || c == '\n':
+		s.endStatement()
+	case c == ' ' || c == '\t' || c == '\r':
+		s.endWord()
+	case c == '#' && !s.inWord:
+		if end := strings.IndexByte(rest, '\n'); end >= 0 {
+			return end
+		}
+		return len(rest)
+	case strings.IndexByte("$`|<>(){}*&\\[]~!", c) >= 0:
+		return 0
+	default:
+		s.word, s.inWord = append(s.word, c), true
+	}
+	return 1
+}
+
+func (s *splitter) endWord() {
+	if s.inWord {
+		s.words = append(s.words, string(s.word))
+		s.word, s.inWord = s.word[:0], false
+	}
+}
+
+func (s *splitter) endStatement() {
+	s.endWord()
+	if len(s.words) > 0 {
+		s.all = append(s.all, s.words)
+		s.words = nil
+	}
 }

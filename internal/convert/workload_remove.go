@@ -45,42 +45,45 @@ func convertCleaner(doc *Document, opts Options, report *Report, row *Row) {
 // actions gathers deeds: all removals in one, and one prune, the widest. Their remarks are below the NodeJob's spec.
 func actions(deeds []deed, row *Row) (specs []v1alpha1.NodeJobSpec, said []remarks) {
 	var remove v1alpha1.RemoveAction
-	var prune *v1alpha1.PruneAction
-	var ofPrune remarks
+	var prunes []deed
 	whole := false
 	for _, d := range deeds {
-		if len(d.remove) > 0 {
-			for _, name := range d.remove {
-				if !slices.Contains(remove.Images, name) {
-					remove.Images = append(remove.Images, name)
-				}
-			}
-			remove.Force = remove.Force || d.force
-			whole = whole || d.whole
+		if len(d.remove) == 0 {
+			prunes = append(prunes, d)
 			continue
 		}
-		if prune == nil {
-			prune = &v1alpha1.PruneAction{DanglingOnly: true}
+		for _, name := range d.remove {
+			if !slices.Contains(remove.Images, name) {
+				remove.Images = append(remove.Images, name)
+			}
 		}
-		prune.DanglingOnly = prune.DanglingOnly && d.dangling
-		if d.said != "" {
-			ofPrune.add("", "%s", d.said)
-		}
+		remove.Force = remove.Force || d.force
+		whole = whole || d.whole
 	}
 	if len(remove.Images) > 0 {
 		specs = append(specs, v1alpha1.NodeJobSpec{Remove: &remove})
 		said = append(said, aboutRemoval(remove, whole, row))
 	}
-	if prune != nil {
-		var below remarks
-		for _, remark := range ofPrune {
-			below.add("prune", "%s", remark.Text)
-		}
+	if len(prunes) > 0 {
+		prune, about := widest(prunes)
 		specs = append(specs, v1alpha1.NodeJobSpec{Prune: prune})
-		said = append(said, below)
+		said = append(said, about)
 		row.Note("prune spares what containers in any state use, what pods name, what is pinned or cached, the sandbox image, and what came in the last 10 minutes")
 	}
 	return specs, said
+}
+
+// widest is the prune that takes all that any of these takes.
+func widest(prunes []deed) (*v1alpha1.PruneAction, remarks) {
+	prune := &v1alpha1.PruneAction{DanglingOnly: true}
+	var said remarks
+	for _, d := range prunes {
+		prune.DanglingOnly = prune.DanglingOnly && d.dangling
+		if d.said != "" {
+			said.add("prune", "%s", d.said)
+		}
+	}
+	return prune, said
 }
 
 func aboutRemoval(remove v1alpha1.RemoveAction, whole bool, row *Row) (said remarks) {
