@@ -11,7 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
+	apilabels "k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/selection"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -152,7 +152,7 @@ func makeFilter(kind string, selectors []string, f *Fields) (made filter) {
 		terms = nil
 	}
 	for _, text := range selectors {
-		parsed, err := labels.Parse(text)
+		parsed, err := apilabels.Parse(text)
 		if err != nil {
 			f.Fail("selectors", "%q is not a selector: %v", text, err)
 			return made
@@ -186,12 +186,12 @@ func makeFilter(kind string, selectors []string, f *Fields) (made filter) {
 	return made
 }
 
-func ordered(r labels.Requirement) bool {
+func ordered(r apilabels.Requirement) bool {
 	return r.Operator() == selection.GreaterThan || r.Operator() == selection.LessThan
 }
 
 // without narrows each term to nodes that miss one of the requirements.
-func without(terms []corev1.NodeSelectorTerm, asked labels.Requirements) (narrowed []corev1.NodeSelectorTerm) {
+func without(terms []corev1.NodeSelectorTerm, asked apilabels.Requirements) (narrowed []corev1.NodeSelectorTerm) {
 	for _, term := range terms {
 		for _, r := range asked {
 			one := term.DeepCopy()
@@ -203,7 +203,7 @@ func without(terms []corev1.NodeSelectorTerm, asked labels.Requirements) (narrow
 }
 
 // asNode is a label selector's requirement, or its opposite, as a node selector has it.
-func asNode(r labels.Requirement, opposite bool) corev1.NodeSelectorRequirement {
+func asNode(r apilabels.Requirement, opposite bool) corev1.NodeSelectorRequirement {
 	operators := map[selection.Operator][2]corev1.NodeSelectorOperator{
 		selection.Equals:       {corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn},
 		selection.DoubleEquals: {corev1.NodeSelectorOpIn, corev1.NodeSelectorOpNotIn},
