@@ -5,6 +5,7 @@ package docs
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -43,6 +44,37 @@ func gone(t *testing.T, cluster *lab.Cluster, page Page) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// settled waits until what runs on the nodes are pods that the API server knows: a short-lived one is gone from there first.
+func settled(t *testing.T, cluster *lab.Cluster) {
+	t.Helper()
+	stage.Eventually(t, "no pod that is deleted is left on a node", func() (bool, string) {
+		known, err := cluster.Kubectl(t.Context(), "get", "pods", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.uid}")
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, node := range nodes {
+			out, err := cluster.Crictl(t.Context(), node, "pods", "-o", "json")
+			if err != nil {
+				return false, err.Error()
+			}
+			var running struct {
+				Items []struct {
+					Metadata struct{ Name, UID string }
+				}
+			}
+			if err := json.Unmarshal([]byte(out), &running); err != nil {
+				return false, err.Error()
+			}
+			for _, pod := range running.Items {
+				if !strings.Contains(known, pod.Metadata.UID) {
+					return false, node + ": " + pod.Metadata.Name
+				}
+			}
+		}
+		return true, ""
+	})
 }
 
 func exists(t *testing.T, cluster *lab.Cluster, object string) bool {

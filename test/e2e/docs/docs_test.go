@@ -38,6 +38,7 @@ type player struct {
 	page    Page
 	dir     string
 	shell   *shell
+	pushes  int
 	times   []lap
 }
 
@@ -52,6 +53,7 @@ func play(t *testing.T, page Page) {
 	ready(t, cluster, page.Lab)
 	gone(t, cluster, page)
 	if page.Lab != LabNone {
+		settled(t, cluster)
 		t.Cleanup(func() {
 			begun := time.Now()
 			reset(t, cluster, page.Lab)
@@ -111,6 +113,9 @@ func (p *player) step(step Step) {
 			p.t.Fatal(err)
 		}
 		return
+	}
+	if step.Hidden && p.page.Lab != LabNone {
+		defer settled(p.t, p.cluster)
 	}
 	failed := false
 	for _, command := range step.Commands {
@@ -180,7 +185,8 @@ func (p *player) push(image, size string) {
 	if _, err := fmt.Sscanf(size, "%dMB", &megabytes); err != nil {
 		p.t.Fatalf("%s: push %s %s: the size is written as 5MB", p.page.Path, image, size)
 	}
-	here.PushSpec(p.t, image, lab.ImageSpec{Layers: []lab.Layer{{Size: megabytes * 1_000_000}}, Seed: time.Now().String()})
+	p.pushes++
+	here.PushSpec(p.t, image, lab.ImageSpec{Layers: []lab.Layer{{Size: megabytes * 1_000_000}}, Seed: fmt.Sprint(p.pushes)})
 }
 
 func (p *player) cleanUp() {
