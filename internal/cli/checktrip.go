@@ -68,6 +68,7 @@ func (o *checkOptions) checkTrip(ctx context.Context, f *fleet.Fleet, op *operat
 	}
 	if ctx.Err() != nil {
 		code = term.ExitInterrupted
+		t.say("Interrupted: the rest was not looked at.\n")
 	}
 	return code, err
 }
