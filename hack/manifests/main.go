@@ -1,7 +1,7 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command manifests writes install.yaml, or the files for Kustomize, rendered from the chart.
+// Command manifests writes install.yaml, the files for Kustomize, or the alert rules, rendered from the chart.
 package main
 
 import (
@@ -21,12 +21,16 @@ func main() {
 	values := flag.String("values", "", "a `file` of values, as helm takes it")
 	out := flag.String("out", "", "write to this `file` (default: standard output)")
 	kustomize := flag.String("kustomize", "", "write the files for Kustomize into this `folder` instead, in place of those that are there")
+	rules := flag.Bool("rules", false, "write the alert rules instead, as Prometheus reads them from a file")
 	flag.Parse()
 	var err error
-	if *kustomize != "" {
+	switch {
+	case *kustomize != "":
 		err = forKustomize(*folder, *kustomize)
-	} else {
-		err = run(*folder, *version, *values, *out)
+	case *rules:
+		err = alertRules(*folder, *out)
+	default:
+		err = installYAML(*folder, *version, *values, *out)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "manifests:", err)
@@ -34,7 +38,7 @@ func main() {
 	}
 }
 
-func run(folder, version, values, out string) error {
+func installYAML(folder, version, values, out string) error {
 	c, err := chart.Load(folder, version)
 	if err != nil {
 		return err
@@ -53,8 +57,24 @@ func run(folder, version, values, out string) error {
 	if err != nil {
 		return err
 	}
+	return write(text, out)
+}
+
+func alertRules(folder, out string) error {
+	c, err := chart.Load(folder, "")
+	if err != nil {
+		return err
+	}
+	text, err := chart.RulesYAML(c)
+	if err != nil {
+		return err
+	}
+	return write(text, out)
+}
+
+func write(text []byte, out string) error {
 	if out == "" {
-		_, err = os.Stdout.Write(text)
+		_, err := os.Stdout.Write(text)
 		return err
 	}
 	return os.WriteFile(out, text, 0o644)
