@@ -9,7 +9,7 @@ BENCH_FLAGS ?=
 CONTROLLER_GEN = go tool -modfile=hack/tools/codegen/go.mod controller-gen
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate manifests images setup test test-unit test-chart test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
+.PHONY: help build generate docs newcomer manifests images setup test test-unit test-chart test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,10 +18,16 @@ build: ## build the binaries into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o bin/ ./cmd/...
 
-generate: ## deep copies and the kinds' schemas, from api/
+generate: ## what is made from api/ and from the chart: deep copies, the kinds' schemas, config/, references, alert rules
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=charts/orlop/files/crds
 	cd hack/tools/codegen && go run ./trim ../../../charts/orlop/files/crds/orlop.dev_node*.yaml
+	cd hack/manifests && go run . --kustomize ../../config
+	cd hack/manifests && go run . --rules --out ../../docs/reference/alerts.yaml
+	go run ./hack/metrics docs/reference/metrics.md
+
+docs: ## what is generated of docs/: the references of the command lines and of the API
+	go test ./internal/reference -count=1 -run TestReferences -update
 
 manifests: ## render the chart into dist/install.yaml, with VALUES=file if values are to be others
 	@mkdir -p dist
@@ -60,7 +66,8 @@ lint: ## golangci-lint with .golangci.yaml
 
 verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
 	@$(MAKE) --no-print-directory generate
-	git diff --exit-code -- api charts
+	@$(MAKE) --no-print-directory docs
+	git diff --exit-code -- api charts config docs/reference
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	cd test/lab && go mod tidy -diff
@@ -68,6 +75,9 @@ verify: ## what is generated, formatting, tidy modules, lint: fails on a differe
 	cd hack/manifests && go mod tidy -diff
 	cd test/chart && go mod tidy -diff
 	$(MAKE) lint
+
+newcomer: setup build ## do docs/quickstart.md on a real cluster, and tell how long each step takes
+	cd test/e2e && go test ./docs -count=1 -v -run 'TestPages/docs/quickstart.md'
 
 bench: setup build ## measure Orlop against crictl and raw CRI, in the lab; some 25 minutes (BENCH_FLAGS="-only cache,hollow -quick")
 	cd test/e2e && go run ./bench $(BENCH_FLAGS)

@@ -263,6 +263,10 @@ type StoreImageStatus struct {
 	// +kubebuilder:validation:MaxLength=160
 	Digest string     `json:"digest,omitempty"`
 	State  ImageState `json:"state"`
+	// foundDigest is that of another image that has this name on the node: from before the tag moved, or brought by somebody else.
+	// +optional
+	// +kubebuilder:validation:MaxLength=160
+	FoundDigest string `json:"foundDigest,omitempty"`
 	// pulled: Orlop brought it to this node, or was about to. Else it was found there.
 	// +optional
 	Pulled bool `json:"pulled,omitempty"`

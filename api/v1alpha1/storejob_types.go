@@ -28,6 +28,10 @@ type StoreJob struct {
 	Cancel bool `json:"cancel,omitempty"`
 	// +optional
 	RestartLimit int32 `json:"restartLimit,omitempty"`
+	// requestedBy is who asked, by the job's annotation: for the node's log, and no proof.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	RequestedBy string `json:"requestedBy,omitempty"`
 
 	// Exactly one of pull, remove, prune and outcome is set, and none once the agent has answered and room is short.
 	// +optional

@@ -16,6 +16,7 @@ import (
 	_ "time/tzdata" // The image has no time zones of its own, which schedules name.
 
 	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"orlop.dev/orlop/internal/controller"
@@ -29,6 +30,7 @@ func main() {
 	handler := slog.NewJSONHandler(os.Stderr, nil)
 	slog.SetDefault(slog.New(handler))
 	ctrl.SetLogger(logr.FromSlogHandler(handler))
+	klog.SetSlogLogger(slog.New(handler)) // What client-go has to say.
 	err := run(ctx, os.Args[1:])
 	stop()
 	if err != nil {
@@ -52,6 +54,7 @@ func run(ctx context.Context, args []string) error {
 		flags.BoolVar(&cfg.LeaderElect, "leader-elect", true, "let one of several controllers work")
 		flags.StringVar(&cfg.MetricsAddress, "metrics-address", ":8080", "where /metrics listens; 0 is nowhere")
 		flags.StringVar(&cfg.HealthAddress, "health-address", ":8081", "where /healthz and /readyz listen; 0 is nowhere")
+		flags.IntVar(&cfg.DriftSeries, "drift-series-limit", 200, "how many tags have a series in the metric orlop_tag_drift_nodes; 0: none")
 		flags.BoolVar(&templates, "allow-templates", true, "run the pods that NodeJobs have as template; without, the right to make pods is not needed")
 		flags.Func("registry-mirror", "HOST=MIRROR[/PATH]: ask that instead of the registry HOST, or of every other one if HOST is *; may be repeated", cfg.AddMirror)
 	case "retire":
@@ -64,6 +67,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("%q is not a flag", flags.Arg(0))
+	}
+	if cfg.DriftSeries < 0 {
+		return fmt.Errorf("--drift-series-limit is a number of tags from 0, not %d", cfg.DriftSeries)
 	}
 	cfg.NoTemplates = !templates
 	rest, err := controller.RESTConfig(*kubeconfig, version)

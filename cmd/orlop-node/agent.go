@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
+	"k8s.io/klog/v2"
 
 	"orlop.dev/orlop/internal/agent"
 	"orlop.dev/orlop/internal/agent/apiserver"
@@ -45,6 +46,7 @@ func runAgent(ctx context.Context, o nodecli.AgentOptions) error {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	log := slog.New(slog.NewJSONHandler(os.Stderr, nil))
+	klog.SetSlogLogger(log) // What client-go has to say.
 	cfg, err := restConfig(o.Kubeconfig)
 	if err != nil {
 		return err
@@ -57,10 +59,11 @@ func runAgent(ctx context.Context, o nodecli.AgentOptions) error {
 	if err != nil {
 		log.Warn("no credentials can be sealed to this node", "error", err)
 	}
+	metrics := agent.NewMetrics(version)
 	a, err := agent.New(agent.Config{
-		Node: o.Node, NodeUID: uid, Version: version, API: api, Log: log, Metrics: agent.NewMetrics(version),
+		Node: o.Node, NodeUID: uid, Version: version, API: api, Log: log, Metrics: metrics,
 		Open: func(ctx context.Context, runtime string) (engine.Interface, error) {
-			return open(ctx, o.Endpoint, runtime)
+			return observer(metrics.Called).open(ctx, o.Endpoint, runtime)
 		},
 		Tidy:             debug.FreeOSMemory,
 		MaxParallelPulls: o.MaxParallelPulls, PullTimeout: o.PullTimeout, Resync: o.Resync, DiskLimit: o.DiskLimit, PinLimit: o.PinLimit,

@@ -20,8 +20,15 @@ const containerdName = "containerd"
 
 // open connects to the runtime at endpoint, or finds the one that serves Kubernetes on this machine.
 func open(ctx context.Context, endpoint, name string) (engine.Interface, error) {
+	return observer(nil).open(ctx, endpoint, name)
+}
+
+// observer hears of every call of the runtime; nil: nobody does.
+type observer socket.Observer
+
+func (o observer) open(ctx context.Context, endpoint, name string) (engine.Interface, error) {
 	rt, err := socket.Search{
-		Probes:   map[socket.Kind]socket.Probe{socket.CRI: probeCRI, socket.Docker: probeDocker},
+		Probes:   map[socket.Kind]socket.Probe{socket.CRI: o.probeCRI, socket.Docker: o.probeDocker},
 		Endpoint: cmp.Or(endpoint, os.Getenv(socket.EndpointEnv)),
 		Runtime:  name,
 	}.Find(ctx)
@@ -32,23 +39,24 @@ func open(ctx context.Context, endpoint, name string) (engine.Interface, error) 
 }
 
 // probeCRI adds containerd's own services where it is containerd that answers.
-func probeCRI(ctx context.Context, endpoint string) (socket.Answer, error) {
-	rt, err := cri.Connect(ctx, endpoint)
+func (o observer) probeCRI(ctx context.Context, endpoint string) (socket.Answer, error) {
+	observed := socket.Observed(socket.Observer(o))
+	rt, err := cri.Connect(ctx, endpoint, observed...)
 	if err != nil {
 		return socket.Answer{}, err
 	}
 	if rt.Name() != containerdName {
 		return socket.Answer{Runtime: rt, Serving: rt.Serving}, nil
 	}
-	native, err := containerd.Connect(endpoint, rt)
+	native, err := containerd.Connect(endpoint, rt, observed...)
 	if err != nil {
 		return socket.Answer{}, err
 	}
 	return socket.Answer{Runtime: native, Serving: rt.Serving}, nil
 }
 
-func probeDocker(ctx context.Context, endpoint string) (socket.Answer, error) {
-	rt, err := docker.Connect(ctx, endpoint)
+func (o observer) probeDocker(ctx context.Context, endpoint string) (socket.Answer, error) {
+	rt, err := docker.Connect(ctx, endpoint, docker.Observer(o))
 	if err != nil {
 		return socket.Answer{}, err
 	}

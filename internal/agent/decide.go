@@ -123,7 +123,7 @@ func decide(s sight) decision {
 			}
 			continue
 		}
-		d.images = append(d.images, d.wanted(e))
+		d.images = append(d.images, d.drifted(e, d.wanted(e)))
 	}
 	d.orphans(seen)
 	d.sortPulls()

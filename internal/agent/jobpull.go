@@ -174,31 +174,31 @@ func (a *Agent) startFetch(ctx context.Context, now time.Time, t *task, i int) {
 func (a *Agent) fetched(f *fetching, img engine.Image, err error, took time.Duration) {
 	now := time.Now()
 	t, it := f.task, &f.task.items[f.item]
-	log := a.cfg.Log.With("node", a.cfg.Node, "reference", f.ref.String(), "actor", []string{t.entry.Job}, "took", took.Round(time.Millisecond).String())
+	told := t.deedOf()
+	told.reference, told.digest, told.took = f.ref.String(), string(f.ref.Digest()), took
 	delete(a.work.fetches, f)
 	it.under = nil
 	if err == nil {
 		a.view.put(img)
 		a.stock.look(&a.view, now)
-		a.cfg.Metrics.pulled(f.ref.Registry(), "", img.PullBytes, took)
 		done := action.Step(&session.Step{Asked: f.ref.String(), State: session.StatePulled, ID: img.ID, Digest: digestIn(img, f.ref), Bytes: img.PullBytes})
 		it.done, it.moved = &done, f.gauge.read()
-		log.Info("pulled", "digest", done.Digest, "bytes", img.PullBytes)
+		told.digest = done.Digest
+		a.pulled(told, f.ref.Registry(), img)
 		return
 	}
 	a.view.want(now) // It may be here all the same, or the runtime gone.
 	reason := engine.ReasonOf(err)
 	switch {
 	case f.cancelled:
-		log.Info("gave a pull up", "reason", "the job was ended")
+		a.gaveUp(told, "the job was ended", nil)
 		return
 	case (reason == engine.Interrupted || reason == engine.RuntimeUnavailable) && it.cuts < maxCuts:
 		it.cuts++
 		it.try = it.try.interrupted("", now)
-		log.Info("gave a pull up", "reason", "the runtime went away", "error", err.Error())
+		a.gaveUp(told, "the runtime went away", err)
 		return
 	}
 	a.failed(t, it, err, now)
-	a.cfg.Metrics.pulled(f.ref.Registry(), string(reason), 0, took)
-	log.Warn("could not pull", "reason", reason, "error", err.Error())
+	a.notPulled(told, f.ref.Registry(), err)
 }

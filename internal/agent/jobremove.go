@@ -260,18 +260,16 @@ func (a *Agent) cleared(t *task, p plan.Plan, result session.Result, err error) 
 
 // jobRemoved tells of one image.
 func (a *Agent) jobRemoved(t *task, p *plan.Plan, step *session.Step) {
-	log := a.cfg.Log.With("node", a.cfg.Node, "reference", step.Asked, "actor", []string{t.entry.Job})
-	switch step.State {
-	case session.StateRemoved:
-		at := slices.IndexFunc(p.Remove, func(r plan.Removal) bool { return r.Image.ID == step.ID })
-		if at >= 0 {
+	done := t.deedOf()
+	done.reference = step.Asked
+	if t.entry.Prune != nil {
+		done.reason = reasonPruned
+	}
+	if at := slices.IndexFunc(p.Remove, func(r plan.Removal) bool { return r.Image.ID == step.ID }); at >= 0 {
+		done.digest = digestOf(&p.Remove[at].Image)
+		if step.State == session.StateRemoved {
 			a.view.drop(candidate{img: p.Remove[at].Image}, *step)
 		}
-		a.cfg.Metrics.removed(triggerJob, "ok", step.Bytes)
-		log.Info("removed", "id", step.ID, "bytes", step.Bytes, "names", step.Names, "reason", "asked for")
-	case session.StateFailed:
-		a.cfg.Metrics.removed(triggerJob, step.Reason, 0)
-		log.Warn("could not remove", "reason", step.Reason, "error", step.Message)
-	default: // What stays is in the answer, image by image.
 	}
+	a.removedFor(triggerJob, done, step) // What stays is in the answer, image by image.
 }

@@ -10,49 +10,69 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/metric"
 	"orlop.dev/orlop/internal/plan"
 )
 
 // Metrics counts what an agent does. A nil one counts nothing.
 type Metrics struct {
+	*metric.Set
 	registry                      *prometheus.Registry
 	pulls, bytes, removals, freed *prometheus.CounterVec
-	duration                      *prometheus.HistogramVec
+	duration, calls               *prometheus.HistogramVec
 	images, capacity, used        prometheus.Gauge
 	inodesUsed, reclaimable       prometheus.Gauge
 	imageBytes                    *prometheus.GaugeVec
+	hosts                         metric.Values
 }
+
+const (
+	// maxHosts is how many registries are told apart: who may write a NodeJob may name as many hosts as he likes.
+	maxHosts = 50
+
+	resultOK     = "ok"
+	resultFailed = "failed"
+)
+
+var (
+	// pullBuckets go from a quarter of a second to more than the half hour after which a pull is given up.
+	pullBuckets = prometheus.ExponentialBuckets(0.25, 2, 14)
+	// callBuckets are few: there are as many of each as there are methods.
+	callBuckets = []float64{0.005, 0.025, 0.1, 0.5, 2.5, 10, 60}
+)
 
 // NewMetrics makes the metrics of an agent of this version.
 func NewMetrics(version string) *Metrics {
-	gauge := func(name, help string) prometheus.Gauge {
-		return prometheus.NewGauge(prometheus.GaugeOpts{Name: name, Help: help})
-	}
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	}
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	set := metric.NewSet(registry)
 	m := &Metrics{
-		registry: prometheus.NewRegistry(),
-		pulls:    counter("orlop_image_pulls_total", "Pulls that have ended.", "result", "reason", "registry"),
-		bytes:    counter("orlop_image_pull_bytes_total", "Compressed bytes of the images that were pulled.", "registry"),
-		removals: counter("orlop_image_removals_total", "Removals that have ended.", "result", "trigger"),
-		freed:    counter("orlop_image_reclaimed_bytes_total", "Bytes of the images that were removed.", "trigger"),
-		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "orlop_image_pull_duration_seconds", Help: "How long pulls took.", Buckets: prometheus.ExponentialBuckets(0.25, 2, 12),
-		}, []string{"result"}),
-		images:      gauge("orlop_node_images", "Images on this node."),
-		imageBytes:  prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orlop_node_image_bytes", Help: "Bytes of images by what holds them."}, []string{"state"}),
-		capacity:    gauge("orlop_node_imagefs_capacity_bytes", "Size of the images' file system."),
-		used:        gauge("orlop_node_imagefs_used_bytes", "Bytes used of it."),
-		inodesUsed:  gauge("orlop_node_imagefs_inodes_used", "Inodes used of it."),
-		reclaimable: gauge("orlop_node_reclaimable_bytes", "Bytes that would be freed if every image went that nothing needs."),
+		Set: set, registry: registry, hosts: metric.Values{Limit: maxHosts},
+		pulls: set.Counters("orlop_image_pulls_total",
+			"Pulls that have ended, by result (ok, failed), the reason of a failure, and the registry's host; beyond 50 hosts, other.", "result", "reason", "registry"),
+		duration:    set.Histograms("orlop_image_pull_duration_seconds", "How long pulls took, by result (ok, failed).", pullBuckets, "result"),
+		bytes:       set.Counters("orlop_image_pull_bytes_total", "Compressed bytes of the images that were pulled, by the registry's host.", "registry"),
+		removals:    set.Counters("orlop_image_removals_total", "Removals that have ended, by result (ok, or the reason of a failure) and what asked for them (cache, job).", "result", "trigger"),
+		freed:       set.Counters("orlop_image_reclaimed_bytes_total", "Bytes of the images that were removed, by what asked for it (cache, job).", "trigger"),
+		images:      set.Gauge("orlop_node_images", "Images on this node."),
+		imageBytes:  set.Gauges("orlop_node_image_bytes", "Bytes of images by what holds them (in_use, pinned, unused). Layers that images share count for each.", "state"),
+		capacity:    set.Gauge("orlop_node_imagefs_capacity_bytes", "Size of the images' file system."),
+		used:        set.Gauge("orlop_node_imagefs_used_bytes", "Bytes used of the images' file system, by whatever is on it."),
+		inodesUsed:  set.Gauge("orlop_node_imagefs_inodes_used", "Inodes used of the images' file system."),
+		reclaimable: set.Gauge("orlop_node_reclaimable_bytes", "Bytes that would be freed if every image went that nothing needs."),
+		calls: set.Histograms("orlop_cri_requests_duration_seconds",
+			"How long the container runtime took to answer the agent, by method and code: of CRI and of containerd's own API as gRPC has them, of Docker's API as HTTP has them.",
+			callBuckets, "method", "code"),
 	}
-	info := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "orlop_agent_build_info", Help: "The agent's version."}, []string{"version", "goversion"})
-	info.WithLabelValues(version, runtime.Version()).Set(1)
-	m.registry.MustRegister(m.pulls, m.bytes, m.removals, m.freed, m.duration, m.images, m.imageBytes, m.capacity, m.used, m.inodesUsed, m.reclaimable, info)
+	set.Gauges("orlop_agent_build_info", "The agent's version, and that of Go.", "version", "goversion").WithLabelValues(version, runtime.Version()).Set(1)
+	for _, trigger := range []string{triggerCache, triggerJob} {
+		m.removals.WithLabelValues(resultOK, trigger) // A counter that begins at 1 would hide the first removal from rate().
+		m.freed.WithLabelValues(trigger)
+	}
 	return m
 }
 
@@ -61,14 +81,22 @@ func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }
 
+// Called counts a call of the runtime.
+func (m *Metrics) Called(method, code string, took time.Duration) {
+	if m != nil {
+		m.calls.WithLabelValues(method, code).Observe(took.Seconds())
+	}
+}
+
 func (m *Metrics) pulled(registry, reason string, bytes int64, took time.Duration) {
 	if m == nil {
 		return
 	}
-	result := "ok"
+	result := resultOK
 	if reason != "" {
-		result = "failed"
+		result = resultFailed
 	}
+	registry = m.hosts.Of(registry)
 	m.pulls.WithLabelValues(result, reason, registry).Inc()
 	m.duration.WithLabelValues(result).Observe(took.Seconds())
 	m.bytes.WithLabelValues(registry).Add(float64(bytes))
@@ -84,7 +112,7 @@ func (m *Metrics) removed(trigger, result string, bytes int64) {
 	if m == nil {
 		return
 	}
-	m.removals.WithLabelValues(cmp.Or(result, "failed"), trigger).Inc()
+	m.removals.WithLabelValues(cmp.Or(result, resultFailed), trigger).Inc()
 	m.freed.WithLabelValues(trigger).Add(float64(bytes))
 }
 

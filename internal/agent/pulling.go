@@ -26,6 +26,7 @@ type pull struct {
 	// arrived: the image is here, and is being marked and pinned.
 	arrived   bool
 	cancelled bool
+	why       string
 	cancel    context.CancelFunc
 	// recheck is as in the order; known are the names by digest that were here when it began.
 	recheck string
@@ -46,9 +47,13 @@ func (a *Agent) startPull(ctx context.Context, now time.Time, o order) {
 	ctx, cancel := context.WithTimeout(ctx, a.cfg.PullTimeout)
 	p := &pull{
 		entry: o.entry, want: o.want, pin: o.pin, size: o.entry.Size, began: now, cancel: cancel,
-		about: aboutOf(o.entry, a.store.Spec.Credentials), key: o.key(),
+		about: aboutOf(o.entry, a.store.Spec.Credentials), key: o.key(), why: reasonMissing,
+	}
+	if _, other := a.view.find(o.want.WithoutDigest()); other && o.want.Tag() != "" {
+		p.why = reasonMoved
 	}
 	if o.recheck != "" {
+		p.why = reasonRecheck
 		p.about, p.recheck, p.known = recheckAbout(o.entry, a.store.Spec.Credentials), o.recheck, a.view.byDigest
 	}
 	a.pulls[o.entry.Image] = p
@@ -110,7 +115,7 @@ func settle(ctx context.Context, rt engine.Interface, img engine.Image, p *pull)
 // arrived takes in how a pull ended.
 func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration) {
 	now := time.Now()
-	log := a.cfg.Log.With("node", a.cfg.Node, "reference", p.want.String(), "actor", p.entry.Caches, "took", took.Round(time.Millisecond).String())
+	done := p.deedOf(took)
 	if err == nil {
 		p.arrived = true
 		delete(a.tries, p.key)
@@ -119,8 +124,8 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 		}
 		a.view.put(img)
 		a.stock.look(&a.view, now)
-		a.cfg.Metrics.pulled(p.want.Registry(), "", img.PullBytes, took)
-		log.Info("pulled", "digest", digestIn(img, p.want), "bytes", img.PullBytes)
+		done.digest = digestIn(img, p.want)
+		a.pulled(done, p.want.Registry(), img)
 		return
 	}
 	if a.pulls[p.entry.Image] == p {
@@ -129,17 +134,16 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 	a.view.want(now) // It may be here all the same, or the runtime gone.
 	switch reason := engine.ReasonOf(err); {
 	case p.cancelled:
-		log.Info("gave a pull up", "reason", "it is not wanted any more")
+		a.gaveUp(done, "it is not wanted any more", nil)
 		return
 	case reason == engine.Interrupted, reason == engine.RuntimeUnavailable:
 		// The image is not to blame, and the runtime is the next look's affair.
 		a.tries[p.key] = a.tries[p.key].interrupted(p.about, now)
-		log.Info("gave a pull up", "reason", "the runtime went away", "error", err.Error())
+		a.gaveUp(done, "the runtime went away", err)
 		return
 	}
 	a.tries[p.key] = a.tries[p.key].failed(p.about, err, now)
-	a.cfg.Metrics.pulled(p.want.Registry(), string(engine.ReasonOf(err)), 0, took)
-	log.Warn("could not pull", "reason", engine.ReasonOf(err), "error", err.Error())
+	a.notPulled(done, p.want.Registry(), err)
 }
 
 // settled takes in that a pulled image is marked and pinned, or why not.

@@ -93,11 +93,17 @@ func (a *Agent) removed(candidates []candidate, result session.Result, err error
 	a.view.epoch++
 	a.view.fresh = a.view.fresh && err == nil
 	a.view.want(now)
-	for _, step := range result.Steps {
+	for i := range result.Steps {
+		step := &result.Steps[i]
+		var under []candidate
 		for _, c := range candidates {
 			if c.img.ID == step.ID {
-				a.removedOne(c, step, now)
+				a.removedOne(c, *step, now)
+				under = append(under, c)
 			}
+		}
+		if len(under) > 0 {
+			a.removedFor(triggerCache, a.deedOf(under), step)
 		}
 	}
 	if err != nil {
@@ -112,24 +118,18 @@ func (a *Agent) removed(candidates []candidate, result session.Result, err error
 
 func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 	key := removeKey(c.image)
-	log := a.cfg.Log.With("node", a.cfg.Node, "reference", c.want.String(), "actor", a.actor(c.image))
 	switch step.State {
 	case session.StateRemoved, session.StateAbsent:
 		delete(a.tries, key)
 		a.view.drop(c, step)
-		a.cfg.Metrics.removed(triggerCache, "ok", step.Bytes)
-		log.Info("removed", "digest", c.want.Digest(), "bytes", step.Bytes, "names", step.Names, "reason", "released")
-		return
 	case session.StateKept:
 		t := a.tries[key]
 		t.attempts++
 		t.last, t.next, t.reason, t.message = now, now.Add(min(removeRetry<<min(t.attempts-1, 10), maxAskPause)), step.Reason, cut(step.Message)
 		a.tries[key] = t
-		log.Info("kept", "reason", step.Reason, "message", step.Message)
+		a.cfg.Log.Info("kept", "node", a.cfg.Node, "reference", c.want.String(), "reason", step.Reason, "message", step.Message)
 	default:
 		a.tries[key] = a.tries[key].failed("", engine.Because(engine.Reason(step.Reason), errText(step.Message)), now)
-		a.cfg.Metrics.removed(triggerCache, step.Reason, 0)
-		log.Warn("could not remove", "reason", step.Reason, "error", step.Message)
 	}
 }
 

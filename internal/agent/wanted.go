@@ -132,3 +132,18 @@ func digestIn(img engine.Image, want oci.Ref) string {
 	}
 	return ""
 }
+
+// drifted adds which other image has the name, where it is not yet the one that is wanted.
+func (d *decider) drifted(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus) v1alpha1.StoreImageStatus {
+	if st.State == v1alpha1.ImagePresent || e.Digest == "" {
+		return st
+	}
+	want, err := wantNamed(e.Image, "")
+	if err != nil || want.Tag() == "" {
+		return st
+	}
+	if img, ok := d.view.find(want); ok && digestIn(img, want) != e.Digest {
+		st.FoundDigest = digestIn(img, want)
+	}
+	return st
+}

@@ -43,6 +43,8 @@ type apiServer struct {
 	// jobs acts as the controller and the agents do upon a NodeJob that is made or changed.
 	jobs   func(*v1alpha1.NodeJob)
 	acting sync.WaitGroup
+	// metrics is what any pod tells through the proxy.
+	metrics string
 }
 
 func newAPIServer(t *testing.T, objects ...runtime.Object) *apiServer {
@@ -131,6 +133,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_ = json.NewEncoder(w).Encode(group)
 	case isVersion(r.URL.Path) && slices.ContainsFunc(s.lacks, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }):
 		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
+	case strings.HasSuffix(r.URL.Path, "/proxy/metrics"):
+		_, _ = io.WriteString(w, s.metrics)
 	case r.URL.Path == "/version":
 		_, _ = io.WriteString(w, `{"major":"1","minor":"37","gitVersion":"v1.37.2"}`)
 	case strings.HasPrefix(r.URL.Path, "/apis/orlop.dev") && len(s.groups) == 0:

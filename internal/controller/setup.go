@@ -46,7 +46,9 @@ type Config struct {
 	Version                                  string
 	Namespace, MetricsAddress, HealthAddress string
 	LeaderElect                              bool
-	RetireTimeout                            time.Duration
+	// DriftSeries is how many tags have a series in orlop_tag_drift_nodes; 0: none has.
+	DriftSeries   int
+	RetireTimeout time.Duration
 	// NoTemplates: the pods of NodeJobs are not to be run.
 	NoTemplates bool
 	// Mirrors are asked instead of registries, host by host; "*" stands for every other.
@@ -112,6 +114,7 @@ func Run(ctx context.Context, cfg *rest.Config, c Config) error {
 	if err := setup(ctx, mgr, c); err != nil {
 		return err
 	}
+	introduce(c.Version)
 	slog.Info("starting", "version", c.Version, "namespace", c.Namespace)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("running: %w", err)
@@ -181,7 +184,7 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 		Wake: func(ctx context.Context, cache types.NamespacedName) { caches.Wake(ctx, cache) },
 	})
 	caches = imagecache.New(imagecache.Config{
-		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder,
+		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder, DriftSeries: c.DriftSeries,
 		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
 	})
 	ledger := assign.New(stores.Ask)
@@ -192,7 +195,8 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	})
 	crons := nodecronjob.New(nodecronjob.Config{Client: mgr.GetClient(), Recorder: recorder, NoTemplates: c.NoTemplates})
 	orphans := &podrun.Orphans{Client: mgr.GetClient(), Live: mgr.GetAPIReader()}
-	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), crons.SetupWithManager(ctx, mgr), orphans.SetupWithManager(mgr)); err != nil {
+	if err := errors.Join(stores.SetupWithManager(mgr), caches.SetupWithManager(mgr), jobs.SetupWithManager(mgr), crons.SetupWithManager(ctx, mgr), orphans.SetupWithManager(mgr),
+		mgr.Add(manager.RunnableFunc(crew.lead(agents)))); err != nil {
 		return err
 	}
 	return errors.Join(mgr.AddHealthzCheck("ping", healthz.Ping), mgr.AddReadyzCheck("ping", healthz.Ping))

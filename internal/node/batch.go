@@ -131,6 +131,8 @@ func (a *attempt) remove(ctx context.Context, batch engine.Batch, state plan.Sta
 	}
 	at := slices.IndexFunc(state.Images, func(img engine.Image) bool { return img.ID == a.Image.ID })
 	a.tried = true
+	began := time.Now()
+	defer func() { a.step.TookSeconds = time.Since(began).Seconds() }()
 	err := batch.Remove(ctx, engine.RemoveRequest{Image: state.Images[at], Tags: a.Tags, Force: o.Force})
 	switch engine.ReasonOf(err) {
 	case "":

@@ -5,7 +5,6 @@
 package chart
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
 
@@ -88,9 +87,20 @@ func appendParsed(to []Object, path, text string) ([]Object, error) {
 	return append(to, object), nil
 }
 
-// InstallYAML is the chart for those without Helm: with its namespace, without hooks, and marked so that `helm install orlop`
-// takes over what stands there. values are the user's own; nil: the chart's.
+// InstallYAML is the chart for those without Helm. values are the user's own; nil: the chart's.
 func InstallYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
+	objects, err := installed(c, values)
+	if err != nil {
+		return nil, err
+	}
+	text, err := documents(objects)
+	head := fmt.Sprintf("# Orlop %s. kubectl apply --server-side --force-conflicts -f install.yaml\n", c.Metadata.AppVersion)
+	return append([]byte(head), text...), err
+}
+
+// installed are the objects for those without Helm: with their namespace, without hooks, and marked so that `helm install orlop`
+// takes over what stands there.
+func installed(c *v2.Chart, values map[string]any) ([]Object, error) {
 	values = maps.Clone(values)
 	if values == nil {
 		values = map[string]any{}
@@ -100,18 +110,10 @@ func InstallYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Orlop %s. kubectl apply --server-side --force-conflicts -f install.yaml\n", c.Metadata.AppVersion)
 	for _, object := range rendered.Objects {
 		adoptable(object)
-		text, err := yaml.Marshal(object)
-		if err != nil {
-			return nil, err
-		}
-		out.WriteString("---\n")
-		out.Write(text)
 	}
-	return out.Bytes(), nil
+	return rendered.Objects, nil
 }
 
 func adoptable(object Object) {

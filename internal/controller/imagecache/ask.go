@@ -193,7 +193,7 @@ func (a *asker) answer(ctx context.Context, ref oci.Ref, platforms []string) {
 	if err != nil {
 		result = string(engine.ReasonOf(err))
 	}
-	registryChecks.WithLabelValues(ref.Registry(), result).Inc()
+	registryChecks.WithLabelValues(hosts.Of(ref.Registry()), result).Inc()
 	if errors.Is(err, engine.Unauthorized) {
 		for _, c := range caches {
 			a.secrets.Doubt(pullsecret.Of(&c))

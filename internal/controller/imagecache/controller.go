@@ -63,6 +63,8 @@ type Config struct {
 	// Changed is sent each cache about whose images something new is known.
 	Changed  chan<- event.GenericEvent
 	Recorder events.EventRecorder
+	// DriftSeries is how many tags have a series in orlop_tag_drift_nodes; 0: none has.
+	DriftSeries int
 }
 
 // Controller reconciles ImageCaches.
@@ -78,6 +80,7 @@ type Controller struct {
 
 // New makes a Controller; SetupWithManager starts it.
 func New(cfg Config) *Controller {
+	drifts.bound(cfg.DriftSeries)
 	c := &Controller{cfg: cfg, memory: newMemory(), wakes: make(chan event.GenericEvent)}
 	ctx, cancel := context.WithCancel(context.Background())
 	c.asker = &asker{
@@ -319,6 +322,7 @@ func (p *pass) total(known []fact, nodes []view) {
 	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation), p.memory.fixing(p.demand.Images))
 	p.summed, p.summing = p.now, time.Since(began)
 	p.sum.measure(p.demand.Key)
+	drifts.set(p.demand.Key, p.sum.drift(known))
 }
 
 // adopt takes the digests that nodes got by themselves where registries refused us.

@@ -88,7 +88,8 @@ type tally struct {
 	ready, failed int
 	left          int // usable nodes that neither have it nor failed
 	why           told
-	gone          bool // a node says that its digest is nowhere
+	gone          bool     // a node says that its digest is nowhere
+	drifted       []string // the nodes on which the tag is another image
 	found         map[digest.Digest]int
 	// rechecked is what the node found that was asked to look; unfollowed is why it could not.
 	rechecked  digest.Digest
@@ -245,6 +246,9 @@ func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageS
 	t := &s.images[at]
 	h.note(at, status)
 	t.recheckedOn(f, v, status)
+	if status.FoundDigest != "" && status.FoundDigest != f.want().String() {
+		t.drifted = append(t.drifted, v.node.Name)
+	}
 	switch want := f.want(); {
 	case status.State == v1alpha1.ImagePresent && want == "":
 		t.find(digest.Digest(status.Digest))

@@ -74,6 +74,23 @@ func (a *Agents) Expected(ctx context.Context, node string) (is bool, until time
 	return is, until, nil
 }
 
+// Count is how many agents are ready and how many are not, of those that are to stay.
+func (a *Agents) Count(ctx context.Context) (ready, unready int, err error) {
+	var pods corev1.PodList
+	if err := a.pods.List(ctx, &pods, client.InNamespace(a.namespace), client.MatchingLabels(AgentLabels), client.UnsafeDisableDeepCopy); err != nil {
+		return 0, 0, fmt.Errorf("listing the agents: %w", err)
+	}
+	for _, pod := range pods.Items {
+		switch {
+		case podReady(pod):
+			ready++
+		case pod.DeletionTimestamp == nil:
+			unready++
+		}
+	}
+	return ready, unready, nil
+}
+
 // starting is how long an agent may take to become ready; its image has perhaps to be pulled first.
 const starting = time.Minute
 

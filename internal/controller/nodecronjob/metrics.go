@@ -8,21 +8,25 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"orlop.dev/orlop/internal/metric"
 )
 
 var (
-	lastRun = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "orlop_cronjob_last_run_timestamp_seconds", Help: "The time of the schedule that a NodeCronJob acted upon last.",
-	}, []string{"namespace", "name"})
-	lastSuccess = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "orlop_cronjob_last_success_timestamp_seconds", Help: "When a run of a NodeCronJob last ended well.",
-	}, []string{"namespace", "name"})
+	measures = metric.NewSet(metrics.Registry)
+	lastRun  = measures.Gauges("orlop_cronjob_last_run_timestamp_seconds",
+		"The time of the schedule that a NodeCronJob acted upon last.", "namespace", "name")
+	lastSuccess = measures.Gauges("orlop_cronjob_last_success_timestamp_seconds",
+		"When a run of a NodeCronJob last ended well.", "namespace", "name")
+	nextRun = measures.Gauges("orlop_cronjob_next_run_timestamp_seconds",
+		"When a NodeCronJob is due next; of one that is suspended there is no such time.", "namespace", "name")
 )
 
-func init() { metrics.Registry.MustRegister(lastRun, lastSuccess) }
+// Metrics are what this package measures.
+func Metrics() []metric.Description { return measures.Descriptions() }
 
 func measure(key types.NamespacedName, s *status) {
-	for gauge, at := range map[*prometheus.GaugeVec]*metav1.Time{lastRun: s.LastScheduleTime, lastSuccess: s.LastSuccessfulTime} {
+	for gauge, at := range map[*prometheus.GaugeVec]*metav1.Time{lastRun: s.LastScheduleTime, lastSuccess: s.LastSuccessfulTime, nextRun: s.NextScheduleTime} {
 		if at == nil {
 			gauge.DeleteLabelValues(key.Namespace, key.Name) // What was made anew under a name has run never yet.
 			continue

@@ -9,18 +9,19 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/metric"
 )
 
 var (
-	jobNodes = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "orlop_nodejob_nodes", Help: "Nodes of a NodeJob by state: active, succeeded, failed, skipped.",
-	}, []string{"namespace", "name", "state"})
-	jobFreed = prometheus.NewGaugeVec(prometheus.GaugeOpts{
-		Name: "orlop_nodejob_freed_bytes", Help: "What a NodeJob has freed on all nodes together; of a dry run, what it would.",
-	}, []string{"namespace", "name"})
+	measures = metric.NewSet(metrics.Registry)
+	jobNodes = measures.Gauges("orlop_nodejob_nodes",
+		"Nodes of a NodeJob by state (active, succeeded, failed, skipped).", "namespace", "name", "state")
+	jobFreed = measures.Gauges("orlop_nodejob_freed_bytes",
+		"What a NodeJob has freed on all nodes together; of a dry run, what it would.", "namespace", "name")
 )
 
-func init() { metrics.Registry.MustRegister(jobNodes, jobFreed) }
+// Metrics are what this package measures.
+func Metrics() []metric.Description { return measures.Descriptions() }
 
 func measure(job *v1alpha1.NodeJob, s *v1alpha1.NodeJobStatus) {
 	for state, n := range map[string]int32{"active": s.Active, "succeeded": s.Succeeded, "failed": s.Failed, "skipped": s.Skipped} {

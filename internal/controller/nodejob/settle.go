@@ -116,6 +116,7 @@ func (d *decision) entry(r *reading, cancel bool) v1alpha1.StoreJob {
 	e := v1alpha1.StoreJob{
 		Job: d.name(), UID: string(d.job.UID), Run: r.run, DryRun: r.dryRun, Planned: d.status.Planned && !r.dryRun,
 		Cancel: cancel, Remove: spec.Remove, Prune: spec.Prune,
+		RequestedBy: condition.Cut(d.job.Annotations[v1alpha1.AnnotationRequestedBy], maxWords),
 	}
 	if spec.Pull != nil {
 		e.Pull = &v1alpha1.StorePull{Images: spec.Pull.Images, ImagePullPolicy: spec.Pull.ImagePullPolicy}

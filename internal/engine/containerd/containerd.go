@@ -75,11 +75,11 @@ var (
 )
 
 // Connect adds containerd's own services at endpoint to its CRI, which is reached already, and which it then owns.
-func Connect(endpoint string, cri engine.Interface) (*Runtime, error) {
-	conn, err := socket.Dial(endpoint,
+func Connect(endpoint string, cri engine.Interface, options ...grpc.DialOption) (*Runtime, error) {
+	conn, err := socket.Dial(endpoint, append(options,
 		grpc.WithChainUnaryInterceptor(unaryInNamespace),
 		grpc.WithChainStreamInterceptor(streamInNamespace),
-		socket.Bounded(callTimeout, endLease))
+		socket.Bounded(callTimeout, endLease))...)
 	if err != nil {
 		return nil, err
 	}

@@ -59,8 +59,8 @@ var _ engine.Interface = (*Runtime)(nil)
 
 // Connect reaches the runtime at endpoint, such as unix:///run/crio/crio.sock, and asks its version. It fails within
 // seconds when nothing answers there.
-func Connect(ctx context.Context, endpoint string) (*Runtime, error) {
-	conn, err := socket.Dial(endpoint, socket.Bounded(callTimeout, cri.ImageService_PullImage_FullMethodName))
+func Connect(ctx context.Context, endpoint string, options ...grpc.DialOption) (*Runtime, error) {
+	conn, err := socket.Dial(endpoint, append(options, socket.Bounded(callTimeout, cri.ImageService_PullImage_FullMethodName))...)
 	if err != nil {
 		return nil, err
 	}

@@ -32,9 +32,10 @@ type Runtime struct {
 	details  details
 }
 
-// Connect reaches the daemon at an endpoint such as unix:///run/docker.sock, and agrees with it on a version.
-func Connect(ctx context.Context, endpoint string) (*Runtime, error) {
-	api, err := client.New(client.WithHost(endpoint))
+// Connect reaches the daemon at an endpoint such as unix:///run/docker.sock, and agrees with it on a version. observe, if set, hears of
+// every call.
+func Connect(ctx context.Context, endpoint string, observe Observer) (*Runtime, error) {
+	api, err := client.New(append(observed(observe), client.WithHost(endpoint))...)
 	if err != nil {
 		return nil, engine.Because(engine.InvalidReference, fmt.Errorf("connecting to %s: %w", endpoint, err))
 	}

@@ -128,7 +128,7 @@ func TestUses(t *testing.T) {
 
 func TestConnectToNothing(t *testing.T) {
 	start := time.Now()
-	_, err := docker.Connect(t.Context(), "unix://"+filepath.Join(t.TempDir(), "none.sock"))
+	_, err := docker.Connect(t.Context(), "unix://"+filepath.Join(t.TempDir(), "none.sock"), nil)
 	if engine.ReasonOf(err) != engine.RuntimeUnavailable {
 		t.Errorf("error = %v, want %s", err, engine.RuntimeUnavailable)
 	}

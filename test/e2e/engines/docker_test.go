@@ -160,7 +160,7 @@ func connectDocker(t testing.TB, endpoint string) (*docker.Runtime, *client.Clie
 	var rt *docker.Runtime
 	var err error
 	for deadline := time.Now().Add(time.Minute); ; time.Sleep(50 * time.Millisecond) {
-		if rt, err = docker.Connect(t.Context(), endpoint); err == nil {
+		if rt, err = docker.Connect(t.Context(), endpoint, nil); err == nil {
 			break
 		}
 		if time.Now().After(deadline) {
