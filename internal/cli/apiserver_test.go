@@ -36,6 +36,7 @@ type apiServer struct {
 	objects map[string]*unstructured.Unstructured // by path
 	groups  map[string]*metav1.APIResourceList
 	denied  map[string]string // resource in a path: the API server's words
+	lacks   []string          // what groups begin with that it does not know, as far as they are not among groups
 	version int
 	changed chan struct{}
 	wrote   []string // method and path of each write
@@ -130,6 +131,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isGroup:
 		_ = json.NewEncoder(w).Encode(group)
+	case isVersion(r.URL.Path) && slices.ContainsFunc(s.lacks, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }):
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
 	case strings.HasSuffix(r.URL.Path, "/proxy/metrics"):
 		_, _ = io.WriteString(w, s.metrics)
 	case r.URL.Path == "/version":
@@ -143,6 +146,11 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.write(w, r)
 	}
+}
+
+// isVersion reports whether a path is that of a version of a group, as discovery asks for it.
+func isVersion(path string) bool {
+	return strings.HasPrefix(path, "/apis/") && strings.Count(path, "/") == 3
 }
 
 func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, words string) {

@@ -55,8 +55,8 @@ func TestPuller(t *testing.T) {
 	until(t, "pulled", "ready", ready)
 
 	t.Run("a taint that is not tolerated keeps its pods away", func(t *testing.T) {
-		labelled(t, "node3", "pool=dev")
 		tainted(t, "node3", "other=yes:NoSchedule")
+		labelled(t, "node3", "pool=dev")
 		until(t, "pulled", "ready on two nodes", func(c cache) bool { return ready(c) && c.Status.DesiredNodes == 2 })
 		onNodes(t, a, "node1", "node2")
 	})
