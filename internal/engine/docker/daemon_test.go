@@ -94,7 +94,7 @@ func (d *daemon) called(method string) []string {
 
 func (d *daemon) connect() *docker.Runtime {
 	d.t.Helper()
-	rt, err := docker.Connect(d.t.Context(), d.endpoint, nil)
+	rt, err := docker.Connect(d.t.Context(), d.endpoint, d.observe)
 	if err != nil {
 		d.t.Fatal(err)
 	}
