@@ -38,6 +38,9 @@ type converter struct {
 var converters = []converter{
 	fledgedConverter,
 	pullerConverter,
+	kruiseConverter,
+	eraserConverter,
+	workloadConverter,
 }
 
 // Convert turns the documents into Orlop's objects. Where anything cannot be read, the error names each place by file and

@@ -64,7 +64,7 @@ func problems(object Object) (found []string) {
 	if cache, ok := object.(*v1alpha1.ImageCache); ok {
 		found = append(found, cacheProblems(&cache.Spec)...)
 	}
-	return found
+	return append(found, jobProblems(object)...)
 }
 
 func cacheProblems(spec *v1alpha1.ImageCacheSpec) (found []string) {

@@ -109,6 +109,7 @@ func (d *Draft) node() (*yaml.Node, error) {
 		return nil, err
 	}
 	drop(node, "status")
+	dropEmpty(node)
 	if at := node.Content; len(at) > 3 && at[0].Value == "kind" { // TypeMeta has it first, and nobody writes it so.
 		at[0], at[1], at[2], at[3] = at[2], at[3], at[0], at[1]
 	}
@@ -165,6 +166,18 @@ func readMany(decoder *json.Decoder, open json.Delim) (*yaml.Node, error) {
 	}
 	_, err := decoder.Token()
 	return node, err
+}
+
+// dropEmpty leaves out what the types of pods write where nothing is set. Elsewhere an empty object may mean something: emptyDir.
+func dropEmpty(node *yaml.Node) {
+	for _, name := range []string{"resources", "metadata"} {
+		if at := child(node, name); at != nil && at[1].Kind == yaml.MappingNode && len(at[1].Content) == 0 {
+			drop(node, name)
+		}
+	}
+	for _, below := range node.Content {
+		dropEmpty(below)
+	}
 }
 
 func drop(node *yaml.Node, name string) {
