@@ -60,8 +60,8 @@ func isFledgedPart(doc *Document) bool {
 	if !slices.Contains(installed, doc.Kind()) {
 		return false
 	}
-	app, _ := doc.look("metadata", "labels").peek("app")
-	return isFledgedName(doc.Name()) || isFledgedName(app) || doc.runs("kubefledged-")
+	app, labelled := doc.look("metadata", "labels").peek("app")
+	return isFledgedName(doc.Name()) || labelled && isFledgedName(app) || doc.runs("kubefledged-")
 }
 
 func isFledgedName(name string) bool {

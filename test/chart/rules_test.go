@@ -26,7 +26,7 @@ import (
 )
 
 // foreign kinds belong to other projects, whose types are not worth their module.
-var foreign = []string{"PodMonitor", "ServiceMonitor", "SecurityContextConstraints"}
+var foreign = []string{"PodMonitor", "ServiceMonitor", "PrometheusRule", "SecurityContextConstraints"}
 
 // parsed reads objects into their types, and refuses fields that these do not know.
 func parsed(t *testing.T, objects []object) []runtime.Object {

@@ -7,14 +7,11 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"orlop.dev/orlop/test/e2e/stage"
 	"orlop.dev/orlop/test/lab"
 )
 
@@ -28,6 +25,12 @@ func TestPages(t *testing.T) {
 	}
 }
 
+// A newcomer is to have images pinned on every node, and them gone again, before the coffee is cold.
+const (
+	newcomersPage = "docs/quickstart.md"
+	newcomersTime = 5 * time.Minute
+)
+
 // player is one page being done.
 type player struct {
 	t       *testing.T
@@ -35,6 +38,7 @@ type player struct {
 	page    Page
 	dir     string
 	shell   *shell
+	pushes  int
 	times   []lap
 }
 
@@ -49,6 +53,7 @@ func play(t *testing.T, page Page) {
 	ready(t, cluster, page.Lab)
 	gone(t, cluster, page)
 	if page.Lab != LabNone {
+		settled(t, cluster)
 		t.Cleanup(func() {
 			begun := time.Now()
 			reset(t, cluster, page.Lab)
@@ -67,43 +72,6 @@ func play(t *testing.T, page Page) {
 		p.step(step)
 	}
 	p.tellTimes()
-}
-
-// ready brings the cluster to where the page begins.
-func ready(t *testing.T, cluster *lab.Cluster, wanted string) {
-	t.Helper()
-	installed := exists(t, cluster, "namespace/"+stage.Namespace)
-	switch {
-	case wanted == LabEmpty && installed:
-		t.Fatal("the operator is installed in this cluster already, and the page wants an empty one: take another lab")
-	case wanted == LabOperator && !installed:
-		if err := operator(t.Context(), cluster); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-// gone waits until namespaces of an earlier page that are being deleted are gone, if this one has any of the same name.
-func gone(t *testing.T, cluster *lab.Cluster, page Page) {
-	t.Helper()
-	ending, err := cluster.Kubectl(t.Context(), "get", "namespaces", "-o", `jsonpath={.items[?(@.status.phase=="Terminating")].metadata.name}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for namespace := range strings.FieldsSeq(ending) {
-		if !page.names(namespace) {
-			continue
-		}
-		if _, err := cluster.Kubectl(t.Context(), "wait", "namespace/"+namespace, "--for=delete", "--timeout="+stage.Patience.String()); err != nil {
-			t.Fatal(err)
-		}
-	}
-}
-
-func exists(t *testing.T, cluster *lab.Cluster, object string) bool {
-	t.Helper()
-	out, err := cluster.Kubectl(context.WithoutCancel(t.Context()), "get", object, "--ignore-not-found", "-o", "name")
-	return err == nil && strings.TrimSpace(out) != ""
 }
 
 // furnish puts into the page's folder what a reader has, who stands in the repository after `make build manifests`.
@@ -145,6 +113,9 @@ func (p *player) step(step Step) {
 			p.t.Fatal(err)
 		}
 		return
+	}
+	if step.Hidden && p.page.Lab != LabNone {
+		defer settled(p.t, p.cluster)
 	}
 	failed := false
 	for _, command := range step.Commands {
@@ -214,7 +185,8 @@ func (p *player) push(image, size string) {
 	if _, err := fmt.Sscanf(size, "%dMB", &megabytes); err != nil {
 		p.t.Fatalf("%s: push %s %s: the size is written as 5MB", p.page.Path, image, size)
 	}
-	here.PushSpec(p.t, image, lab.ImageSpec{Layers: []lab.Layer{{Size: megabytes * 1_000_000}}, Seed: time.Now().String()})
+	p.pushes++
+	here.PushSpec(p.t, image, lab.ImageSpec{Layers: []lab.Layer{{Size: megabytes * 1_000_000}}, Seed: fmt.Sprint(p.pushes)})
 }
 
 func (p *player) cleanUp() {
@@ -242,72 +214,9 @@ func (p *player) tellTimes() {
 		fmt.Fprintf(&text, "%6.1fs  %s\n", l.took.Seconds(), l.heading)
 	}
 	p.t.Logf("%s\n%s%6.1fs  in all", p.page.Path, text.String(), sum.Seconds())
-}
-
-// own tells whether a namespace belongs to the cluster, and not to a page.
-func own(namespace, wanted string) bool {
-	return strings.HasPrefix(namespace, "kube-") || namespace == "default" || namespace == stage.Namespace && wanted == LabOperator
-}
-
-// reset takes away what a page left: its objects, its namespaces and the images that it brought to nodes.
-func reset(t *testing.T, cluster *lab.Cluster, wanted string) {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.Context()), 2*stage.Patience)
-	defer cancel()
-	must := func(args ...string) string {
-		t.Helper()
-		out, err := cluster.Kubectl(ctx, args...)
-		if err != nil {
-			t.Errorf("putting the cluster back: %v", err)
-		}
-		return out
+	if p.page.Path == newcomersPage && sum > newcomersTime {
+		p.t.Errorf("a newcomer waits for %s, and should for less than %s", sum.Round(time.Second), newcomersTime)
 	}
-	if wanted == LabOperator {
-		must("delete", "imagecaches,nodejobs,nodecronjobs", "--all", "--all-namespaces", "--ignore-not-found")
-	} else if exists(t, cluster, "crd/imagecaches.orlop.dev") {
-		must("delete", "--ignore-not-found", "-f", manifests(cluster))
-	}
-	must("delete", "pods,daemonsets,deployments,jobs,secrets", "--all", "-n", "default", "--ignore-not-found", "--grace-period=1")
-	for namespace := range strings.FieldsSeq(must("get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}")) {
-		if !own(namespace, wanted) {
-			must("delete", "namespace", namespace, fmt.Sprintf("--wait=%t", wanted != LabOperator)) // It takes seconds; see gone.
-		}
-	}
-	for _, node := range nodes {
-		empty(ctx, t, cluster, node, wanted)
-	}
-}
-
-// empty removes from a node what a page brought to it.
-func empty(ctx context.Context, t *testing.T, cluster *lab.Cluster, node, wanted string) {
-	t.Helper()
-	foreign := func() (ids []string) {
-		for _, image := range here.Images(t, node) {
-			if !kept(image, wanted) {
-				ids = append(ids, image.ID)
-			}
-		}
-		return ids
-	}
-	ids := foreign()
-	if len(ids) == 0 {
-		return
-	}
-	_, err := cluster.Crictl(ctx, node, append([]string{"rmi"}, ids...)...)
-	if err == nil {
-		return
-	}
-	if left := foreign(); len(left) > 0 { // Else an agent was quicker.
-		t.Errorf("putting %s back: %v", node, err)
-	}
-}
-
-// kept tells whether an image is what the cluster had before the page.
-func kept(image stage.Image, wanted string) bool {
-	return slices.ContainsFunc(append(image.RepoTags, image.RepoDigests...), func(name string) bool {
-		return strings.Contains(name, "/pause") || strings.HasPrefix(name, registry+"/orlop-node") ||
-			wanted == LabOperator && strings.HasPrefix(name, registry+"/")
-	})
 }
 
 // TestManifests has the API server look at the objects that stand in pages to be read.
@@ -317,10 +226,8 @@ func TestManifests(t *testing.T) {
 		for _, manifest := range page.Manifests {
 			t.Run(fmt.Sprintf("%s:%d", page.Path, manifest.Line), func(t *testing.T) {
 				ready(t, cluster, LabOperator)
-				cmd := exec.CommandContext(t.Context(), cluster.Program("kubectl"), "--kubeconfig", cluster.Kubeconfig(), "create", "--dry-run=server", "--validate=strict", "-f", "-")
-				cmd.Stdin = strings.NewReader(manifest.anywhere())
-				if out, err := cmd.CombinedOutput(); err != nil {
-					t.Errorf("%v\n%s\n%s", err, out, manifest.Text)
+				if seen := here.KubectlReads(t, manifest.anywhere(), "create", "--dry-run=server", "--validate=strict", "-f", "-"); seen.Code != 0 {
+					t.Errorf("%s\n%s", seen, manifest.Text)
 				}
 			})
 		}

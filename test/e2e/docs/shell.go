@@ -1,8 +1,6 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
-//go:build linux
-
 package docs
 
 import (
