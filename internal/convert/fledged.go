@@ -35,8 +35,13 @@ var fledgedConverter = converter{
 				settings.readPart(doc, rows[i])
 			}
 		}
+		told := false
 		for i, doc := range docs {
 			if isFledgedCache(doc) {
+				if !told {
+					told = true
+					rows[i].Note("both kinds are called ImageCache: to kubectl write imagecaches.orlop.dev while kube-fledged is installed")
+				}
 				(&fledgedCache{doc: doc, row: rows[i], settings: settings, opts: opts, names: known}).convert(report)
 			}
 		}
