@@ -24,7 +24,8 @@ func krew(t *testing.T, root, program string, args ...string) string {
 	return string(out)
 }
 
-// TestKrewTakesIt: krew's own check finds the manifest good, and krew installs the plugin from its archive.
+// TestKrewTakesIt: krew's own check finds the manifest good, and krew installs the plugin from its archive. Its completion
+// goes where kubectl finds it, which is not where krew keeps it.
 func TestKrewTakesIt(t *testing.T) {
 	if testPlatform.arch == noKrew {
 		t.Skipf("krew does not know %s", testPlatform)
@@ -43,6 +44,14 @@ func TestKrewTakesIt(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), installed, "version", "--client").CombinedOutput()
 	if err != nil || !strings.Contains(string(out), m.version) {
 		t.Errorf("%s %v", out, err)
+	}
+	t.Setenv("PATH", filepath.Dir(installed)+":"+os.Getenv("PATH"))
+	if out, err := exec.CommandContext(t.Context(), installed, "completion", "install").CombinedOutput(); err != nil {
+		t.Fatalf("%s %v", out, err)
+	}
+	out, err = exec.CommandContext(t.Context(), "kubectl_complete-orlop", "sta").CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "status") {
+		t.Errorf("kubectl, which looks on the PATH, gets %s %v", out, err)
 	}
 }
 

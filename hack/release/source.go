@@ -42,7 +42,7 @@ func sourceAt(ctx context.Context, root string) (source, error) {
 }
 
 func git(ctx context.Context, root string, args ...string) (string, error) {
-	out, err := exec.CommandContext(ctx, "git", append([]string{"-C", root}, args...)...).Output()
+	out, err := exec.CommandContext(ctx, "git", append([]string{"--no-optional-locks", "-C", root}, args...)...).Output()
 	if err != nil {
 		words := ""
 		if failed, ok := errors.AsType[*exec.ExitError](err); ok {
