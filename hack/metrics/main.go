@@ -50,19 +50,40 @@ func main() {
 	}
 }
 
+// wrap breaks a text into lines of the documents' length.
+func wrap(text string) string {
+	const width = 140
+	var b strings.Builder
+	line := 0
+	for word := range strings.FieldsSeq(text) {
+		switch {
+		case line == 0:
+		case line+1+len(word) > width:
+			b.WriteByte('\n')
+			line = 0
+		default:
+			b.WriteByte(' ')
+			line++
+		}
+		b.WriteString(word)
+		line += len(word)
+	}
+	return b.String()
+}
+
 // page is the reference as Markdown.
 func page(parts []part) string {
 	var b strings.Builder
 	b.WriteString(head)
 	for _, p := range parts {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n", p.title, p.text)
+		fmt.Fprintf(&b, "\n## %s\n\n%s\n", p.title, wrap(p.text))
 		slices.SortFunc(p.metrics, func(x, y metric.Description) int { return cmp.Compare(x.Name, y.Name) })
 		for _, m := range p.metrics {
 			labels := "no labels"
 			if len(m.Labels) > 0 {
 				labels = "`" + strings.Join(m.Labels, "`, `") + "`"
 			}
-			fmt.Fprintf(&b, "\n### %s\n\n%s; %s. %s\n", m.Name, m.Type, labels, m.Help)
+			fmt.Fprintf(&b, "\n### %s\n\n%s\n", m.Name, wrap(fmt.Sprintf("%s; %s. %s", m.Type, labels, m.Help)))
 		}
 	}
 	return b.String()

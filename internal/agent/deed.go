@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/session"
 )
 
@@ -61,7 +62,7 @@ func (a *Agent) log(level slog.Level, what string, d deed) {
 
 // deedOf is a cache's pull.
 func (p *pull) deedOf(took time.Duration) deed {
-	d := deed{reference: p.want.String(), digest: string(p.want.Digest()), reason: p.why, took: took}
+	d := deed{reference: nameOf(p.want), digest: string(p.want.Digest()), reason: p.why, took: took}
 	for _, cache := range p.entry.Caches {
 		d.actors = append(d.actors, actorCache+cache)
 	}
@@ -71,6 +72,14 @@ func (p *pull) deedOf(took time.Duration) deed {
 // deedOf is something done for a job.
 func (t *task) deedOf() deed {
 	return deed{reason: reasonAskedFor, actors: []string{actorJob + t.entry.Job}, requestedBy: t.entry.RequestedBy}
+}
+
+// nameOf is what people call the image: by its tag if it has one.
+func nameOf(ref oci.Ref) string {
+	if ref.Tag() != "" {
+		ref = ref.WithoutDigest()
+	}
+	return ref.String()
 }
 
 // pulled logs and counts a pull that brought its image.
@@ -123,10 +132,7 @@ func digestOf(img *engine.Image) string {
 // deedOf is the removal of one image, under whichever names it was let go.
 func (a *Agent) deedOf(released []candidate) deed {
 	first := released[0]
-	d := deed{reference: first.want.WithoutDigest().String(), digest: cmp.Or(string(first.want.Digest()), digestOf(&first.img)), reason: reasonReleased}
-	if first.want.Tag() == "" {
-		d.reference = first.want.String()
-	}
+	d := deed{reference: nameOf(first.want), digest: cmp.Or(string(first.want.Digest()), digestOf(&first.img)), reason: reasonReleased}
 	for _, c := range released {
 		for _, cache := range a.actor(c.image) {
 			if !slices.Contains(d.actors, actorCache+cache) {

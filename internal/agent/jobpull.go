@@ -175,7 +175,7 @@ func (a *Agent) fetched(f *fetching, img engine.Image, err error, took time.Dura
 	now := time.Now()
 	t, it := f.task, &f.task.items[f.item]
 	told := t.deedOf()
-	told.reference, told.digest, told.took = f.ref.String(), string(f.ref.Digest()), took
+	told.reference, told.digest, told.took = nameOf(f.ref), string(f.ref.Digest()), took
 	delete(a.work.fetches, f)
 	it.under = nil
 	if err == nil {

@@ -131,10 +131,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isGroup:
 		_ = json.NewEncoder(w).Encode(group)
-	case strings.HasSuffix(r.URL.Path, "/proxy/metrics"):
-		_, _ = io.WriteString(w, s.metrics)
 	case isVersion(r.URL.Path) && slices.ContainsFunc(s.lacks, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }):
 		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
+	case strings.HasSuffix(r.URL.Path, "/proxy/metrics"):
+		_, _ = io.WriteString(w, s.metrics)
 	case r.URL.Path == "/version":
 		_, _ = io.WriteString(w, `{"major":"1","minor":"37","gitVersion":"v1.37.2"}`)
 	case strings.HasPrefix(r.URL.Path, "/apis/orlop.dev") && len(s.groups) == 0:

@@ -33,10 +33,9 @@ var convertFormats = []string{"yaml", "json"}
 func (a *app) convertCommand() *cobra.Command {
 	o := &convertOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "convert -f FILE… | --from-cluster", GroupID: groupDeclare, Short: "Turn what kube-fledged, image-puller, Kruise or Eraser are told into Orlop's objects",
-		Long: `Turn what other systems are told about the images on the nodes into Orlop's objects: ImageCaches of kube-fledged, the settings
-of kubernetes-image-puller, image jobs and BroadcastJobs of OpenKruise, lists of Eraser, and DaemonSets and Jobs of your own that pull or
-remove images. Nothing is changed in the cluster.
+		Use: "convert -f FILE… | --from-cluster", GroupID: groupDeclare, Short: "Turn objects of kube-fledged, image-puller, Kruise or Eraser into Orlop's",
+		Long: `Turn what people run today for the images on their nodes into Orlop's objects. Known are the objects and settings of
+` + strings.Join(convert.Systems(), ", ") + `. Nothing is changed in the cluster.
 
 The objects go to standard output, with a comment "# REVIEW" above each field whose meaning is not quite what it was. A table on
 standard error tells what became of each object, and what was left out. Where anything cannot be read, nothing is written, and every
@@ -97,11 +96,11 @@ func (o *convertOptions) run(ctx context.Context) error {
 		docs, err = o.readFiles()
 	}
 	if err != nil {
-		return notConverted(err)
+		return o.notConverted(err)
 	}
 	report, err := convert.Convert(docs, convert.Options{Namespace: namespace, SkipUnknown: o.fromCluster})
 	if err != nil {
-		return notConverted(err)
+		return o.notConverted(err)
 	}
 	var out bytes.Buffer
 	write := report.YAML
@@ -127,9 +126,13 @@ func (o *convertOptions) run(ctx context.Context) error {
 }
 
 // notConverted puts each of many errors on a line of its own.
-func notConverted(err error) error {
+func (o *convertOptions) notConverted(err error) error {
+	told := err
 	if text := err.Error(); strings.Contains(text, "\n") {
-		return fmt.Errorf("nothing was written:\n  %s", strings.ReplaceAll(text, "\n", "\n  "))
+		told = fmt.Errorf("nothing was written:\n  %s", strings.ReplaceAll(text, "\n", "\n  "))
 	}
-	return err
+	if errors.Is(err, convert.ErrUnknown) {
+		return advised{told, o.program + " convert --help"}
+	}
+	return told
 }

@@ -110,7 +110,7 @@ func TestConvertRefuses(t *testing.T) {
 		"an address":       {[]string{"-f", "https://example.org/a.yaml"}, []string{"curl -fsSL https://example.org/a.yaml | kubectl orlop convert -f -"}},
 		"no such file":     {[]string{"-f", good, "-f", "nope.yaml", "-f", broken}, []string{"nope.yaml: no such file", broken + ":2: this is not YAML"}},
 		"no object":        {[]string{"-f", empty}, []string{empty + ": there is no object in it"}},
-		"an unknown kind":  {[]string{"-f", good, "-f", unknown}, []string{unknown + ":2: nothing here converts this: Pod"}},
+		"an unknown kind":  {[]string{"-f", good, "-f", unknown}, []string{unknown + ":2: nothing here converts this: Pod", "kubectl orlop convert --help"}},
 		"a bad name":       {[]string{"-f", good, "-f", bad}, []string{bad + ":1: ImageCache default/Bad_Name", "RFC 1123"}},
 		"one object twice": {[]string{"-f", good, "-f", twice}, []string{good + ":1 and " + twice + ":1: both make ImageCache default/good"}},
 	}

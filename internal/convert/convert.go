@@ -8,6 +8,7 @@ package convert
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -43,6 +44,17 @@ var converters = []converter{
 	workloadConverter,
 }
 
+// ErrUnknown is what a document is refused with that is of none of the systems.
+var ErrUnknown = errors.New("nothing here converts this")
+
+// Systems are those whose objects are converted, as people know them.
+func Systems() (names []string) {
+	for _, c := range converters {
+		names = append(names, c.system)
+	}
+	return names
+}
+
 // Convert turns the documents into Orlop's objects. Where anything cannot be read, the error names each place by file and
 // line, and the report is nil: nothing half-done is to be written.
 func Convert(docs []*Document, opts Options) (*Report, error) {
@@ -55,7 +67,7 @@ func Convert(docs []*Document, opts Options) (*Report, error) {
 		case i >= 0:
 			claimed[i] = append(claimed[i], doc)
 		case !opts.SkipUnknown:
-			errs = append(errs, fmt.Errorf("%s: nothing here converts this: %s", doc.Place(), doc.Title()))
+			errs = append(errs, fmt.Errorf("%s: %w: %s", doc.Place(), ErrUnknown, doc.Title()))
 		}
 	}
 	report := &Report{}

@@ -48,7 +48,9 @@ func (e *eraser) exclude(doc *Document, row *Row) {
 			e.keep = append(e.keep, pattern)
 		}
 	}
-	row.Note("%d exclusions become keep", len(e.keep)-before)
+	if len(e.keep) > before {
+		row.Note("its exclusions become keep: %s", strings.Join(e.keep[before:], ", "))
+	}
 }
 
 // settleExclusions refuses more than a prune takes: one that is left out would let images go.

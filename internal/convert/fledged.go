@@ -35,8 +35,13 @@ var fledgedConverter = converter{
 				settings.readPart(doc, rows[i])
 			}
 		}
+		told := false
 		for i, doc := range docs {
 			if isFledgedCache(doc) {
+				if !told {
+					told = true
+					rows[i].Note("both kinds are called ImageCache: to kubectl write imagecaches.orlop.dev while kube-fledged is installed")
+				}
 				(&fledgedCache{doc: doc, row: rows[i], settings: settings, opts: opts, names: known}).convert(report)
 			}
 		}
@@ -60,8 +65,8 @@ func isFledgedPart(doc *Document) bool {
 	if !slices.Contains(installed, doc.Kind()) {
 		return false
 	}
-	app, _ := doc.look("metadata", "labels").peek("app")
-	return isFledgedName(doc.Name()) || isFledgedName(app) || doc.runs("kubefledged-")
+	app, labelled := doc.look("metadata", "labels").peek("app")
+	return isFledgedName(doc.Name()) || labelled && isFledgedName(app) || doc.runs("kubefledged-")
 }
 
 func isFledgedName(name string) bool {

@@ -81,11 +81,14 @@ func (s *fledgedSettings) readFlags(container *Fields, words []string, row *Row)
 			i++
 			value = words[i]
 		}
-		if s.use(container, name, value) {
+		switch {
+		case s.use(container, name, value):
 			used = append(used, name)
-			continue
+		case name == "--image-pull-deadline-duration":
+			row.Note("%s bounds all pulls of a cache together; what bounds each pull here is agent.pullTimeout of Orlop's chart, 30m unless set", name)
+		default:
+			without = append(without, name)
 		}
-		without = append(without, name)
 	}
 	if len(used) > 0 {
 		row.Note("used for the caches: %s", strings.Join(used, ", "))

@@ -45,6 +45,7 @@ status: {status: Succeeded, reason: ImageCacheCreate}
 		t.Error(diff)
 	}
 	want := []string{
+		"both kinds are called ImageCache: to kubectl write imagecaches.orlop.dev while kube-fledged is installed",
 		"left out, as another tool would take the new object for its own: app.kubernetes.io/managed-by, argocd.argoproj.io/tracking-id, helm.sh/chart, meta.helm.sh/release-name",
 		"images that kube-fledged has pulled count as found: Orlop keeps them, and never removes them for the cache",
 		"not converted: metadata.generateName",

@@ -89,6 +89,8 @@ func isPullerPart(doc *Document) bool {
 	switch doc.Kind() {
 	case "CustomResourceDefinition":
 		return strings.HasSuffix(name, "."+pullerGroup)
+	case "Deployment": // Its name says little: those that run the puller are known by their image.
+		return false
 	case "Role", "RoleBinding":
 		return strings.Contains(name, "image-puller") || strings.HasPrefix(name, "create-daemonset")
 	case "Template":

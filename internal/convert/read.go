@@ -157,14 +157,14 @@ const maxErrors = 20
 
 // several joins errors, as many as a person reads.
 func several(errs []error) error {
-	var real []error
+	var all []error
 	for _, err := range errs {
 		if err != nil {
-			real = append(real, err)
+			all = append(all, err)
 		}
 	}
-	if len(real) > maxErrors {
-		real = append(real[:maxErrors:maxErrors], errors.New("and more like these"))
+	if len(all) > maxErrors {
+		all = append(all[:maxErrors:maxErrors], errors.New("and more like these"))
 	}
-	return errors.Join(real...)
+	return errors.Join(all...)
 }

@@ -60,10 +60,18 @@ func (r *Report) Row(doc *Document) *Row {
 	return row
 }
 
+// maxNotes is how many sentences a row has, and how many fields one of them names: whoever has more has one cause.
+const maxNotes = 50
+
 // Note adds a sentence, unless it stands there.
 func (row *Row) Note(format string, args ...any) {
-	if note := fmt.Sprintf(format, args...); !slices.Contains(row.Notes, note) {
+	note := fmt.Sprintf(format, args...)
+	switch {
+	case slices.Contains(row.Notes, note):
+	case len(row.Notes) < maxNotes:
 		row.Notes = append(row.Notes, note)
+	case len(row.Notes) == maxNotes:
+		row.Notes = append(row.Notes, "and more of the kind")
 	}
 }
 
@@ -93,7 +101,10 @@ func (d *Draft) Review(path, format string, args ...any) {
 func (r *Report) settle() (errs []error) {
 	for _, row := range r.Rows {
 		if unread := row.doc.root.Unread(); len(unread) > 0 {
-			row.Note("not converted: %s", strings.Join(unread, ", "))
+			if more := len(unread) - maxNotes; more > 0 {
+				unread = append(unread[:maxNotes:maxNotes], fmt.Sprintf("and %d more", more))
+			}
+			row.Notes = append(row.Notes, "not converted: "+strings.Join(unread, ", "))
 		}
 		for i, note := range row.Notes {
 			row.Notes[i] = clean(note)

@@ -5,6 +5,7 @@ package convert
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,9 @@ func convertCleaner(doc *Document, opts Options, report *Report, row *Row) {
 		return
 	}
 	specs, said := actions(deeds, row)
+	if asksDocker(w.template.Spec) {
+		row.Note("images go from the runtime that the kubelet uses: where that is not Docker, what a Docker beside it has is left alone")
+	}
 	if !w.everywhere {
 		w.held = "the " + doc.Kind() + " ran on a node of the scheduler's choice, this does it on every node that is chosen: choose them, then turn suspend off"
 		row.Note("the %s was not for every node: suspended until that is looked at", doc.Kind())
@@ -40,6 +44,14 @@ func convertCleaner(doc *Document, opts Options, report *Report, row *Row) {
 		w.write(opts, report, row, making{spec: spec, said: said[i], every: every, number: i})
 	}
 	leftOver(row, *w.template)
+}
+
+// asksDocker reports whether a pod speaks to Docker, which need not be what the kubelet uses.
+func asksDocker(pod corev1.PodSpec) bool {
+	return slices.ContainsFunc(slices.Concat(pod.InitContainers, pod.Containers), func(c corev1.Container) bool {
+		text := commandOf(c)
+		return strings.Contains(text, "docker ") || strings.Contains(text, "--unix-socket")
+	})
 }
 
 // actions gathers deeds: all removals in one, and one prune, the widest. Their remarks are below the NodeJob's spec.

@@ -70,18 +70,17 @@ func (r *Report) JSON(w io.Writer) error {
 
 // writeJSON writes a tree that was JSON, with its fields in their order.
 func writeJSON(out *bytes.Buffer, node *yaml.Node) {
-	open, shut, step := "{", "}", 2
-	switch node.Kind {
-	case yaml.SequenceNode:
-		open, shut, step = "[", "]", 1
-	case yaml.ScalarNode:
-		if node.Tag != "!!str" {
-			out.WriteString(node.Value)
-			return
+	if node.Kind == yaml.ScalarNode {
+		text := []byte(node.Value)
+		if node.Tag == "!!str" {
+			text, _ = json.Marshal(node.Value) // A string has no way to fail.
 		}
-		text, _ := json.Marshal(node.Value) // A string has no way to fail.
 		out.Write(text)
 		return
+	}
+	open, shut, step := "{", "}", 2
+	if node.Kind == yaml.SequenceNode {
+		open, shut, step = "[", "]", 1
 	}
 	out.WriteString(open)
 	for i, child := range node.Content {

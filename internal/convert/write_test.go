@@ -7,6 +7,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"reflect"
 	"strings"
@@ -58,7 +59,7 @@ func readsBack(t *testing.T, report *Report) {
 			}
 		}
 	}
-	if more, err := documents.Read(); err != io.EOF || len(report.Drafts) == 0 && len(more) > 0 {
+	if more, err := documents.Read(); !errors.Is(err, io.EOF) || len(report.Drafts) == 0 && len(more) > 0 {
 		t.Errorf("there is more: %v %s", err, more)
 	}
 }

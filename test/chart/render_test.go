@@ -42,6 +42,9 @@ image: {tag: v9, pullPolicy: Always, pullSecrets: [{name: regcred}]}`},
 	"monitors": {values: `
 podMonitor: {enabled: true, interval: 30s, labels: {release: prom}}
 serviceMonitor: {enabled: true}`},
+	"alerts and dashboard": {values: `
+alerts: {enabled: true, labels: {release: prom}}
+dashboard: {enabled: true}`},
 	"quota":        {values: `resourceQuota: {enabled: true}`},
 	"no templates": {values: `nodeJobs: {template: false}`},
 	"GKE":          {kubeVersion: "v1.34.3-gke.1245000"},
@@ -300,6 +303,7 @@ func TestSwitches(t *testing.T) {
 func TestWhatIsLeftOut(t *testing.T) {
 	optional := map[string]string{
 		"Namespace/orlop-system": "namespace", "PodMonitor/orlop": "monitors", "ServiceMonitor/orlop": "monitors", "Service/orlop-metrics": "monitors",
+		"PrometheusRule/orlop": "alerts and dashboard", "ConfigMap/orlop-dashboard": "alerts and dashboard",
 		"ResourceQuota/orlop-critical-pods": "quota", "SecurityContextConstraints/orlop-agent": "OpenShift", "RoleBinding/orlop-agent-scc": "OpenShift",
 		"ConfigMap/orlop-registry-ca": "private authority", "DaemonSet/orlop-agent-k3s": "node pools",
 	}

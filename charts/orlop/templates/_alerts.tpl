@@ -19,9 +19,15 @@ groups:
         {{ `{{ $value }}` }} agents have not been ready for {{ $t.agentDownFor }}. Their nodes pull, hold and remove nothing for Orlop.
         kubectl orlop status names them.
   - alert: OrlopRuntimeFailing
+    # A Prometheus that takes native histograms has no series named _count.
     expr: |-
-      sum by (node) (rate(orlop_cri_requests_duration_seconds_count{method!~".*PullImage",code!~"OK|NotFound|Canceled|[23]..|404"}[15m]))
-      / sum by (node) (rate(orlop_cri_requests_duration_seconds_count[15m])) > {{ divf $t.runtimeErrorsPercent 100 }}
+      (
+        sum by (node) (rate(orlop_cri_requests_duration_seconds_count{method!~".*PullImage",code!~"OK|NotFound|Canceled|[23]..|404"}[15m]))
+        / sum by (node) (rate(orlop_cri_requests_duration_seconds_count[15m]))
+        or
+        sum by (node) (histogram_count(rate(orlop_cri_requests_duration_seconds{method!~".*PullImage",code!~"OK|NotFound|Canceled|[23]..|404"}[15m])))
+        / sum by (node) (histogram_count(rate(orlop_cri_requests_duration_seconds[15m])))
+      ) > {{ divf $t.runtimeErrorsPercent 100 }}
     for: {{ $t.runtimeFailingFor }}
     labels: {severity: warning}
     annotations:

@@ -94,3 +94,43 @@ spec:
 	}
 	tells(t, words, "completions, parallelism, backoffLimit", "forced: an image in use")
 }
+
+// TestWorkloadsFromCluster: as the API server has them, with all that it writes into them, and nothing of it is passed over or told.
+func TestWorkloadsFromCluster(t *testing.T) {
+	here.Apply(t, `{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "home-made"}}`)
+	here.Apply(t, `
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: prepull, namespace: home-made}
+spec:
+  selector: {matchLabels: {app: prepull}}
+  template:
+    metadata: {labels: {app: prepull}}
+    spec:
+      nodeSelector: {pool: none}
+      initContainers: [{name: web, image: "ghcr.io/acme/web:3", command: ["true"]}]
+      containers: [{name: pause, image: "registry.k8s.io/pause:3.10"}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: clean, namespace: home-made}
+spec:
+  suspend: true
+  template:
+    spec:
+      restartPolicy: Never
+      nodeSelector: {kubernetes.io/hostname: node1}
+      containers: [{name: clean, image: docker, command: [docker, image, prune, -af]}]
+---
+apiVersion: batch/v1
+kind: Job
+metadata: {name: of-another-kind, namespace: home-made}
+spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: a, image: b}]}}}
+`)
+	got := here.Orlop(t, "convert", "--from-cluster", "-n", "home-made").Want(t, 0)
+	tells(t, got.Out, "kind: ImageCache", "ghcr.io/acme/web:3", "pool: none", "kind: NodeJob", "prune: {}", "suspend: true")
+	if strings.Contains(got.Err, "not converted") || strings.Contains(got.Out+got.Err, "of-another-kind") {
+		t.Errorf("%s", got)
+	}
+	here.KubectlReads(t, got.Out, "apply", "--server-side", "--dry-run=server", "-f", "-").Want(t, 0)
+}

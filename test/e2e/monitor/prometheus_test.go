@@ -9,13 +9,16 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
 
 	"orlop.dev/orlop/test/e2e/stage"
@@ -24,55 +27,30 @@ import (
 // prometheus is one that runs on a node, outside of its containers: from there it reaches the pods.
 type prometheus struct {
 	node string
+	// port is where it listens, on its node's loopback address.
+	port string
 	// log is where it writes, on this machine.
 	log string
 }
 
-const (
-	// apiServer is the service's address in the lab.
-	apiServer = "https://10.96.0.1"
-	// folder is of Prometheus, on its node.
-	folder = "/var/log/prometheus"
-)
-
-// rights are what docs/monitoring.md says that a Prometheus needs.
-const rights = `
-apiVersion: v1
-kind: ServiceAccount
-metadata: {name: prometheus, namespace: default}
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: Role
-metadata: {name: prometheus, namespace: orlop-system}
-rules: [{apiGroups: [""], resources: [pods], verbs: [get, list, watch]}]
----
-apiVersion: rbac.authorization.k8s.io/v1
-kind: RoleBinding
-metadata: {name: prometheus, namespace: orlop-system}
-roleRef: {apiGroup: rbac.authorization.k8s.io, kind: Role, name: prometheus}
-subjects: [{kind: ServiceAccount, name: prometheus, namespace: default}]
-`
+// folder is of Prometheus, on its node.
+func (p *prometheus) folder() string { return "/var/log/prometheus-" + p.port }
 
 // startPrometheus runs Prometheus until the test ends, with the configuration of docs/monitoring.md.
-func startPrometheus(t *testing.T, node string, rules []byte) *prometheus {
+func startPrometheus(t *testing.T, node, port string, rules []byte, flags ...string) *prometheus {
 	t.Helper()
 	binary := program(t, "prometheus")
-	here.Apply(t, rights)
-	p := &prometheus{node: node, log: filepath.Join(t.TempDir(), "prometheus.log")}
-	for name, content := range map[string][]byte{
-		"rules.yaml":      rules,
-		"prometheus.yaml": configuration(t),
-		"token":           []byte(here.Kubectl(t, "create", "token", "prometheus", "-n", "default")),
-		"ca.crt":          []byte(here.Kubectl(t, "get", "configmap", "kube-root-ca.crt", "-n", "default", "-o", `jsonpath={.data.ca\.crt}`)),
-	} {
-		p.put(t, name, content)
-	}
+	p := &prometheus{node: node, port: port, log: filepath.Join(t.TempDir(), "prometheus.log")}
+	p.put(t, "rules.yaml", rules)
+	p.put(t, "prometheus.yaml", p.configuration(t))
+	p.discover(t)
 	log, err := os.Create(p.log)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd, err := here.Lab(t).Command(t.Context(), node, binary, "--config.file="+folder+"/prometheus.yaml", "--storage.tsdb.path="+folder+"/data",
-		"--web.listen-address=127.0.0.1:9090", "--enable-feature=native-histograms")
+	cmd, err := here.Lab(t).Command(t.Context(), node, append([]string{
+		binary, "--config.file=" + p.folder() + "/prometheus.yaml", "--storage.tsdb.path=" + p.folder() + "/data", "--web.listen-address=127.0.0.1:" + port,
+	}, flags...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +63,8 @@ func startPrometheus(t *testing.T, node string, rules []byte) *prometheus {
 		log.Close()
 	})
 	stage.Eventually(t, "Prometheus scrapes the controller and every agent", func() (bool, string) {
-		up := p.query(t, `sum(up{job="orlop"})`)
-		return len(up) == 1 && up[0].number(t) == float64(len(nodes)+1), fmt.Sprintf("%v\n%s", up, p.tail())
+		up, err := p.evaluate(t, `sum(up{job="orlop"})`)
+		return len(up) == 1 && up[0].number(t) == float64(len(nodes)+1), fmt.Sprintf("%v %v\n%s", up, err, p.tail())
 	})
 	return p
 }
@@ -97,7 +75,7 @@ func (p *prometheus) put(t *testing.T, name string, content []byte) {
 	if err := os.WriteFile(file, content, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := here.Lab(t).Put(p.node, file, folder+"/"+name); err != nil {
+	if err := here.Lab(t).Put(p.node, file, p.folder()+"/"+name); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -107,8 +85,38 @@ func (p *prometheus) tail() string {
 	return string(text[max(0, len(text)-2000):])
 }
 
-// configuration is what docs/monitoring.md gives, with the way to the API server that a pod finds by itself.
-func configuration(t *testing.T) []byte {
+// discover tells Prometheus of the pods what it finds out by itself where it was built with discovery in Kubernetes: Debian's was not.
+func (p *prometheus) discover(t *testing.T) {
+	t.Helper()
+	var pods corev1.PodList
+	if err := json.Unmarshal([]byte(here.Kubectl(t, "get", "pods", "-n", stage.System, "-o", "json")), &pods); err != nil {
+		t.Fatal(err)
+	}
+	targets := []fields{}
+	for _, pod := range pods.Items {
+		for _, container := range pod.Spec.Containers {
+			for _, port := range container.Ports {
+				targets = append(targets, fields{
+					"targets": []string{net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(int(port.ContainerPort)))},
+					"labels": fields{
+						"__meta_kubernetes_pod_label_app_kubernetes_io_name": pod.Labels["app.kubernetes.io/name"],
+						"__meta_kubernetes_pod_container_port_name":          port.Name,
+						"__meta_kubernetes_pod_node_name":                    pod.Spec.NodeName,
+						"__meta_kubernetes_pod_name":                         pod.Name,
+					},
+				})
+			}
+		}
+	}
+	text, err := json.Marshal(targets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.put(t, "targets.json", text)
+}
+
+// configuration is what docs/monitoring.md gives, but for who finds the pods.
+func (p *prometheus) configuration(t *testing.T) []byte {
 	t.Helper()
 	page, err := os.ReadFile(filepath.Join(here.Root(), "docs", "monitoring.md"))
 	if err != nil {
@@ -124,15 +132,12 @@ func configuration(t *testing.T) []byte {
 		t.Fatal(err)
 	}
 	for _, scrape := range config["scrape_configs"].([]any) {
-		for _, discovery := range scrape.(fields)["kubernetes_sd_configs"].([]any) {
-			discovery := discovery.(fields)
-			discovery["api_server"] = apiServer
-			discovery["tls_config"] = fields{"ca_file": folder + "/ca.crt"}
-			discovery["authorization"] = fields{"credentials_file": folder + "/token"}
-		}
+		scrape := scrape.(fields)
+		delete(scrape, "kubernetes_sd_configs")
+		scrape["file_sd_configs"] = []fields{{"files": []string{p.folder() + "/targets.json"}, "refresh_interval": "1s"}}
 	}
 	config["global"] = fields{"scrape_interval": "1s", "evaluation_interval": "1s"}
-	config["rule_files"] = []string{folder + "/rules.yaml"}
+	config["rule_files"] = []string{p.folder() + "/rules.yaml"}
 	text, err := yaml.Marshal(config)
 	if err != nil {
 		t.Fatal(err)
@@ -157,25 +162,29 @@ func (s series) number(t *testing.T) (n float64) {
 // query evaluates an expression now.
 func (p *prometheus) query(t *testing.T, expr string) []series {
 	t.Helper()
+	all, err := p.evaluate(t, expr)
+	if err != nil {
+		t.Fatalf("evaluating %s: %v", expr, err)
+	}
+	return all
+}
+
+func (p *prometheus) evaluate(t *testing.T, expr string) ([]series, error) {
+	t.Helper()
 	var data struct {
 		Result []series `json:"result"`
 	}
-	if err := p.get(t, "/api/v1/query?query="+url.QueryEscape(expr), &data); err != nil {
-		if strings.Contains(err.Error(), "connection refused") || strings.Contains(err.Error(), "Service Unavailable") {
-			return nil // It is starting.
-		}
-		t.Fatalf("evaluating %s: %v", expr, err)
-	}
-	return data.Result
+	err := p.get(t, "/api/v1/query?query="+url.QueryEscape(expr), &data)
+	return data.Result, err
 }
 
 // get asks Prometheus' API: from the node, whose loopback address is not that of this machine.
 func (p *prometheus) get(t *testing.T, path string, into any) error {
 	t.Helper()
-	const ask = `exec 3<>/dev/tcp/127.0.0.1/9090 && printf 'GET %s HTTP/1.0\r\n\r\n' "$0" >&3 && cat <&3`
-	out, err := here.Lab(t).Exec(t.Context(), p.node, "bash", "-c", ask, path)
+	const ask = `exec 3<>/dev/tcp/127.0.0.1/$1 && printf 'GET %s HTTP/1.0\r\n\r\n' "$0" >&3 && cat <&3`
+	out, err := here.Lab(t).Exec(t.Context(), p.node, "bash", "-c", ask, path, p.port)
 	if err != nil {
-		return fmt.Errorf("%w %s", err, strings.ToLower(out))
+		return err
 	}
 	resp, err := http.ReadResponse(bufio.NewReader(strings.NewReader(out)), nil)
 	if err != nil {
