@@ -6,10 +6,14 @@ LAB     ?= orlop
 GOFLAGS_STATIC = -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TEST_FLAGS ?=
 BENCH_FLAGS ?=
+# The Go cryptographic module by which test-fips builds, and what it tests; FIPS_PACKAGES=./... is everything.
+FIPS_MODULE   ?= v1.26.0
+FIPS_PACKAGES ?= ./internal/seal ./internal/registry
 CONTROLLER_GEN = go tool -modfile=hack/tools/codegen/go.mod controller-gen
 
 .DEFAULT_GOAL := help
-.PHONY: help build generate manifests images setup test test-unit test-chart test-lab test-e2e lint verify bench demo cluster-up cluster-down clean
+.PHONY: help build generate docs newcomer manifests images release setup test test-unit test-release test-fips test-chart test-lab test-e2e lint verify bench demo \
+	cluster-up cluster-down clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -18,12 +22,17 @@ build: ## build the binaries into bin/
 	@mkdir -p bin
 	CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o bin/ ./cmd/...
 
-generate: ## deep copies and the kinds' schemas, from api/; references and alert rules, from what they are of
+generate: ## what is made from api/ and from the chart: deep copies, the kinds' schemas, config/, and what docs makes
 	$(CONTROLLER_GEN) object:headerFile=hack/boilerplate.go.txt paths=./api/...
 	$(CONTROLLER_GEN) crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=charts/orlop/files/crds
 	cd hack/tools/codegen && go run ./trim ../../../charts/orlop/files/crds/orlop.dev_node*.yaml
-	go run ./hack/metrics docs/reference/metrics.md
+	cd hack/manifests && go run . --kustomize ../../config
+	@$(MAKE) --no-print-directory docs
+
+docs: ## what is made of docs/: the references of commands, API, metrics and alert rules
+	go test ./internal/reference -count=1 -run TestReferences -update
 	cd hack/manifests && go run . --rules --out ../../docs/reference/alerts.yaml
+	go run ./hack/metrics docs/reference/metrics.md
 
 manifests: ## render the chart into dist/install.yaml, with VALUES=file if values are to be others
 	@mkdir -p dist
@@ -36,17 +45,26 @@ images: build ## write the images of the nodes, the controller and the tools as 
 	go run ./hack/image --roots --archive dist/orlop-controller.tar --tag ghcr.io/orlop-dev/orlop-controller:$(VERSION) bin/orlop-controller
 	go run ./hack/image --archive dist/orlop-tools.tar --tag ghcr.io/orlop-dev/orlop-tools:$(VERSION) bin/orlop-node bin/crictl
 
+release: ## all that is handed out, into dist/release: VERSION=v0.1.0, RELEASE_FLAGS="--platforms linux/amd64 --lean"
+	cd hack/release && go run . $(if $(filter command environment,$(firstword $(origin VERSION))),--version $(VERSION)) $(RELEASE_FLAGS)
+
 setup: ## install what tests and the lab need (Debian, as root)
 	@hack/setup
 
 test: ## build and pass every test, those on the real cluster too
-	@for part in test-unit test-lab test-chart test-e2e; do \
+	@for part in test-unit test-fips test-release test-lab test-chart test-e2e; do \
 		echo "== make $$part ($$(date +%T))"; $(MAKE) --no-print-directory $$part || exit 1; \
 	done; echo "== every test passed ($$(date +%T))"
 
 test-unit: setup ## the tests that need no cluster
 	go vet -race ./...
 	go test -race $(TEST_FLAGS) ./...
+
+test-release: setup ## a release for one platform: the same bytes elsewhere, and what krew, Helm and SPDX say of it
+	cd hack/release && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
+
+test-fips: setup ## what encrypts, built with Go's FIPS 140-3 module and allowed nothing else (FIPS_PACKAGES=./... for all)
+	GOFIPS140=$(FIPS_MODULE) GODEBUG=fips140=only go test -count=1 $(TEST_FLAGS) $(FIPS_PACKAGES)
 
 test-chart: setup ## the chart: what it renders, and what Helm and a real API server make of it
 	cd test/chart && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
@@ -62,14 +80,18 @@ lint: ## golangci-lint with .golangci.yaml
 
 verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
 	@$(MAKE) --no-print-directory generate
-	git diff --exit-code -- api charts docs
+	git diff --exit-code -- api charts config docs
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
 	go mod tidy -diff
 	cd test/lab && go mod tidy -diff
 	cd test/e2e && go mod tidy -diff
 	cd hack/manifests && go mod tidy -diff
+	cd hack/release && go mod tidy -diff
 	cd test/chart && go mod tidy -diff
 	$(MAKE) lint
+
+newcomer: setup build ## do docs/quickstart.md on a real cluster, and tell how long each step takes
+	cd test/e2e && go test ./docs -count=1 -v -run 'TestPages/docs/quickstart.md'
 
 bench: setup build ## measure Orlop against crictl and raw CRI, in the lab; some 25 minutes (BENCH_FLAGS="-only cache,hollow -quick")
 	cd test/e2e && go run ./bench $(BENCH_FLAGS)

@@ -60,8 +60,8 @@ type Config struct {
 	// DiskLimit and PinLimit are percent of the images' file system that pulls do not fill beyond, and that pinned images
 	// do not take: 80 and 60 unless set.
 	DiskLimit, PinLimit int
-	// InventoryDelay is how long after a change of images the inventory is written at the latest, 8 s unless set; sooner once
-	// there is nothing left to do.
+	// InventoryDelay is how long after a change of images the inventory begins to be written at the latest, 9.5 s unless set: it
+	// is to be there within 10 s. It is written sooner once there is nothing left to do.
 	InventoryDelay time.Duration
 	// Tidy is called when much memory was used for a moment, as to measure all images; nil: nothing is done.
 	Tidy func()
@@ -75,7 +75,7 @@ func (c Config) withDefaults() Config {
 	c.Resync = cmp.Or(c.Resync, time.Minute)
 	c.DiskLimit = cmp.Or(c.DiskLimit, 80) // The kubelet's low threshold: above it, what was pulled would be collected.
 	c.PinLimit = cmp.Or(c.PinLimit, 60)
-	c.InventoryDelay = cmp.Or(c.InventoryDelay, 8*time.Second)
+	c.InventoryDelay = cmp.Or(c.InventoryDelay, 9500*time.Millisecond)
 	if c.Disk == nil {
 		c.Disk = node.MeasureDisk
 	}

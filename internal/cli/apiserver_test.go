@@ -36,12 +36,15 @@ type apiServer struct {
 	objects map[string]*unstructured.Unstructured // by path
 	groups  map[string]*metav1.APIResourceList
 	denied  map[string]string // resource in a path: the API server's words
+	lacks   []string          // what groups begin with that it does not know, as far as they are not among groups
 	version int
 	changed chan struct{}
 	wrote   []string // method and path of each write
 	// jobs acts as the controller and the agents do upon a NodeJob that is made or changed.
 	jobs   func(*v1alpha1.NodeJob)
 	acting sync.WaitGroup
+	// metrics is what any pod tells through the proxy.
+	metrics string
 }
 
 func newAPIServer(t *testing.T, objects ...runtime.Object) *apiServer {
@@ -128,6 +131,10 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case isGroup:
 		_ = json.NewEncoder(w).Encode(group)
+	case isVersion(r.URL.Path) && slices.ContainsFunc(s.lacks, func(prefix string) bool { return strings.HasPrefix(r.URL.Path, prefix) }):
+		refuse(w, http.StatusNotFound, metav1.StatusReasonNotFound, "the server could not find the requested resource")
+	case strings.HasSuffix(r.URL.Path, "/proxy/metrics"):
+		_, _ = io.WriteString(w, s.metrics)
 	case r.URL.Path == "/version":
 		_, _ = io.WriteString(w, `{"major":"1","minor":"37","gitVersion":"v1.37.2"}`)
 	case strings.HasPrefix(r.URL.Path, "/apis/orlop.dev") && len(s.groups) == 0:
@@ -139,6 +146,11 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		s.write(w, r)
 	}
+}
+
+// isVersion reports whether a path is that of a version of a group, as discovery asks for it.
+func isVersion(path string) bool {
+	return strings.HasPrefix(path, "/apis/") && strings.Count(path, "/") == 3
 }
 
 func refuse(w http.ResponseWriter, code int, reason metav1.StatusReason, words string) {

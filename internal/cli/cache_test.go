@@ -191,6 +191,7 @@ func anInstall(t *testing.T) *apiServer {
 	for _, u := range []*unstructured.Unstructured{
 		part("apps/v1", "Deployment", "orlop-system", "orlop-controller"), part("apps/v1", "DaemonSet", "orlop-system", "orlop-agent"),
 		part("rbac.authorization.k8s.io/v1", "ClusterRole", "", "orlop-agent"), part("v1", "ServiceAccount", "orlop-system", "orlop-agent"),
+		part("coordination.k8s.io/v1", "Lease", "orlop-system", "orlop-controller"),
 		part("apiextensions.k8s.io/v1", "CustomResourceDefinition", "", "imagecaches.orlop.dev"), part("v1", "Namespace", "", "orlop-system"),
 	} {
 		s.put(u)
@@ -225,7 +226,7 @@ func TestUninstall(t *testing.T) {
 			order = append(order, last(write[:strings.LastIndex(write, "/")])+"/"+last(write))
 		}
 	}
-	want := []string{"deployments/orlop-controller", "daemonsets/orlop-agent", "v1alpha1/imagestores", "v1alpha1/imageinventories", "clusterroles/orlop-agent", "serviceaccounts/orlop-agent"}
+	want := []string{"deployments/orlop-controller", "daemonsets/orlop-agent", "v1alpha1/imagestores", "v1alpha1/imageinventories", "leases/orlop-controller", "clusterroles/orlop-agent", "serviceaccounts/orlop-agent"}
 	if diff := cmp.Diff(want, order); diff != "" {
 		t.Error(diff)
 	}

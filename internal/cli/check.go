@@ -5,15 +5,18 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/util/version"
 
 	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/term"
@@ -29,6 +32,11 @@ type checkOptions struct {
 	pre    bool
 	strict bool
 	found  []finding
+
+	e2e       bool
+	image     string
+	ref       oci.Ref // of image
+	namespace namespaced
 }
 
 // finding is one thing that was looked at.
@@ -37,6 +45,8 @@ type finding struct {
 	Status  string `json:"status"` // ok, warning or error
 	Message string `json:"message"`
 	Fix     string `json:"fix,omitempty"`
+	// TookSeconds is set of what was done with --e2e.
+	TookSeconds float64 `json:"tookSeconds,omitempty"`
 }
 
 func (a *app) checkCommand() *cobra.Command {
@@ -46,14 +56,21 @@ func (a *app) checkCommand() *cobra.Command {
 		Long: `Check what Orlop needs: the cluster's version, your rights, the namespace's pod security, the nodes and their runtimes; with
 --pre, whether it could be installed; without, also that every node answers. Where Orlop is installed: its controller, its
 agents, their versions, and what is left over. Each thing that is amiss comes with its fix. Exit code 1 if there is an
-error, with --strict also for a warning.`,
+error, with --strict also for a warning; 3 if some node failed, 4 if its time was over.
+
+--e2e makes a real round trip besides: a small image is pulled on one node, or on those that you choose, by a NodeJob where Orlop is
+installed, else by short-lived pods; it is looked for in the list, and removed again, also after Ctrl-C. An image that was on a node before
+is never removed: name another with --image-to-pull. It also asks the registries that the ImageCaches use, from this machine, and reads
+the metrics of an agent and of the controller through the API server.`,
 		Example: a.examples(`
 			{} check --pre
 			{} check --agent-namespace orlop-system
+			{} check --e2e
+			{} check --e2e -l pool=edge --image-to-pull registry.example/tiny:1
 			{} check -o json | jq '.items[] | select(.status != "ok")'`),
 		Args: a.noArgs("; choose nodes with --node"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := o.output.check(); err != nil {
+			if err := errors.Join(o.output.check(), o.checkFlags(cmd.Flags())); err != nil {
 				return usageError{err, a.program + " check --help"}
 			}
 			return o.run(cmd.Context())
@@ -64,19 +81,36 @@ error, with --strict also for a warning.`,
 	o.output.add(cmd.Flags())
 	cmd.Flags().BoolVar(&o.pre, "pre", false, "only what can be known without a pod")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "a warning counts as an error")
+	cmd.Flags().BoolVar(&o.e2e, "e2e", false, "pull, list and remove a small image, for real")
+	cmd.Flags().StringVar(&o.image, "image-to-pull", tripImage, "the `image` for --e2e; one that the nodes can fetch and do not have")
+	mark(cmd.Flags(), flagsOfJobs, func(flags *pflag.FlagSet) {
+		flags.StringVarP(&o.namespace.namespace, "namespace", "n", "", "the `namespace` of the NodeJobs of --e2e; unset is that of the context")
+	})
 	return cmd
 }
 
+// checkFlags refuses flags that mean nothing together.
+func (o *checkOptions) checkFlags(flags *pflag.FlagSet) (err error) {
+	switch {
+	case o.e2e && o.pre:
+		return errors.New("--pre looks only, and --e2e acts: take one of them")
+	case !o.e2e && flags.Changed("image-to-pull"):
+		return errors.New("--image-to-pull is for --e2e")
+	}
+	o.ref, err = oci.Parse(o.image)
+	return err
+}
+
 func (o *checkOptions) ok(check, format string, args ...any) {
-	o.found = append(o.found, finding{check, "ok", fmt.Sprintf(format, args...), ""})
+	o.found = append(o.found, finding{Check: check, Status: "ok", Message: fmt.Sprintf(format, args...)})
 }
 
 func (o *checkOptions) warn(check, message, fix string) {
-	o.found = append(o.found, finding{check, "warning", message, fix})
+	o.found = append(o.found, finding{Check: check, Status: "warning", Message: message, Fix: fix})
 }
 
 func (o *checkOptions) fail(check, message, fix string) {
-	o.found = append(o.found, finding{check, "error", message, fix})
+	o.found = append(o.found, finding{Check: check, Status: "error", Message: message, Fix: fix})
 }
 
 func (o *checkOptions) run(ctx context.Context) error {
@@ -99,11 +133,20 @@ func (o *checkOptions) run(ctx context.Context) error {
 		o.checkInstall(ctx, op, nodes)
 	}
 	code := term.ExitOK
+	var seen []fleet.Outcome
 	switch {
 	case o.pre && op == nil:
 		err = o.checkInstallable(ctx, f)
 	case !o.pre && (op == nil || o.nodes.ephemeral):
-		code, err = o.checkAnswers(ctx, f, nodes)
+		seen, code, err = o.checkAnswers(ctx, f, nodes)
+	case o.e2e:
+		if seen, err = o.read(ctx, op, &o.nodes, nodes); err == nil && seen == nil { // Kinds without agents.
+			op = nil
+			seen, code, err = o.checkAnswers(ctx, f, nodes)
+		}
+	}
+	if err == nil && o.e2e {
+		code = o.endToEnd(ctx, f, op, seen, code)
 	}
 	if err != nil {
 		return err
@@ -200,13 +243,13 @@ func (o *checkOptions) checkLeftovers(ctx context.Context, f *fleet.Fleet) {
 	o.ok("leftovers", "no pods of earlier commands left over")
 }
 
-func (o *checkOptions) checkAnswers(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) (int, error) {
+func (o *checkOptions) checkAnswers(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) ([]fleet.Outcome, int, error) {
 	outcomes, err := o.ask(ctx, f, nodes, fleet.Job{
 		Verb: "check", Timeout: o.nodes.timeout,
 		Ask: func(fleet.Node) session.Request { return session.Request{Verb: session.VerbLook} },
 	})
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	answered := 0
 	for _, outcome := range outcomes {
@@ -216,14 +259,14 @@ func (o *checkOptions) checkAnswers(ctx context.Context, f *fleet.Fleet, nodes [
 	}
 	if answered == len(outcomes) {
 		o.ok("answers", "%d of %s answered", answered, count(len(outcomes), "node"))
-		return term.ExitOK, nil
+		return outcomes, term.ExitOK, nil
 	}
 	o.fail("answers", fmt.Sprintf("%d of %s answered", answered, count(len(outcomes), "node")), "")
-	return o.troubles(outcomes), nil
+	return outcomes, o.troubles(outcomes), nil
 }
 
 func (o *checkOptions) report(code int) error {
-	errors, warnings := 0, 0
+	wrong, warnings := 0, 0
 	t := &table.Table{Columns: []table.Column{{Name: "CHECK"}, {Name: "STATUS"}, {Name: "MESSAGE"}, {Name: "FIX"}}}
 	marks := map[string]string{"ok": "✔", "warning": "!", "error": "✗"}
 	for _, f := range o.found {
@@ -232,7 +275,7 @@ func (o *checkOptions) report(code int) error {
 		case "warning":
 			warnings++
 		case "error":
-			errors++
+			wrong++
 		}
 		if o.output.format != "table" {
 			continue
@@ -248,14 +291,14 @@ func (o *checkOptions) report(code int) error {
 			return err
 		}
 	}
-	fmt.Fprintf(o.Err, "%s, %s.\n", count(errors, "error"), count(warnings, "warning"))
+	fmt.Fprintf(o.Err, "%s, %s.\n", count(wrong, "error"), count(warnings, "warning"))
 	if o.pre {
 		fmt.Fprintf(o.Err, "Not looked at: whether the nodes can fetch %s. This starts a pod on each, and sees: %s\n", o.nodes.config.Image, term.CommandLine(o.without("--pre")...))
 	}
 	switch {
 	case code != term.ExitOK:
 		return exitError{code}
-	case errors > 0, o.strict && warnings > 0:
+	case wrong > 0, o.strict && warnings > 0:
 		return exitError{term.ExitError}
 	}
 	return nil

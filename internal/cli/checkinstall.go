@@ -145,38 +145,15 @@ func unwell(store *v1alpha1.ImageStore) string {
 
 // checkVersions compares this program, the controller and the agents.
 func (o *checkOptions) checkVersions(install operator.Install, stores map[string]*v1alpha1.ImageStore) {
-	agents := map[string][]string{}
-	for _, node := range slices.Sorted(maps.Keys(stores)) {
-		if v := stores[node].Status.AgentVersion; v != "" {
-			agents[v] = append(agents[v], node)
-		}
-	}
-	var parts []string
-	same := true
-	for _, v := range slices.Sorted(maps.Keys(agents)) {
-		parts = append(parts, fmt.Sprintf("agents %s ×%d", v, len(agents[v])))
-		same = same && alike(v, install.Version)
-	}
-	if install.Version != "" {
-		parts = append([]string{"controller " + install.Version}, parts...)
-	}
-	if len(parts) == 0 { // With nothing to compare, nothing is well.
+	all := versionsOf(o.version, install, stores)
+	if all.String() == "" { // With nothing to compare, nothing is well.
 		return
 	}
-	text := strings.Join(append([]string{"this program " + o.version}, parts...), ", ")
-	switch {
-	case !same:
-		o.warn("versions", "controller and agents differ: "+text, "let an upgrade end: kubectl -n "+install.Namespace+" rollout status daemonset -l "+operator.LabelComponent+"=agent")
-	case install.Version != "" && !alike(o.version, install.Version):
-		o.warn("versions", "this program is of another version: "+text, "get the same version of this program")
-	default:
-		o.ok("versions", "%s", text)
+	if message, fix := all.skew(); message != "" {
+		o.warn("versions", message, fix)
+		return
 	}
-}
-
-// alike compares versions as they are written in tags and by linkers.
-func alike(a, b string) bool {
-	return strings.TrimPrefix(imageTag(a), "v") == strings.TrimPrefix(imageTag(b), "v")
+	o.ok("versions", "%s", all)
 }
 
 // checkStores looks for what an uninstall has begun, and for what is left of nodes that are gone.

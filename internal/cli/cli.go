@@ -109,7 +109,7 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	verbosity := root.PersistentFlags().Int("v", 0, "log requests to the API server: 6 names them, 8 shows them")
 	root.PersistentPreRunE = func(*cobra.Command, []string) error { return a.prepare(*verbosity) }
 	a.commands = []*cobra.Command{a.listCommand(), a.dfCommand(), a.driftCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(),
-		a.cacheCommand(), a.jobCommand(), a.cronCommand(), a.historyCommand(), a.statusCommand(), a.checkCommand(), a.shellCommand(), a.cleanupCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand()}
+		a.cacheCommand(), a.jobCommand(), a.cronCommand(), a.convertCommand(), a.historyCommand(), a.statusCommand(), a.checkCommand(), a.shellCommand(), a.cleanupCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand()}
 	root.AddCommand(a.commands...)
 	for _, cmd := range root.Commands() {
 		a.completeFlags(cmd)

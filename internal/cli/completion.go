@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -61,12 +62,30 @@ func (a *app) installCompletion() error {
 	if runtime.GOOS == "windows" {
 		return fmt.Errorf("kubectl on Windows completes plugins by a .exe or .cmd only: put a kubectl_complete-orlop.cmd with the line\n  @\"%s\" __complete %%*\non your PATH", self)
 	}
+	self = asFound(self)
 	path := filepath.Join(filepath.Dir(self), "kubectl_complete-orlop")
 	if err := os.WriteFile(path, fmt.Appendf(nil, completer, self), 0o755); err != nil {
 		return advised{fmt.Errorf("writing %s: %w", path, err), "run it as a user who may write there, or put the file anywhere on your PATH"}
 	}
 	_, err = fmt.Fprintf(a.Err, "%s wrote %s: kubectl completes orlop now, if that folder is on your PATH.\n", a.paint.good(), path)
 	return err
+}
+
+// asFound is the link by which kubectl finds this program, if there is one. krew keeps each version in a folder of its own, which is on
+// nobody's PATH and goes with the next upgrade; its link stays.
+func asFound(self string) string {
+	link, err := exec.LookPath("kubectl-orlop")
+	if err != nil {
+		return self
+	}
+	target, err := filepath.EvalSymlinks(link)
+	if err != nil {
+		return self
+	}
+	if own, err := filepath.EvalSymlinks(self); err != nil || target != own {
+		return self
+	}
+	return link
 }
 
 // completeTimeout bounds what a person waits for after Tab.

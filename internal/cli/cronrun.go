@@ -4,8 +4,6 @@
 package cli
 
 import (
-	"errors"
-	"fmt"
 	"maps"
 	"strings"
 
@@ -15,6 +13,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/jobrun"
+	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -29,21 +28,15 @@ plan first, and asks; without a terminal, --yes is needed. The NodeJob is the No
 			{} cron run weekly --dry-run
 			{} cron run weekly -n ops --yes --wait=false`),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := o.output.check()
-			name := ""
-			switch {
-			case err != nil:
-			case len(args) == 0:
-				err = errors.New("name the NodeCronJob")
-			case o.timeout <= 0:
-				err = fmt.Errorf("--timeout is a time span such as 30m, not %s", o.timeout)
-			default:
-				name, err = cronKind.name(args, true)
-			}
+			name, err := o.named(cronKind, args)
 			if err != nil {
 				return usageError{err, a.program + " cron run --help"}
 			}
-			return o.runCron(cmd, name)
+			cron, op, err := found(cmd.Context(), o, cronKind, name, (*operator.Client).CronJob)
+			if err != nil {
+				return err
+			}
+			return o.make(cmd.Context(), op, manualRun(cron))
 		},
 	}
 	cmd.ValidArgsFunction = a.completeKinds(&o.namespaced, map[string]kind{"": cronKind})
@@ -61,23 +54,6 @@ func (o *jobRunOptions) addFollowing(flags *pflag.FlagSet) {
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	flags.BoolVar(&o.wait, "wait", true, "follow it to its end; --wait=false makes it, and says how to follow")
 	flags.DurationVar(&o.timeout, "timeout", pullTimeout, "how long to follow it")
-}
-
-func (o *jobRunOptions) runCron(cmd *cobra.Command, name string) error {
-	ctx := cmd.Context()
-	namespace, err := o.of(o.app)
-	if err != nil {
-		return err
-	}
-	op, err := o.mustBeInstalled(ctx)
-	if err != nil {
-		return err
-	}
-	cron, err := op.CronJob(ctx, namespace, name)
-	if err != nil {
-		return o.unknown(ctx, op, cronKind, namespace, name, err)
-	}
-	return o.make(ctx, op, manualRun(cron))
 }
 
 // manualRun is the NodeJob that a schedule would make, but for its time.

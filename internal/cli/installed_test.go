@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -292,12 +291,7 @@ func TestWaitForACache(t *testing.T) {
 }
 
 func TestStatusOfAnInstall(t *testing.T) {
-	replicas := int32(1)
-	controller := &appsv1.Deployment{TypeMeta: metav1.TypeMeta{APIVersion: "apps/v1", Kind: "Deployment"},
-		ObjectMeta: metav1.ObjectMeta{Name: "orlop-controller", Namespace: "orlop-system", Labels: map[string]string{operator.LabelName: "orlop", operator.LabelComponent: "controller", operator.LabelVersion: "1.2.3"}},
-		Spec:       appsv1.DeploymentSpec{Replicas: &replicas, Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Image: "ghcr.io/orlop-dev/orlop-controller:1.2.3"}}}}},
-		Status:     appsv1.DeploymentStatus{ReadyReplicas: 1}}
-	s := shop(t, controller, aCache("web", 4, statusOf(4, metav1.ConditionFalse, "NotFound", "", metav1.ConditionTrue)), aCache("b", 1, statusOf(1, metav1.ConditionTrue, "Ready", "", metav1.ConditionFalse)))
+	s := shop(t, aController("1.2.3"), aCache("web", 4, statusOf(4, metav1.ConditionFalse, "NotFound", "", metav1.ConditionTrue)), aCache("b", 1, statusOf(1, metav1.ConditionTrue, "Ready", "", metav1.ConditionFalse)))
 	code, out, _ := s.run("status")
 	want := `orlop 1.2.3 in orlop-system · Kubernetes v1.37.2
 controller   1/1 ready

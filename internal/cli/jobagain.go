@@ -50,19 +50,7 @@ Ctrl-C leaves it going; a second one within 2 s cancels a new one.`,
 			{} job run upgrade --retry
 			{} job run clean --yes --wait=false`),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			err := o.output.check()
-			name := ""
-			switch {
-			case err != nil:
-			case len(args) == 0:
-				err = errors.New("name the NodeJob")
-			case o.retry && o.dryRun:
-				err = errors.New("--retry goes on with the NodeJob as it is: leave --dry-run out")
-			case o.timeout <= 0:
-				err = fmt.Errorf("--timeout is a time span such as 30m, not %s", o.timeout)
-			default:
-				name, err = jobKind.name(args, true)
-			}
+			name, err := o.named(jobKind, args)
 			if err != nil {
 				return usageError{err, a.program + " job run --help"}
 			}
@@ -79,25 +67,50 @@ Ctrl-C leaves it going; a second one within 2 s cancels a new one.`,
 	return cmd
 }
 
-func (o *jobRunOptions) run(ctx context.Context, name string) error {
+// named takes the name of what is to be run, and looks whether the flags go together.
+func (o *jobRunOptions) named(kind kind, args []string) (string, error) {
+	switch err := o.output.check(); {
+	case err != nil:
+		return "", err
+	case len(args) == 0:
+		return "", errors.New("name the " + kind.title)
+	case o.retry && o.dryRun:
+		return "", errors.New("--retry goes on with the NodeJob as it is: leave --dry-run out")
+	case o.timeout <= 0:
+		return "", fmt.Errorf("--timeout is a time span such as 30m, not %s", o.timeout)
+	}
+	return kind.name(args, true)
+}
+
+// found is the object that is to be run, and the installed Orlop to run it.
+func found[T any](ctx context.Context, o *jobRunOptions, kind kind, name string, get func(*operator.Client, context.Context, string, string) (T, error)) (T, *operator.Client, error) {
+	var none T
 	namespace, err := o.of(o.app)
 	if err != nil {
-		return err
+		return none, nil, err
 	}
 	op, err := o.mustBeInstalled(ctx)
 	if err != nil {
-		return err
+		return none, nil, err
 	}
-	job, err := op.Job(ctx, namespace, name)
+	object, err := get(op, ctx, namespace, name)
 	if err != nil {
-		return o.unknown(ctx, op, jobKind, namespace, name, err)
+		return none, nil, o.unknown(ctx, op, kind, namespace, name, err)
+	}
+	return object, op, nil
+}
+
+func (o *jobRunOptions) run(ctx context.Context, name string) error {
+	job, op, err := found(ctx, o, jobKind, name, (*operator.Client).Job)
+	if err != nil {
+		return err
 	}
 	if o.retry {
 		return o.again(ctx, op, job)
 	}
 	spec := *job.Spec.DeepCopy()
 	spec.Suspend = false
-	wanted := jobrun.New(namespace, strings.ToLower(action.Of(&spec)), spec)
+	wanted := jobrun.New(job.Namespace, strings.ToLower(action.Of(&spec)), spec)
 	wanted.Name = jobrun.Again(job)
 	wanted.Annotations = map[string]string{}
 	return o.make(ctx, op, wanted)

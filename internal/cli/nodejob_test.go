@@ -33,22 +33,27 @@ func (s *apiServer) operated(plans, done answers) {
 		if job.Spec.DryRun {
 			say = plans
 		}
-		status := v1alpha1.NodeJobStatus{ObservedGeneration: job.Generation, Desired: int32(len(say)), Conditions: []metav1.Condition{
-			{Type: v1alpha1.ConditionComplete, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonNodesDone, LastTransitionTime: metav1.Now()}}}
-		for _, node := range slices.Sorted(maps.Keys(say)) {
-			answer := say[node]
-			answer.UID, answer.DryRun = string(job.UID), job.Spec.DryRun
-			store := aStore(node)
-			store.Status.Jobs = []v1alpha1.StoreJobStatus{answer}
-			s.put(store)
-			status.Succeeded++
-		}
-		status.SkippedNodes = []v1alpha1.NodeJobFailure{{Node: "node-3", Reason: v1alpha1.ReasonAgentNotReady, Message: "its agent is not ready"}}
-		job = job.DeepCopy()
-		job.TypeMeta, job.Status = ofKind("NodeJob"), status
-		if s.get("/apis/orlop.dev/v1alpha1/namespaces/"+job.Namespace+"/nodejobs/"+job.Name) != nil {
-			s.put(job)
-		}
+		s.answer(job, say)
+	}
+}
+
+// answer has nodes answer a NodeJob, which is complete by it.
+func (s *apiServer) answer(job *v1alpha1.NodeJob, say answers) {
+	status := v1alpha1.NodeJobStatus{ObservedGeneration: job.Generation, Desired: int32(len(say)), Conditions: []metav1.Condition{
+		{Type: v1alpha1.ConditionComplete, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonNodesDone, LastTransitionTime: metav1.Now()}}}
+	for _, node := range slices.Sorted(maps.Keys(say)) {
+		answer := say[node]
+		answer.UID, answer.DryRun = string(job.UID), job.Spec.DryRun
+		store := aStore(node)
+		store.Status.Jobs = []v1alpha1.StoreJobStatus{answer}
+		s.put(store)
+		status.Succeeded++
+	}
+	status.SkippedNodes = []v1alpha1.NodeJobFailure{{Node: "node-3", Reason: v1alpha1.ReasonAgentNotReady, Message: "its agent is not ready"}}
+	job = job.DeepCopy()
+	job.TypeMeta, job.Status = ofKind("NodeJob"), status
+	if s.get("/apis/orlop.dev/v1alpha1/namespaces/"+job.Namespace+"/nodejobs/"+job.Name) != nil {
+		s.put(job)
 	}
 }
 

@@ -33,6 +33,7 @@ var mustNotReach = map[string][]string{
 	"internal/podimage":              {"k8s.io/client-go", "sigs.k8s.io/controller-runtime", "google.golang.org/grpc", module + "internal", module + "api"},
 	"internal/pullsecret":            {"google.golang.org/grpc", "sigs.k8s.io/controller-runtime/pkg/manager", module + "internal/engine/", module + "internal/plan"},
 	"internal/controller/imagecache": {"k8s.io/cri-client", "google.golang.org/grpc", module + "internal/engine/", module + "internal/agent", module + "internal/node", module + "internal/cli", module + "internal/fleet", module + "internal/controller/imagestore"},
+	"internal/convert":               {"k8s.io/client-go", "sigs.k8s.io/controller-runtime/pkg/client", "github.com/spf13/cobra", "google.golang.org/grpc", module + "internal/cli", module + "internal/engine", module + "internal/operator", module + "internal/fleet", module + "internal/node"},
 	"internal/ask":                   {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet"},
 	"internal/survey":                {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},
 	"internal/tell":                  {"k8s.io/api", "k8s.io/client-go", "google.golang.org/grpc", module + "internal/engine/", module + "internal/node", module + "internal/fleet", module + "internal/cli"},

@@ -148,7 +148,7 @@ const maxName = 63
 
 // words are what names begin with, by verb.
 var words = map[string]string{
-	string(session.VerbPull): "pull", string(session.VerbRemove): "rm", string(session.VerbPrune): "prune", "run": "run",
+	string(session.VerbPull): "pull", string(session.VerbRemove): "rm", string(session.VerbPrune): "prune", "run": "run", "check": "check",
 }
 
 // Create makes a NodeJob of New; a name that is taken gets another end.

@@ -55,6 +55,7 @@ var (
 	others = []schema.GroupVersionResource{
 		resource("monitoring.coreos.com", "podmonitors"), resource("monitoring.coreos.com", "servicemonitors"),
 		resource("policy", "poddisruptionbudgets"), resource("", "services"), resource("", "configmaps"),
+		resource("", "resourcequotas"), resource("coordination.k8s.io", "leases"), resource("security.openshift.io", "securitycontextconstraints"),
 		resource("admissionregistration.k8s.io", "validatingadmissionpolicybindings"), resource("admissionregistration.k8s.io", "validatingadmissionpolicies"),
 		resource("rbac.authorization.k8s.io", "rolebindings"), resource("rbac.authorization.k8s.io", "roles"),
 		resource("rbac.authorization.k8s.io", "clusterrolebindings"), resource("rbac.authorization.k8s.io", "clusterroles"),

@@ -211,7 +211,7 @@ func TestAlertRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rendered, err := chart.RulesYAML(c, nil)
+	rendered, err := chart.RulesYAML(c)
 	if err != nil {
 		t.Fatal(err)
 	}

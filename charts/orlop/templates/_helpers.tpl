@@ -28,7 +28,8 @@ imagePullSecrets:
 {{- end -}}
 
 {{- define "orlop.openshift" -}}
-{{- if .Capabilities.APIVersions.Has "security.openshift.io/v1" }}true{{ end -}}
+{{- $said := toString .Values.openshift -}}
+{{- if or (eq $said "true") (and (eq $said "auto") (.Capabilities.APIVersions.Has "security.openshift.io/v1")) }}true{{ end -}}
 {{- end -}}
 
 {{- define "orlop.seLinuxType" -}}

@@ -5,8 +5,6 @@
 package chart
 
 import (
-	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 
@@ -89,9 +87,20 @@ func appendParsed(to []Object, path, text string) ([]Object, error) {
 	return append(to, object), nil
 }
 
-// InstallYAML is the chart for those without Helm: with its namespace, without hooks, and marked so that `helm install orlop`
-// takes over what stands there. values are the user's own; nil: the chart's.
+// InstallYAML is the chart for those without Helm. values are the user's own; nil: the chart's.
 func InstallYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
+	objects, err := installed(c, values)
+	if err != nil {
+		return nil, err
+	}
+	text, err := documents(objects)
+	head := fmt.Sprintf("# Orlop %s. kubectl apply --server-side --force-conflicts -f install.yaml\n", c.Metadata.AppVersion)
+	return append([]byte(head), text...), err
+}
+
+// installed are the objects for those without Helm: with their namespace, without hooks, and marked so that `helm install orlop`
+// takes over what stands there.
+func installed(c *v2.Chart, values map[string]any) ([]Object, error) {
 	values = maps.Clone(values)
 	if values == nil {
 		values = map[string]any{}
@@ -101,44 +110,10 @@ func InstallYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	var out bytes.Buffer
-	fmt.Fprintf(&out, "# Orlop %s. kubectl apply --server-side --force-conflicts -f install.yaml\n", c.Metadata.AppVersion)
 	for _, object := range rendered.Objects {
 		adoptable(object)
-		text, err := yaml.Marshal(object)
-		if err != nil {
-			return nil, err
-		}
-		out.WriteString("---\n")
-		out.Write(text)
 	}
-	return out.Bytes(), nil
-}
-
-// RulesYAML are the chart's alert rules as Prometheus reads them from a file. values are the user's own; nil: the chart's.
-func RulesYAML(c *v2.Chart, values map[string]any) ([]byte, error) {
-	values = maps.Clone(values)
-	if values == nil {
-		values = map[string]any{}
-	}
-	alerts, _ := values["alerts"].(map[string]any)
-	alerts = maps.Clone(alerts)
-	if alerts == nil {
-		alerts = map[string]any{}
-	}
-	alerts["enabled"] = true
-	values["alerts"] = alerts
-	rendered, err := Render(c, values, nil)
-	if err != nil {
-		return nil, err
-	}
-	for _, object := range rendered.Objects {
-		if object["kind"] == "PrometheusRule" {
-			text, err := yaml.Marshal(object["spec"])
-			return append([]byte("# Orlop's alert rules, rendered from charts/orlop. Do not edit: run make generate.\n"), text...), err
-		}
-	}
-	return nil, errors.New("the chart has no alert rules")
+	return rendered.Objects, nil
 }
 
 func adoptable(object Object) {

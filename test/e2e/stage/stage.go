@@ -6,6 +6,7 @@
 package stage
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -39,6 +40,8 @@ type Stage struct {
 	Options lab.Options
 	// Prepare is done once, after the images have been pushed; nil: nothing.
 	Prepare func(ctx context.Context, s *Stage, cluster *lab.Cluster) error
+	// Registry and Tag are where Orlop's own images are pushed; empty: the constants of these names.
+	Registry, Tag string
 
 	once     sync.Once
 	lab      *lab.Cluster
@@ -101,7 +104,7 @@ func (s *Stage) setUp() error {
 	if err != nil {
 		return err
 	}
-	if err := PushOwn(ctx, s.lab, root, Tag); err != nil {
+	if err := PushOwnTo(ctx, s.lab, root, cmp.Or(s.Registry, Registry), cmp.Or(s.Tag, Tag)); err != nil {
 		return err
 	}
 	if s.Prepare == nil {
@@ -126,13 +129,18 @@ func Root() (string, error) {
 
 // PushOwn makes Orlop's images of the binaries in root's bin, and pushes them to where the cluster's nodes find them.
 func PushOwn(ctx context.Context, cluster *lab.Cluster, root, tag string) error {
+	return PushOwnTo(ctx, cluster, root, Registry, tag)
+}
+
+// PushOwnTo is PushOwn under the names of another registry.
+func PushOwnTo(ctx context.Context, cluster *lab.Cluster, root, registry, tag string) error {
 	node := filepath.Join(root, "bin", "orlop-node")
 	for image, binaries := range map[string][]string{
 		"orlop-node":       {node},
 		"orlop-tools":      {node, cluster.Program("crictl")},
 		"orlop-controller": {filepath.Join(root, "bin", "orlop-controller")},
 	} {
-		where := cluster.Registry() + "/" + Registry + "/" + image + ":" + tag
+		where := cluster.Registry() + "/" + registry + "/" + image + ":" + tag
 		args := []string{"run", "./hack/image", "--insecure", "--push", where}
 		if image == "orlop-controller" {
 			args = append(args, "--roots") // It asks registries, whose certificates it must be able to check.
