@@ -106,9 +106,13 @@ type eraser struct {
 	filter    filter
 }
 
-// add takes an object into the report, with the ConfigMaps that have a share in it.
+// add takes an object into the report, with the ConfigMaps that have a share in it. A list that Eraser has dealt with is held.
 func (e *eraser) add(object *v1alpha1.NodeJob, row *Row) *Draft {
-	return e.report.Add(object, append([]*Row{row}, e.excluding...)...)
+	var said remarks
+	holdEnded(row.doc, row, &object.Spec, &said)
+	draft := e.report.Add(object, append([]*Row{row}, e.excluding...)...)
+	said.onto(draft, "spec")
+	return draft
 }
 
 func (e *eraser) list(row *Row) {

@@ -156,6 +156,18 @@ func TestEraserDoesNothing(t *testing.T) {
 	}
 }
 
+// TestEraserListThatIsDone: Eraser does a list once, and what is made of it does not do it again unasked.
+func TestEraserListThatIsDone(t *testing.T) {
+	for _, images := range []string{"['*']", "[docker.io/library/a:1]"} {
+		object, said := one(t, "apiVersion: eraser.sh/v1\nkind: ImageList\nmetadata: {name: imagelist}\nspec: {images: "+images+"}\n"+
+			"status: {success: 3, timestamp: '2026-11-20T10:00:00Z'}")
+		if specOf(t, object)["suspend"] != true {
+			t.Errorf("%+v", object)
+		}
+		has(t, said, "REVIEW spec.suspend: the original has ended")
+	}
+}
+
 func TestEraserNodeFilters(t *testing.T) {
 	term := func(requirements ...string) string {
 		return "{matchExpressions: [" + strings.Join(requirements, ", ") + "]}"

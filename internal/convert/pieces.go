@@ -149,8 +149,10 @@ func ownedByAnother(doc *Document, report *Report) bool {
 
 // ended reports whether a live job is over: applied again, it would be done again.
 func ended(doc *Document) bool {
-	if at, _ := doc.look("status").peek("completionTime"); at != "" {
-		return true
+	for _, key := range []string{"completionTime", "timestamp"} { // The second is Eraser's.
+		if at, _ := doc.look("status").peek(key); at != "" {
+			return true
+		}
 	}
 	return slices.ContainsFunc(doc.objectsAt("status", "conditions"), func(condition *Fields) bool {
 		kind, _ := condition.peek("type")
@@ -166,5 +168,8 @@ func holdEnded(doc *Document, row *Row, spec *v1alpha1.NodeJobSpec, said *remark
 	}
 	spec.Suspend = true
 	said.add("suspend", "the original has ended: turn suspend off to have it done again, or leave this out")
-	row.Note("it has ended: suspended, so that it is not done again unasked")
+	const note = "it has ended: suspended, so that it is not done again unasked"
+	if !slices.Contains(row.Notes, note) {
+		row.Note(note)
+	}
 }

@@ -107,7 +107,7 @@ spec:
   template:
     metadata: {labels: {app: prepull}}
     spec:
-      nodeSelector: {no: such}
+      nodeSelector: {pool: none}
       initContainers: [{name: web, image: "ghcr.io/acme/web:3", command: ["true"]}]
       containers: [{name: pause, image: "registry.k8s.io/pause:3.10"}]
 ---
@@ -128,7 +128,7 @@ metadata: {name: of-another-kind, namespace: home-made}
 spec: {suspend: true, template: {spec: {restartPolicy: Never, containers: [{name: a, image: b}]}}}
 `)
 	got := here.Orlop(t, "convert", "--from-cluster", "-n", "home-made").Want(t, 0)
-	tells(t, got.Out, "kind: ImageCache", "ghcr.io/acme/web:3", "no: such", "kind: NodeJob", "prune: {}", "suspend: true")
+	tells(t, got.Out, "kind: ImageCache", "ghcr.io/acme/web:3", "pool: none", "kind: NodeJob", "prune: {}", "suspend: true")
 	if strings.Contains(got.Err, "not converted") || strings.Contains(got.Out+got.Err, "of-another-kind") {
 		t.Errorf("%s", got)
 	}
