@@ -50,7 +50,7 @@ func metadata(doc *Document, row *Row, opts Options) metav1.ObjectMeta {
 func ofPeople(texts map[string]string, owned *[]string) map[string]string {
 	for key := range texts {
 		switch {
-		case slices.Contains(ofControllers, key):
+		case slices.Contains(ofControllers, key), slices.Contains(jobLabels, key): // A Job without labels is given those of its pods.
 		case key == labelManagedBy, slices.ContainsFunc(ownership, func(prefix string) bool { return strings.HasPrefix(key, prefix) }):
 			*owned = append(*owned, key)
 		default:
