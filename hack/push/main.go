@@ -87,7 +87,7 @@ func (o options) push(file string, out io.Writer, how []remote.Option) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(folder)
+	defer func() { _ = os.RemoveAll(folder) }()
 	images, err := archive.Read(file, folder)
 	if err != nil {
 		return err

@@ -91,7 +91,7 @@ func (r *release) annotate(c *v2.Chart) error {
 func kindsOf(c *v2.Chart) ([]kind, error) {
 	var kinds []kind
 	for _, file := range c.Files {
-		if !strings.HasPrefix(file.Name, "files/crds/") {
+		if !strings.HasPrefix(file.Name, "files/crds/orlop.dev_") {
 			continue
 		}
 		var crd struct {

@@ -146,7 +146,7 @@ func (o *checkOptions) run(ctx context.Context) error {
 		}
 	}
 	if err == nil && o.e2e {
-		code, err = o.endToEnd(ctx, f, op, seen, code)
+		code = o.endToEnd(ctx, f, op, seen, code)
 	}
 	if err != nil {
 		return err

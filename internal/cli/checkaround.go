@@ -28,22 +28,22 @@ import (
 )
 
 // endToEnd is all that --e2e does beside what check does anyway.
-func (o *checkOptions) endToEnd(ctx context.Context, f *fleet.Fleet, op *operator.Client, seen []fleet.Outcome, code int) (int, error) {
+func (o *checkOptions) endToEnd(ctx context.Context, f *fleet.Fleet, op *operator.Client, seen []fleet.Outcome, code int) int {
 	if op != nil {
 		o.checkUnfinished(ctx, op)
 	}
-	trip, err := o.checkTrip(ctx, f, op, seen)
-	if err != nil || ctx.Err() != nil {
-		return term.ExitInterrupted, err
+	trip := o.checkTrip(ctx, f, op, seen)
+	if ctx.Err() != nil {
+		return term.ExitInterrupted
 	}
 	o.checkRegistries(ctx, f, op)
 	if op != nil {
 		o.checkMetrics(ctx, op, seen)
 	}
 	if ctx.Err() != nil {
-		return term.ExitInterrupted, nil
+		return term.ExitInterrupted
 	}
-	return max(code, trip), nil
+	return max(code, trip)
 }
 
 // checkUnfinished looks for NodeJobs that an earlier check was killed over.
@@ -227,7 +227,6 @@ func read(ctx context.Context, op *operator.Client, pod *corev1.Pod, port string
 	if err != nil {
 		return 0, err
 	}
-	defer body.Close()
 	text, err := io.ReadAll(io.LimitReader(body, maxMetrics))
-	return strings.Count(string(text), "\n# TYPE "), err
+	return strings.Count(string(text), "\n# TYPE "), errors.Join(err, body.Close())
 }

@@ -5,7 +5,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -53,23 +52,24 @@ type trip struct {
 }
 
 // checkTrip makes the trip, and gives the exit code of what it finds. seen is what every node has.
-func (o *checkOptions) checkTrip(ctx context.Context, f *fleet.Fleet, op *operator.Client, seen []fleet.Outcome) (int, error) {
+func (o *checkOptions) checkTrip(ctx context.Context, f *fleet.Fleet, op *operator.Client, seen []fleet.Outcome) int {
 	t := &trip{checkOptions: o, fleet: f, op: op, ref: o.ref}
 	if o.nodes.ephemeral {
 		t.op = nil
 	}
 	nodes := t.free(seen)
 	if len(nodes) == 0 {
-		return term.ExitOK, nil
+		return term.ExitOK
 	}
-	code, err := t.travel(ctx, nodes)
+	code := t.travel(ctx, nodes)
 	if left := t.tidy(ctx); left {
 		code = max(code, term.ExitPartial)
 	}
 	if ctx.Err() != nil {
 		code = term.ExitInterrupted
+		t.say("Interrupted: the rest was not looked at.\n")
 	}
-	return code, err
+	return code
 }
 
 // free are the nodes of the trip: those chosen that do not have the image, and where none are chosen, the first.
@@ -100,36 +100,43 @@ func (t *trip) free(seen []fleet.Outcome) (free []fleet.Node) {
 }
 
 // travel pulls, looks and removes, and ends with the first of these that fails everywhere.
-func (t *trip) travel(ctx context.Context, nodes []fleet.Node) (int, error) {
+func (t *trip) travel(ctx context.Context, nodes []fleet.Node) int {
 	begin := time.Now()
 	t.brought = slices.Clone(nodes) // Until its answer is known, a node may have the image by us.
-	pulled, code, err := t.half(ctx, nodes, session.Request{Verb: session.VerbPull, Pull: &session.PullRequest{Images: []oci.Ref{t.ref}, Policy: session.PullIfNotPresent, Credentials: t.login()}}, session.StatePulled)
-	if err != nil || ctx.Err() != nil {
-		return code, err
-	}
-	if len(pulled) == 0 {
-		return code, nil
+	pull := session.PullRequest{Images: []oci.Ref{t.ref}, Policy: session.PullIfNotPresent, Credentials: t.login()}
+	pulled, code := t.half(ctx, nodes, session.Request{Verb: session.VerbPull, Pull: &pull}, session.StatePulled)
+	if len(pulled) == 0 || ctx.Err() != nil {
+		return code
 	}
 	took := t.done("pulled %s on %s", begin, t.ref, some(namesOf(pulled)))
 	begin = time.Now()
-	if missing, err := t.unlisted(ctx, pulled); err != nil {
-		return code, err
-	} else if len(missing) > 0 && ctx.Err() == nil {
+	missing, err := t.unlisted(ctx, pulled)
+	switch {
+	case ctx.Err() != nil:
+		return code
+	case err != nil:
+		code = max(code, t.failed(err))
+	case len(missing) > 0:
 		code = max(code, term.ExitPartial)
-		t.fail("e2e", fmt.Sprintf("%s is pulled on %s, and not in the list there after %s", t.ref, some(missing), tell.Took(time.Since(begin))), t.commandLine("list", t.ref.String(), "--per-node"))
-	} else if ctx.Err() == nil {
+		t.fail("e2e", fmt.Sprintf("%s is pulled on %s, and not in the list there after %s", t.ref, some(missing), tell.Took(time.Since(begin))),
+			t.commandLine("list", t.ref.String(), "--per-node"))
+	default:
 		took += t.done("listed it on %s", begin, some(namesOf(pulled)))
 	}
-	if ctx.Err() != nil {
-		return code, nil
-	}
 	begin = time.Now()
-	removed, worst, err := t.remove(ctx, pulled)
-	if err == nil && len(removed) > 0 && ctx.Err() == nil {
+	removed, worst := t.remove(ctx, pulled)
+	if len(removed) > 0 && ctx.Err() == nil {
 		took += t.done("removed it again on %s", begin, some(namesOf(removed)))
 		t.found[len(t.found)-1].Message += "; the round trip took " + tell.Took(took)
 	}
-	return max(code, worst), err
+	return max(code, worst)
+}
+
+// failed notes why nothing could be asked at all.
+func (t *trip) failed(err error) int {
+	what, why, try := t.explain(err)
+	t.fail("e2e", strings.TrimSuffix(what+": "+why, ": "), try)
+	return term.ExitError
 }
 
 // done notes a step that went well.
@@ -150,15 +157,13 @@ func (t *trip) login() map[string]engine.Credentials {
 }
 
 // half asks the nodes for one thing, and gives those on which it ended as it should. What went wrong elsewhere is noted.
-func (t *trip) half(ctx context.Context, nodes []fleet.Node, request session.Request, want session.State) (well []fleet.Node, code int, err error) {
+func (t *trip) half(ctx context.Context, nodes []fleet.Node, request session.Request, want session.State) (well []fleet.Node, code int) {
 	outcomes, err := t.put(ctx, nodes, request)
-	if errors.Is(err, jobrun.ErrCancelled) || errors.Is(err, jobrun.ErrLeft) || ctx.Err() != nil {
-		return nil, term.ExitInterrupted, nil
-	}
-	if err != nil {
-		what, why, try := t.explain(err)
-		t.fail("e2e", strings.TrimSuffix(what+": "+why, ": "), try)
-		return nil, term.ExitError, nil
+	switch {
+	case ctx.Err() != nil:
+		return nil, term.ExitInterrupted
+	case err != nil:
+		return nil, t.failed(err)
 	}
 	for _, o := range outcomes {
 		if o.Fail() {
@@ -182,7 +187,7 @@ func (t *trip) half(ctx context.Context, nodes []fleet.Node, request session.Req
 			}
 		}
 	}
-	return well, code, nil
+	return well, code
 }
 
 // nothingCame reports whether a pull has failed in a way that leaves nothing behind.
@@ -262,16 +267,17 @@ func (t *trip) lists(ctx context.Context, nodes []fleet.Node) ([]fleet.Outcome, 
 }
 
 // remove takes the image away, by its exact name, and no other name of it.
-func (t *trip) remove(ctx context.Context, nodes []fleet.Node) ([]fleet.Node, int, error) {
+func (t *trip) remove(ctx context.Context, nodes []fleet.Node) ([]fleet.Node, int) {
 	target, err := oci.ParseTarget(t.ref.String())
 	if err != nil {
-		return nil, term.ExitError, err
+		return nil, t.failed(err)
 	}
-	removed, code, err := t.half(ctx, nodes, session.Request{Verb: session.VerbRemove, Remove: &plan.RemoveRequest{Targets: []oci.Target{target}}}, session.StateRemoved)
+	request := session.Request{Verb: session.VerbRemove, Remove: &plan.RemoveRequest{Targets: []oci.Target{target}}}
+	removed, code := t.half(ctx, nodes, request, session.StateRemoved)
 	for _, node := range removed {
 		t.isNotOurs(node)
 	}
-	return removed, code, err
+	return removed, code
 }
 
 // tidy takes away what is left of the trip, also after an interruption, and reports whether something stays.
@@ -281,9 +287,9 @@ func (t *trip) tidy(ctx context.Context) (left bool) {
 	if len(t.brought) > 0 {
 		t.say("► taking back what the check has brought\n")
 		found := len(t.found)
-		removed, _, err := t.remove(ctx, t.brought)
+		removed, _ := t.remove(ctx, t.brought)
 		t.found = t.found[:found] // It is told together, below.
-		if err == nil && len(removed) > 0 {
+		if len(removed) > 0 {
 			t.say("%s %s is not on %s any more\n", t.paint.good(), t.ref, some(namesOf(removed)))
 		}
 	}

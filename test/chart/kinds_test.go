@@ -25,7 +25,7 @@ import (
 // withKinds makes sure that the kinds are served, and gives a client of ImageCaches in the namespace default.
 func withKinds(t *testing.T) dynamic.ResourceInterface {
 	t.Helper()
-	kubectl(t, "apply", "--server-side", "--force-conflicts", "-f", folder+"/files/crds")
+	kubectl(t, "apply", "--server-side", "--force-conflicts", "-k", folder+"/files/crds")
 	kubectl(t, slices.Concat([]string{"wait", "--for=condition=Established", "crd"}, crds())...)
 	return as(t, "").Resource(resource("imagecaches")).Namespace("default")
 }

@@ -117,8 +117,10 @@ func TestKustomizeImages(t *testing.T) {
 // From a repository, as kubectl apply -k https://…//config/default?ref=v1 reads it.
 func TestKustomizeFromARepository(t *testing.T) {
 	repository := t.TempDir()
-	if err := os.CopyFS(filepath.Join(repository, "config"), os.DirFS(config)); err != nil {
-		t.Fatal(err)
+	for _, path := range []string{"config", "charts/orlop/files/crds"} {
+		if err := os.CopyFS(filepath.Join(repository, path), os.DirFS(filepath.Join(config, "..", path))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=a", "-c", "user.email=a@b.example", "commit", "-qm", "a"}, {"tag", "v1"}} {
 		if out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", repository}, args...)...).CombinedOutput(); err != nil {

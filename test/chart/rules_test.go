@@ -284,7 +284,7 @@ func TestPolicyFails(t *testing.T) {
 // The kinds are well below what one request and etcd take, and what kubectl apply keeps in an annotation.
 func TestKindsAreSmall(t *testing.T) {
 	const limit = 200 << 10
-	files, err := filepath.Glob(folder + "/files/crds/*.yaml")
+	files, err := filepath.Glob(folder + "/files/crds/orlop.dev_*.yaml")
 	if err != nil || len(files) != 5 {
 		t.Fatalf("kinds: %v, %v", files, err)
 	}

@@ -106,7 +106,7 @@ func namesIn(t *testing.T, path string) map[string][]byte {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	have := map[string][]byte{}
 	for r := tar.NewReader(file); ; {
 		header, err := r.Next()

@@ -74,7 +74,7 @@ func unpack(path, folder string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	if err := os.MkdirAll(filepath.Join(folder, filepath.FromSlash(blobFolder)), 0o755); err != nil {
 		return err
 	}

@@ -166,7 +166,7 @@ func (w *writer) layer(layer v1.Layer) error {
 	if err != nil {
 		return err
 	}
-	defer content.Close()
+	defer func() { _ = content.Close() }()
 	var data bytes.Buffer
 	if _, err := io.Copy(&data, content); err != nil {
 		return err

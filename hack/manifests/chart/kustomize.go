@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 
 	v2 "helm.sh/helm/v4/pkg/chart/v2"
@@ -44,7 +45,14 @@ type kustomization struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
 	Resources  []string `json:"resources,omitempty"`
-	Patches    []patch  `json:"patches,omitempty"`
+	// Labels and CommonAnnotations are given to each resource.
+	Labels            []labels       `json:"labels,omitempty"`
+	CommonAnnotations map[string]any `json:"commonAnnotations,omitempty"`
+	Patches           []patch        `json:"patches,omitempty"`
+}
+
+type labels struct {
+	Pairs map[string]any `json:"pairs"`
 }
 
 type patch struct {
@@ -70,15 +78,21 @@ func Kustomize(c *v2.Chart) (map[string][]byte, error) {
 		return nil, err
 	}
 	k := writer{}
-	parts := map[string]map[string][]Object{"crd": {}, "operator": {}}
+	files := map[string][]Object{}
+	kinds := kustomization{APIVersion: "kustomize.config.k8s.io/v1beta1", Kind: "Kustomization", Resources: []string{schemas}}
 	for _, o := range base {
-		folder, file := place(o)
-		parts[folder][file] = append(parts[folder][file], o)
-	}
-	for folder, files := range parts {
-		if err := k.resources(folder, "", "Kustomization", files, nil); err != nil {
-			return nil, err
+		if o["kind"] != "CustomResourceDefinition" {
+			file := place(o)
+			files[file] = append(files[file], o)
+			continue
 		}
+		kinds.Labels, kinds.CommonAnnotations = added(o)
+	}
+	if err := k.resources("operator", "", "Kustomization", files, nil); err != nil {
+		return nil, err
+	}
+	if err := k.add("crd/kustomization.yaml", "The kinds, as the chart has them: as folders, Kustomize takes what is outside its own.", kinds); err != nil {
+		return nil, err
 	}
 	both := kustomization{APIVersion: "kustomize.config.k8s.io/v1beta1", Kind: "Kustomization", Resources: []string{"../crd", "../operator"}}
 	if err := k.add("default/kustomization.yaml", "", both); err != nil {
@@ -104,23 +118,32 @@ func Kustomize(c *v2.Chart) (map[string][]byte, error) {
 	return k, nil
 }
 
+// schemas is the folder of the kinds' definitions, which the chart and Kustomize share.
+const schemas = "../../charts/orlop/files/crds"
+
+// added is what the chart gives to each definition beside what stands in schemas.
+func added(definition Object) ([]labels, map[string]any) {
+	meta := definition["metadata"].(Object)
+	annotations := maps.Clone(meta["annotations"].(Object))
+	delete(annotations, "controller-gen.kubebuilder.io/version")
+	return []labels{{meta["labels"].(Object)}}, annotations
+}
+
 // place is the file of an object of the base.
-func place(o Object) (folder, file string) {
-	switch kind := o["kind"]; kind {
-	case "CustomResourceDefinition":
-		return "crd", o["metadata"].(Object)["name"].(string) + ".yaml"
+func place(o Object) string {
+	switch o["kind"] {
 	case "Namespace":
-		return "operator", "namespace.yaml"
+		return "namespace.yaml"
 	case "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding":
-		return "operator", "rights.yaml"
+		return "rights.yaml"
 	case "ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding":
-		return "operator", "policies.yaml"
+		return "policies.yaml"
 	case "DaemonSet":
-		return "operator", "agent.yaml"
+		return "agent.yaml"
 	case "Deployment":
-		return "operator", "controller.yaml"
+		return "controller.yaml"
 	}
-	return "operator", "more.yaml"
+	return "more.yaml"
 }
 
 // writer collects files.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -164,13 +165,28 @@ func TestTheInformerIsBehind(t *testing.T) {
 	})
 }
 
+// seriesOf is how many there are.
+func seriesOf(t *testing.T, c prometheus.Collector) int {
+	t.Helper()
+	series := make(chan prometheus.Metric, 10)
+	c.Collect(series)
+	return len(series)
+}
+
 func TestSuspended(t *testing.T) {
 	onBench(t, func(t *testing.T, b *bench) {
+		nextRun.Reset() // Other tests leave schedules behind.
 		b.create(nil)
 		b.run(11 * time.Minute)
 		b.expectMade("00:10")
+		if n := seriesOf(t, nextRun); n != 1 {
+			t.Errorf("%d schedules have a next run, want 1", n)
+		}
 		b.edit(func(s *v1alpha1.NodeCronJobSpec) { s.Suspend = new(true) })
 		b.run(30 * time.Minute)
+		if n := seriesOf(t, nextRun); n != 0 {
+			t.Errorf("%d schedules have a next run while it is suspended", n)
+		}
 		b.expectMade()
 		b.expect("00:10 - Ready=True/Suspended")
 		b.end(b.slot("00:10"), v1alpha1.ConditionFailed, 7)

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"orlop.dev/orlop/internal/engine/docker"
 	"orlop.dev/orlop/internal/oci"
@@ -29,6 +30,13 @@ type daemon struct {
 	answers map[string]http.HandlerFunc // by "METHOD /path", the version left out
 	calls   []string                    // with their queries
 	headers []http.Header
+	told    []string // by the observer: methods and codes
+}
+
+func (d *daemon) observe(method, code string, _ time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.told = append(d.told, method+" "+code)
 }
 
 var apiVersion = regexp.MustCompile(`^/v[0-9.]+`)
@@ -94,7 +102,7 @@ func (d *daemon) called(method string) []string {
 
 func (d *daemon) connect() *docker.Runtime {
 	d.t.Helper()
-	rt, err := docker.Connect(d.t.Context(), d.endpoint, nil)
+	rt, err := docker.Connect(d.t.Context(), d.endpoint, d.observe)
 	if err != nil {
 		d.t.Fatal(err)
 	}

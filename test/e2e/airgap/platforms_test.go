@@ -63,7 +63,7 @@ func severalPlatforms(t *testing.T) {
 	if said := on(t, "node2", "crictl inspecti "+image); !strings.Contains(said, `"architecture": "`+runtime.GOARCH+`"`) {
 		t.Errorf("of the registry, the kubelet's way takes %s", said)
 	}
-	on(t, "node2", "ctr -n k8s.io images pull --user "+login+" --tlscacert /etc/lab/registry.crt --platform linux/"+other+" "+image)
+	on(t, "node2", "ctr -n k8s.io images pull --local --user "+login+" --tlscacert /etc/lab/registry.crt --platform linux/"+other+" "+image)
 	if got := program("node2", image, other); got != "built for "+other {
 		t.Errorf("asked for %s, containerd took %q", other, got)
 	}
