@@ -5,7 +5,6 @@ package agent
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
 	"slices"
 	"strings"
@@ -47,9 +46,10 @@ const (
 	actorJob   = "NodeJob "
 )
 
-func (a *Agent) log(level slog.Level, what string, d deed) {
-	fields := []slog.Attr{
-		slog.String("node", a.cfg.Node), slog.String("reference", d.reference), slog.String("digest", d.digest), slog.Int64("bytes", d.bytes),
+// log writes the line: to is Info or Warn of the agent's logger.
+func (d deed) log(to func(string, ...any), node, what string) {
+	fields := []any{
+		slog.String("node", node), slog.String("reference", d.reference), slog.String("digest", d.digest), slog.Int64("bytes", d.bytes),
 		slog.String("reason", d.reason), slog.Any("actor", d.actors), slog.String("duration", d.took.Round(time.Millisecond).String()),
 	}
 	for _, more := range []slog.Attr{slog.String("requestedBy", d.requestedBy), slog.String("names", strings.Join(d.names, " ")), slog.String("error", d.err)} {
@@ -57,7 +57,7 @@ func (a *Agent) log(level slog.Level, what string, d deed) {
 			fields = append(fields, more)
 		}
 	}
-	a.cfg.Log.LogAttrs(context.Background(), level, what, fields...)
+	to(what, fields...)
 }
 
 // deedOf is a cache's pull.
@@ -86,14 +86,14 @@ func nameOf(ref oci.Ref) string {
 func (a *Agent) pulled(d deed, registry string, img engine.Image) {
 	d.bytes = img.PullBytes
 	a.cfg.Metrics.pulled(registry, "", img.PullBytes, d.took)
-	a.log(slog.LevelInfo, "pulled", d)
+	d.log(a.cfg.Log.Info, a.cfg.Node, "pulled")
 }
 
 // notPulled is pulled for one that failed.
 func (a *Agent) notPulled(d deed, registry string, err error) {
 	d.reason, d.err = string(engine.ReasonOf(err)), err.Error()
 	a.cfg.Metrics.pulled(registry, d.reason, 0, d.took)
-	a.log(slog.LevelWarn, "pull failed", d)
+	d.log(a.cfg.Log.Warn, a.cfg.Node, "pull failed")
 }
 
 // gaveUp logs a pull that was ended for a reason that is not its image's, and counts as neither.
@@ -102,7 +102,7 @@ func (a *Agent) gaveUp(d deed, why string, err error) {
 	if err != nil {
 		d.err = err.Error()
 	}
-	a.log(slog.LevelInfo, "pull given up", d)
+	d.log(a.cfg.Log.Info, a.cfg.Node, "pull given up")
 }
 
 // removedFor logs and counts a removal, whatever became of it; that of an image which was not there any more is none.
@@ -112,11 +112,11 @@ func (a *Agent) removedFor(trigger string, d deed, step *session.Step) {
 	case session.StateRemoved:
 		d.bytes, d.names = step.Bytes, step.Names
 		a.cfg.Metrics.removed(trigger, resultOK, step.Bytes)
-		a.log(slog.LevelInfo, "removed", d)
+		d.log(a.cfg.Log.Info, a.cfg.Node, "removed")
 	case session.StateFailed:
 		d.reason, d.err = step.Reason, step.Message
 		a.cfg.Metrics.removed(trigger, step.Reason, 0)
-		a.log(slog.LevelWarn, "removal failed", d)
+		d.log(a.cfg.Log.Warn, a.cfg.Node, "removal failed")
 	default: // It stays, or had gone.
 	}
 }

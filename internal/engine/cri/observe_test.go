@@ -29,7 +29,7 @@ func TestCallsAreObserved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	if _, err := r.List(t.Context()); err != nil {
 		t.Fatal(err)
 	}

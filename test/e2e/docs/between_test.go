@@ -108,7 +108,7 @@ func reset(t *testing.T, cluster *lab.Cluster, wanted string) {
 	must("delete", "pods,daemonsets,deployments,jobs,secrets", "--all", "-n", "default", "--ignore-not-found", "--grace-period=1")
 	for namespace := range strings.FieldsSeq(must("get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}")) {
 		if !own(namespace, wanted) {
-			must("delete", "namespace", namespace, fmt.Sprintf("--wait=%t", wanted != LabOperator)) // It takes seconds; see gone.
+			must("delete", "namespace", namespace, "--ignore-not-found", fmt.Sprintf("--wait=%t", wanted != LabOperator)) // It takes seconds; see gone.
 		}
 	}
 	for _, node := range nodes {
