@@ -52,16 +52,20 @@ func canonical(line string) string {
 
 // matcher tells whether lines are what a line of a page says.
 func matcher(want string) func(got string) bool {
-	want = canonical(want)
-	if !strings.Contains(want, anything) {
-		return func(got string) bool { return canonical(got) == want }
+	// What stands for any text may stand within what is compared by its kind: then only the line itself fits.
+	exact, kind := wildcard(strings.Join(strings.Fields(want), " ")), wildcard(canonical(want))
+	return func(got string) bool {
+		return kind.MatchString(canonical(got)) || exact.MatchString(strings.Join(strings.Fields(got), " "))
 	}
+}
+
+// wildcard is a pattern for a text in which anything stands for any text.
+func wildcard(text string) *regexp.Regexp {
 	var parts []string
-	for part := range strings.SplitSeq(want, anything) {
+	for part := range strings.SplitSeq(text, anything) {
 		parts = append(parts, regexp.QuoteMeta(part))
 	}
-	pattern := regexp.MustCompile("^" + strings.Join(parts, ".*") + "$")
-	return func(got string) bool { return pattern.MatchString(canonical(got)) }
+	return regexp.MustCompile("^" + strings.Join(parts, ".*") + "$")
 }
 
 // perNode is in lines that nodes write while they work, each in its own time: their order is no matter.

@@ -31,6 +31,7 @@ func TestDiff(t *testing.T) {
 		"generated names": {want: "rm-xinzy web-29919947 orlop-list-bjfi5y-node1 orlop-controller-6f9c8d7b5f-x2k9p",
 			got: "rm-a2c4e web-30000000 orlop-list-2c5vy4-node1 orlop-controller-7c5b9f6d4-bbbbb\n"},
 		"any text of a line":       {want: "imagecache… created", got: "imagecache.orlop.dev/web was created\n"},
+		"any text within a name":   {want: "pods orlop-list-… is forbidden", got: "pods orlop-list-2c5vy4-node1 is forbidden\n"},
 		"any lines":                {want: "a\n…\nz", got: "a\nb\nc\nz\n"},
 		"no lines are any lines":   {want: "a\n…\nz", got: "a\nz\n"},
 		"any lines, but then more": {want: "a\n…\nz", got: "a\nb\nz\ny\n", differs: true},
