@@ -36,10 +36,10 @@ type link struct {
 
 var (
 	fenced     = regexp.MustCompile("^ *(```+|~~~+)")
-	titled     = regexp.MustCompile(`^#{1,6} +(.*?) *#*$`)
-	code       = regexp.MustCompile("`+[^`]*`+")
+	titled     = regexp.MustCompile(`(?m)^#{1,6} +(.*?) *#*$`)
+	code       = regexp.MustCompile("`[^`\n]+`")
 	linked     = regexp.MustCompile(`\[(?:[^\[\]]|\[[^\]]*\])*\]\(<?([^()\s<>]+)>?(?: "[^"]*")?\)`)
-	referenced = regexp.MustCompile(`^\[[^\]]+\]: +(\S+)`)
+	referenced = regexp.MustCompile(`(?m)^\[[^\]]+\]: +(\S+)`)
 	named      = regexp.MustCompile(`<a (?:id|name)="([^"]+)"`)
 	markup     = regexp.MustCompile(`\[([^\]]*)\]\([^)]*\)|[*\\]`)
 	unslugged  = regexp.MustCompile(`[^\p{L}\p{N} _-]`)
@@ -53,37 +53,44 @@ func slug(heading string) string {
 
 // readDocument finds links and headings, which are none within code.
 func readDocument(text string) document {
-	d, end, seen := document{anchors: map[string]bool{}}, "", map[string]int{}
-	for i, line := range strings.Split(text, "\n") {
-		if found := fenced.FindStringSubmatch(line); found != nil && (end == "" || strings.HasPrefix(found[1], end)) {
-			if end == "" {
-				end = found[1]
-			} else {
-				end = ""
-			}
-			continue
+	text = withoutCode(text)
+	words := code.ReplaceAllString(text, "code")
+	d, seen := document{anchors: map[string]bool{}}, map[string]int{}
+	for _, found := range titled.FindAllStringSubmatch(text, -1) {
+		anchor := slug(found[1])
+		if n := seen[anchor]; n > 0 {
+			anchor = fmt.Sprintf("%s-%d", anchor, n)
 		}
-		if end != "" {
-			continue
-		}
-		if found := titled.FindStringSubmatch(line); found != nil {
-			anchor := slug(found[1])
-			if n := seen[anchor]; n > 0 {
-				d.anchors[fmt.Sprintf("%s-%d", anchor, n)] = true
-			} else {
-				d.anchors[anchor] = true
-			}
-			seen[anchor]++
-		}
-		line = code.ReplaceAllString(line, "code")
-		for _, found := range slices.Concat(linked.FindAllStringSubmatch(line, -1), referenced.FindAllStringSubmatch(line, -1)) {
-			d.links = append(d.links, link{i + 1, found[1]})
-		}
-		for _, found := range named.FindAllStringSubmatch(line, -1) {
-			d.anchors[found[1]] = true
+		d.anchors[anchor] = true
+		seen[slug(found[1])]++
+	}
+	for _, found := range named.FindAllStringSubmatch(text, -1) {
+		d.anchors[found[1]] = true
+	}
+	for _, kind := range []*regexp.Regexp{linked, referenced} {
+		for _, at := range kind.FindAllStringSubmatchIndex(words, -1) {
+			d.links = append(d.links, link{strings.Count(words[:at[2]], "\n") + 1, words[at[2]:at[3]]})
 		}
 	}
 	return d
+}
+
+// withoutCode leaves blocks out, but not their lines.
+func withoutCode(text string) string {
+	lines, end := strings.Split(text, "\n"), ""
+	for i, line := range lines {
+		found := fenced.FindStringSubmatch(line)
+		switch {
+		case found != nil && end == "":
+			end = found[1]
+		case found != nil && strings.HasPrefix(found[1], end):
+			end = ""
+		case end == "":
+			continue
+		}
+		lines[i] = ""
+	}
+	return strings.Join(lines, "\n")
 }
 
 // repository is the folder with all documents.
@@ -175,7 +182,8 @@ func TestEveryPageIsFound(t *testing.T) {
 
 func TestReadDocument(t *testing.T) {
 	got := readDocument(strings.ReplaceAll(`# What it's for: ~list~ & more
-[one](a.md#b) and [~two~](https://kubernetes.io/x "title"), ~[no](link)~
+[one
+of two lines](a.md#b) and [~two~](https://kubernetes.io/x "title"), ~[no](link)~
 ~~~sh
 # no heading
 [no](link)
@@ -186,7 +194,7 @@ func TestReadDocument(t *testing.T) {
 [ref]: ../c.md
 `, "~", "`"))
 	want := document{
-		links:   []link{{2, "a.md#b"}, {2, "https://kubernetes.io/x"}, {9, "p.svg"}, {10, "../c.md"}},
+		links:   []link{{3, "a.md#b"}, {3, "https://kubernetes.io/x"}, {10, "p.svg"}, {11, "../c.md"}},
 		anchors: map[string]bool{"what-its-for-list--more": true, "again": true, "again-1": true, "own": true},
 	}
 	if diff := cmp.Diff(want, got, cmp.AllowUnexported(document{}, link{})); diff != "" {

@@ -59,7 +59,7 @@ func (o *convertOptions) readFile(path string) ([]*convert.Document, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // It is only read.
 	return convert.Read(path, file)
 }
 

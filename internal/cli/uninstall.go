@@ -222,7 +222,7 @@ func (o *uninstallOptions) show() error {
 	switch {
 	case o.crds && o.caches > 0:
 		sentence(o.Err, 2, "%s with the definitions of the kinds go %s", o.paint.warn(), count(o.caches, "ImageCache"))
-	case len(o.parts.CRDs) > 0:
+	case !o.crds && len(o.parts.CRDs) > 0:
 		sentence(o.Err, 2, "- the definitions of the kinds stay, and %s with them; --crds takes them too", count(o.caches, "ImageCache"))
 	}
 	return nil

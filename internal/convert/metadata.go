@@ -17,7 +17,8 @@ var ofTheLiveObject = []string{"resourceVersion", "uid", "creationTimestamp", "d
 
 // ofControllers are the labels and annotations that come and go with the live object.
 var ofControllers = []string{"kubectl.kubernetes.io/last-applied-configuration", "deployment.kubernetes.io/revision",
-	"deprecated.daemonset.template.generation", "kubectl.kubernetes.io/restartedAt", "batch.kubernetes.io/job-tracking"}
+	"deprecated.daemonset.template.generation", "kubectl.kubernetes.io/restartedAt", "batch.kubernetes.io/job-tracking",
+	"controller-revision-hash", "pod-template-hash"}
 
 // ownership are prefixes of the labels and annotations by which Helm, Argo CD, Flux or OLM know what is theirs: on an object that
 // they did not make, they would have it changed or deleted.
@@ -49,7 +50,7 @@ func metadata(doc *Document, row *Row, opts Options) metav1.ObjectMeta {
 func ofPeople(texts map[string]string, owned *[]string) map[string]string {
 	for key := range texts {
 		switch {
-		case slices.Contains(ofControllers, key):
+		case slices.Contains(ofControllers, key), slices.Contains(jobLabels, key): // A Job without labels is given those of its pods.
 		case key == labelManagedBy, slices.ContainsFunc(ownership, func(prefix string) bool { return strings.HasPrefix(key, prefix) }):
 			*owned = append(*owned, key)
 		default:

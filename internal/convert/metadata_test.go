@@ -29,7 +29,7 @@ metadata:
   managedFields: [{manager: kubectl}]
   ownerReferences: [{kind: X}]
   finalizers: [a/b]
-  labels: {team: web, app.kubernetes.io/managed-by: Helm, helm.sh/chart: a, number: 1}
+  labels: {team: web, app.kubernetes.io/managed-by: Helm, helm.sh/chart: a, number: 1, controller-revision-hash: a, job-name: a}
   annotations:
     note: "two\nlines"
     kubectl.kubernetes.io/last-applied-configuration: "{}"

@@ -29,26 +29,13 @@ func (p *puller) convert(report *Report) {
 	}
 	row := p.rows[0]
 	images := p.images(row)
-	spec := v1alpha1.ImageCacheSpec{
-		NodeSelector: map[string]string{}, ImagePullSecrets: pullSecrets(strings.FieldsFunc(p.text("IMAGE_PULL_SECRETS"), isSeparator)),
-		RemovalPolicy: v1alpha1.RemovalPolicyKeep,
-	}
-	p.json("NODE_SELECTOR", &spec.NodeSelector)
-	p.json("TOLERATIONS", &spec.Tolerations)
-	var affinity corev1.Affinity
-	p.json("AFFINITY", &affinity)
-	var lost []string
-	spec.Affinity, lost = required(affinity)
-	spec.Tolerations = append(spec.Tolerations, corev1.Toleration{
-		Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule,
-	})
-	interval, note := p.interval(row)
-	spec.RefreshInterval = interval
+	spec, lost := p.spec()
+	var note string
+	spec.RefreshInterval, note = p.interval(row)
 	p.dropRest(row)
 	meta := p.meta
 	meta.Namespace = cmp.Or(p.text("NAMESPACE"), meta.Namespace)
-	parts := inParts(images)
-	for i, part := range parts {
+	for i, part := range inParts(images) {
 		name := meta.Name
 		if i > 0 {
 			name = fmt.Sprintf("%s-%d", meta.Name, i+1)
@@ -67,6 +54,22 @@ func (p *puller) convert(report *Report) {
 	if meta.Namespace != p.meta.Namespace {
 		row.Note("it goes to the namespace that NAMESPACE says, where its Secrets are")
 	}
+}
+
+// spec is all but the images and the interval, and what of the affinity is lost.
+func (p *puller) spec() (spec v1alpha1.ImageCacheSpec, lost []string) {
+	spec.ImagePullSecrets = pullSecrets(strings.FieldsFunc(p.text("IMAGE_PULL_SECRETS"), isSeparator))
+	spec.RemovalPolicy = v1alpha1.RemovalPolicyKeep
+	p.json("NODE_SELECTOR", &spec.NodeSelector)
+	p.json("TOLERATIONS", &spec.Tolerations)
+	var affinity corev1.Affinity
+	p.json("AFFINITY", &affinity)
+	spec.Affinity, lost = required(affinity)
+	// The DaemonSet controller gives this one to its pods.
+	spec.Tolerations = append(spec.Tolerations, corev1.Toleration{
+		Key: corev1.TaintNodeUnschedulable, Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoSchedule,
+	})
+	return spec, lost
 }
 
 func isSeparator(r rune) bool { return r == ';' || r == ' ' || r == '\n' || r == '\t' || r == '\r' }

@@ -46,30 +46,29 @@ func gone(t *testing.T, cluster *lab.Cluster, page Page) {
 	}
 }
 
-// settled waits until what runs on the nodes are pods that the API server knows: a short-lived one is gone from there first.
+// settled waits until no container is left on a node of a pod that is gone: it would be told as one that uses its image.
+// What pods ran in, their sandboxes, the kubelet clears away each minute only.
 func settled(t *testing.T, cluster *lab.Cluster) {
 	t.Helper()
-	stage.Eventually(t, "no pod that is deleted is left on a node", func() (bool, string) {
+	stage.Within(t, 2*stage.Patience, "no container of a pod that is gone is left", func() (bool, string) {
 		known, err := cluster.Kubectl(t.Context(), "get", "pods", "--all-namespaces", "-o", "jsonpath={.items[*].metadata.uid}")
 		if err != nil {
 			return false, err.Error()
 		}
 		for _, node := range nodes {
-			out, err := cluster.Crictl(t.Context(), node, "pods", "-o", "json")
+			out, err := cluster.Crictl(t.Context(), node, "ps", "--all", "-o", "json")
+			var there struct {
+				Containers []struct{ Labels map[string]string }
+			}
+			if err == nil {
+				err = json.Unmarshal([]byte(out), &there)
+			}
 			if err != nil {
 				return false, err.Error()
 			}
-			var running struct {
-				Items []struct {
-					Metadata struct{ Name, UID string }
-				}
-			}
-			if err := json.Unmarshal([]byte(out), &running); err != nil {
-				return false, err.Error()
-			}
-			for _, pod := range running.Items {
-				if !strings.Contains(known, pod.Metadata.UID) {
-					return false, node + ": " + pod.Metadata.Name
+			for _, container := range there.Containers {
+				if !strings.Contains(known, container.Labels["io.kubernetes.pod.uid"]) {
+					return false, node + ": " + container.Labels["io.kubernetes.pod.name"]
 				}
 			}
 		}
@@ -109,7 +108,7 @@ func reset(t *testing.T, cluster *lab.Cluster, wanted string) {
 	must("delete", "pods,daemonsets,deployments,jobs,secrets", "--all", "-n", "default", "--ignore-not-found", "--grace-period=1")
 	for namespace := range strings.FieldsSeq(must("get", "namespaces", "-o", "jsonpath={.items[*].metadata.name}")) {
 		if !own(namespace, wanted) {
-			must("delete", "namespace", namespace, fmt.Sprintf("--wait=%t", wanted != LabOperator)) // It takes seconds; see gone.
+			must("delete", "namespace", namespace, "--ignore-not-found", fmt.Sprintf("--wait=%t", wanted != LabOperator)) // It takes seconds; see gone.
 		}
 	}
 	for _, node := range nodes {

@@ -25,7 +25,7 @@ var kinds = []struct {
 	{"size", regexp.MustCompile(`\b[0-9]+(?:\.[0-9]+)? ?(?:[kKMGT]i?B|B)(?:/s)?\b`)},
 	{"percent", regexp.MustCompile(`\b[0-9]+(?:\.[0-9]+)? ?%`)},
 	{"duration", regexp.MustCompile(`\b(?:[0-9]+(?:\.[0-9]+)?(?:ns|µs|us|ms|s|m|h|d))+\b`)},
-	{"generated", regexp.MustCompile(`--run [a-z0-9]+\b|-[0-9]{8}\b|(?:-[bcdfghjklmnpqrstvwxz2456789]{8,10})?-[a-z0-9]{5}\b`)},
+	{"generated", regexp.MustCompile(`--run [a-z0-9]+\b|\borlop-[a-z]+-[a-z2-7]{6}-|-[0-9]{8}\b|(?:-[bcdfghjklmnpqrstvwxz2456789]{8,10})?-[a-z0-9]{5}\b`)},
 	{"id", regexp.MustCompile(`\b[0-9a-f]*[0-9][0-9a-f]*\b`)},
 }
 

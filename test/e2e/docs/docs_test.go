@@ -52,8 +52,10 @@ func play(t *testing.T, page Page) {
 	cluster := here.Lab(t)
 	ready(t, cluster, page.Lab)
 	gone(t, cluster, page)
-	if page.Lab != LabNone {
+	if page.Lab == LabEmpty {
 		settled(t, cluster)
+	}
+	if page.Lab != LabNone {
 		t.Cleanup(func() {
 			begun := time.Now()
 			reset(t, cluster, page.Lab)
@@ -114,7 +116,7 @@ func (p *player) step(step Step) {
 		}
 		return
 	}
-	if step.Hidden && p.page.Lab != LabNone {
+	if step.Hidden && p.page.Lab == LabEmpty {
 		defer settled(p.t, p.cluster)
 	}
 	failed := false

@@ -76,6 +76,7 @@ var (
 	heading   = regexp.MustCompile(`^#+ +(.*)$`)
 	prompt    = regexp.MustCompile(`^(?:\$|(node[0-9]+)#) (.*)$`)
 	fileName  = regexp.MustCompile(`^# ([a-zA-Z0-9./_-]+\.ya?ml)$`)
+	ours      = regexp.MustCompile(`(?m)^apiVersion: orlop\.dev/`) // An object, and not a part of another's.
 	heredoc   = regexp.MustCompile(`<<-?\s*['"]?([A-Za-z_]+)['"]?`)
 )
 
@@ -208,7 +209,7 @@ func (p *parser) yaml(body []string, line int) {
 		p.page.Steps = append(p.page.Steps, Step{Heading: p.heading, Line: line, File: name, Content: text})
 		return
 	}
-	if strings.Contains(text, "apiVersion: orlop.dev/") {
+	if ours.MatchString(text) {
 		p.page.Manifests = append(p.page.Manifests, Manifest{line, text})
 	}
 }

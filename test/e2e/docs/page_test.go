@@ -49,6 +49,10 @@ $ kubectl krew install orlop
 apiVersion: orlop.dev/v1alpha1
 metadata: {name: web, namespace: shop}
 ~~~
+~~~yaml
+healthChecks:
+- apiVersion: orlop.dev/v1alpha1
+~~~
 <!-- A remark. -->
 <!-- cleanup:
 kubectl delete namespace shop
@@ -69,7 +73,7 @@ kubectl delete namespace shop
 			}},
 			{Heading: "First", Line: 25, Commands: []Command{{Line: 26, Text: "true"}}},
 		},
-		Cleanup:   []Command{{Line: 38, Text: "kubectl delete namespace shop"}},
+		Cleanup:   []Command{{Line: 42, Text: "kubectl delete namespace shop"}},
 		Manifests: []Manifest{{32, "apiVersion: orlop.dev/v1alpha1\nmetadata: {name: web, namespace: shop}\n"}},
 		Left:      []Left{{29, "no krew here"}},
 	}

@@ -64,7 +64,9 @@ func TestCheckSparesWhatWasThere(t *testing.T) {
 		}
 	}
 	stage.Eventually(t, "the agents have seen it", func() (bool, string) {
-		var found struct{ Items []struct{ Nodes []struct{ Name string } } }
+		var found struct {
+			Items []struct{ Nodes []struct{ Name string } }
+		}
 		got := here.Orlop(t, "list", name, "-o", "json")
 		got.Decode(t, &found)
 		return len(found.Items) == 1 && len(found.Items[0].Nodes) == len(nodes), got.Out
