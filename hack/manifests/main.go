@@ -28,7 +28,7 @@ func main() {
 	case *kustomize != "":
 		err = forKustomize(*folder, *kustomize)
 	case *rules:
-		err = alertRules(*folder, *out)
+		err = alertRules(*folder, *values, *out)
 	default:
 		err = installYAML(*folder, *version, *values, *out)
 	}
@@ -43,15 +43,9 @@ func installYAML(folder, version, values, out string) error {
 	if err != nil {
 		return err
 	}
-	given := map[string]any{}
-	if values != "" {
-		text, err := os.ReadFile(values)
-		if err != nil {
-			return err
-		}
-		if err := yaml.UnmarshalStrict(text, &given); err != nil {
-			return fmt.Errorf("reading %s: %w", values, err)
-		}
+	given, err := read(values)
+	if err != nil {
+		return err
 	}
 	text, err := chart.InstallYAML(c, given)
 	if err != nil {
@@ -60,12 +54,32 @@ func installYAML(folder, version, values, out string) error {
 	return write(text, out)
 }
 
-func alertRules(folder, out string) error {
+// read gives the user's own values; of no file there are none.
+func read(file string) (map[string]any, error) {
+	given := map[string]any{}
+	if file == "" {
+		return given, nil
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, err
+	}
+	if err := yaml.UnmarshalStrict(text, &given); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return given, nil
+}
+
+func alertRules(folder, values, out string) error {
 	c, err := chart.Load(folder, "")
 	if err != nil {
 		return err
 	}
-	text, err := chart.RulesYAML(c)
+	given, err := read(values)
+	if err != nil {
+		return err
+	}
+	text, err := chart.RulesYAML(c, given)
 	if err != nil {
 		return err
 	}

@@ -211,7 +211,7 @@ func TestAlertRules(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rendered, err := chart.RulesYAML(c)
+	rendered, err := chart.RulesYAML(c, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
