@@ -183,24 +183,31 @@ func (r *run) await(ctx context.Context) error {
 		case <-unheard.C:
 			r.unheard()
 		case <-deadline.C:
-			seen := r.noticed()
-			if ended || r.dry || !seen {
-				r.timedOut()
-			}
-			if !seen { // A controller that comes later would do it when nobody expects it any more.
-				r.discard(ctx)
-			}
-			if ended || r.dry || !seen {
+			if r.lastCall(ctx, ended) {
 				return nil
 			}
 			ended = true
-			r.expire(ctx)
 			deadline.Reset(lastWordTimeout)
 		case <-ctx.Done():
 			r.interrupted()
 			return nil
 		}
 	}
+}
+
+// lastCall is what happens when the time is over: the job is ended, and the nodes have a moment to say how far they are. It reports whether
+// nothing more is to be waited for, as when ended says that this was so before.
+func (r *run) lastCall(ctx context.Context, ended bool) bool {
+	seen := r.noticed()
+	if seen && !ended && !r.dry {
+		r.expire(ctx)
+		return false
+	}
+	r.timedOut()
+	if !seen { // A controller that comes later would do it when nobody expects it any more.
+		r.discard(ctx)
+	}
+	return true
 }
 
 func (r *run) move() {

@@ -161,7 +161,7 @@ func TestNearNames(t *testing.T) {
 	}}
 	for asked, want := range map[string][]string{
 		"redis": {"redis:7", "redis:8"}, "redis:9": {"redis:7", "redis:8"}, "rediss": {"redis:7", "redis:8"}, "erdis:8": {"redis:7", "redis:8"},
-		"web:1": {"ghcr.io/acme/web:1"}, "ghcr.io/acme/bakend": {"ghcr.io/acme/backend:1", "ghcr.io/acme/backend:2"}, "libary/redis": {"ghcr.io/acme/redis:9", "redis:7", "redis:8"},
+		"web:1": {"ghcr.io/acme/web:1"}, "ghcr.io/acme/bakend": {"ghcr.io/acme/backend:1", "ghcr.io/acme/backend:2"}, "librry/redis": {"ghcr.io/acme/redis:9", "redis:7", "redis:8"},
 		"postgres": nil, "ghcr.io/acme/app": nil, "ghcr.io/acme/backstage": nil, "red*s:1": nil,
 	} {
 		p := Remove(state, RemoveRequest{targets(asked, "redis:7"), Options{}})

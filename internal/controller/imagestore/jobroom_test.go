@@ -122,7 +122,7 @@ func TestBoundsOfOneAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			all := newCrowd(t)
 			for i := range c.before {
-				all.add(fmt.Sprintf("j%04d", i), func(j *v1alpha1.NodeJob, e *v1alpha1.StoreJob) {
+				all.add(fmt.Sprintf("j%04d", i), func(_ *v1alpha1.NodeJob, e *v1alpha1.StoreJob) {
 					e.Remove, e.Outcome = nil, &v1alpha1.PodOutcome{State: v1alpha1.JobFailed}
 				})
 			}
@@ -205,7 +205,7 @@ func TestWhatIsSettledForGood(t *testing.T) {
 // TestARetryWaitsForRoom: what was asked again is told when there is room, and until then the store says what it said.
 func TestARetryWaitsForRoom(t *testing.T) {
 	c := newCrowd(t)
-	c.add("again", func(j *v1alpha1.NodeJob, e *v1alpha1.StoreJob) { e.Remove = nil })
+	c.add("again", func(_ *v1alpha1.NodeJob, e *v1alpha1.StoreJob) { e.Remove = nil })
 	c.add("other", asks(strings.Repeat("x", 2000)))
 	c.store.Spec.Jobs = slices.Clone(c.entries)
 	c.entries[0].Run, c.entries[0].Remove = 1, &v1alpha1.RemoveAction{Images: []string{strings.Repeat("y", 2000)}}
