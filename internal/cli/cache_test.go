@@ -258,3 +258,14 @@ func TestUninstallWithTheKinds(t *testing.T) {
 	}
 	expect(t, errs, "with the definitions of the kinds go 1 ImageCache")
 }
+
+func TestUninstallWithTheKindsAndNoCaches(t *testing.T) {
+	s := anInstall(t)
+	s.mu.Lock()
+	delete(s.objects, "/apis/orlop.dev/v1alpha1/namespaces/shop/imagecaches/web")
+	s.mu.Unlock()
+	_, _, errs := s.run("uninstall", "--dry-run", "--crds")
+	if strings.Contains(errs, "the definitions of the kinds stay") {
+		t.Errorf("they go: %s", errs)
+	}
+}

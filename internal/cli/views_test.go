@@ -347,16 +347,17 @@ func TestPossible(t *testing.T) {
 
 func TestPrint(t *testing.T) {
 	small := &table.Table{Columns: []table.Column{{Name: "A"}, {Name: "B", Wide: true}}, Rows: [][]string{{"1", "2"}}}
-	ans := answer{kind: "ThingList", items: []map[string]any{{"image": "x", "n": 1}}, extra: map[string]any{"dryRun": true}, table: small, names: []string{"x"}}
+	ans := answer{kind: "ThingList", items: []map[string]any{{"image": "x", "n": 90239182}}, extra: map[string]any{"dryRun": true}, table: small, names: []string{"x"}}
 	cases := map[string]string{
 		"table":                       "A\n1\n",
 		"wide":                        "A   B\n1   2\n",
 		"csv":                         "A,B\n1,2\n",
 		"name":                        "x\n",
 		"jsonpath={.items[*].image}":  "x",
+		"jsonpath={.items[0].n}":      "90239182", // And not 9.0239182e+07.
 		"go-template={{.kind}}":       "ThingList",
 		"custom-columns=IMAGE:.image": "IMAGE\nx\n",
-		"yaml":                        "apiVersion: orlop.dev/v1alpha1\ndryRun: true\nitems:\n- image: x\n  \"n\": 1\nkind: ThingList\n",
+		"yaml":                        "apiVersion: orlop.dev/v1alpha1\ndryRun: true\nitems:\n- image: x\n  \"n\": 90239182\nkind: ThingList\n",
 	}
 	for format, want := range cases {
 		t.Run(format, func(t *testing.T) {
