@@ -119,7 +119,9 @@ ghcr.io/acme/web          1     1111111111111     1/4   400MB   100MB   5 pods  
 		_, _, errs = s.run("list", pattern, "--node", "node-1")
 		expect(t, errs, "No image on 1 node fits", "try: kubectl orlop list "+tip)
 	}
-	if _, _, errs = s.run("list", "nosuch*", "--node", "node-1"); strings.Contains(errs, "try:") {
+	_, _, errs = s.run("list", "nosuch*", "--node", "node-1")
+	expect(t, errs, "may be missing; --ephemeral asks the nodes now")
+	if strings.Contains(errs, "try:") {
 		t.Errorf("nothing is like it, and yet: %s", errs)
 	}
 	_, out, _ = s.run("list", "-o", "json", "--node", "node-1")

@@ -119,8 +119,11 @@ func (o *listOptions) run(ctx context.Context) error {
 	}
 	if len(answers) > 0 && !o.output.structured() && !o.output.quiet {
 		o.summary(rows, answers, unknown)
-		if len(rows) > 0 {
+		switch {
+		case len(rows) > 0:
 			o.tellAge(outcomes, "USED BY is", usesWritten, o.choice.Now)
+		case slices.ContainsFunc(outcomes, func(o fleet.Outcome) bool { return !o.Observed.IsZero() }):
+			fmt.Fprintln(o.Err, "What has come in the last 10 s may be missing; --ephemeral asks the nodes now.")
 		}
 	}
 	return exitWith(o.troubles(outcomes))
