@@ -149,7 +149,8 @@ func (c *Cluster) Exec(ctx context.Context, node string, argv ...string) (string
 
 // Crictl runs crictl on the node.
 func (c *Cluster) Crictl(ctx context.Context, node string, args ...string) (string, error) {
-	return c.Exec(ctx, node, append([]string{"crictl"}, args...)...)
+	// Its own two seconds are too few for a removal that waits for a busy disk.
+	return c.Exec(ctx, node, append([]string{"crictl", "--timeout", "1m"}, args...)...)
 }
 
 // Kubectl runs kubectl on this machine, as the administrator.

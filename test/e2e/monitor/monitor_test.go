@@ -268,7 +268,7 @@ func fire(t *testing.T, p *prometheus) {
 // firing waits until an alert fires, and looks at what it says.
 func firing(t *testing.T, p *prometheus, name string, labels fields) {
 	t.Helper()
-	stage.Within(t, 2*stage.Patience, name+" fires", func() (bool, string) {
+	stage.Within(t, 4*stage.Patience, name+" fires", func() (bool, string) {
 		all := p.alerts(t)
 		a := find(all, name, labels)
 		if a == nil || a.State != "firing" {
