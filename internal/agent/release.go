@@ -53,8 +53,9 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		return st, false
 	}
 	w := d.needs.wanter(img)
-	if rec.Pinned && !w.pin && img.Pinned {
-		if t, failed := d.tries[pinKey(e.Image)]; failed && d.waits(t) {
+	// A pin of which the runtime gave no answer may be there, unseen as yet: not lifted, it would be taken for somebody else's.
+	if t, failed := d.tries[pinKey(e.Image)]; rec.Pinned && !w.pin && (img.Pinned || failed) {
+		if failed && d.waits(t) {
 			st.Reason, st.Message = t.reason, "unpinning it did not work: "+t.message
 			return st, true
 		}
@@ -116,11 +117,12 @@ func (d *decider) retire() decision {
 	for _, name := range names {
 		rec := d.records[name]
 		img, want, present := d.recorded(name, rec)
-		if !present || !rec.Pinned || !img.Pinned || !d.canPin {
+		t, failed := d.tries[pinKey(name)]
+		if !present || !rec.Pinned || !img.Pinned && !failed || !d.canPin {
 			continue
 		}
 		st := v1alpha1.StoreImageStatus{Image: name, Digest: rec.Digest, State: v1alpha1.ImageReleasing, Pulled: rec.Pulled, Pinned: true}
-		if t, failed := d.tries[pinKey(name)]; failed && d.waits(t) {
+		if failed && d.waits(t) {
 			st.Reason, st.Message = t.reason, t.message
 		} else {
 			d.pins = append(d.pins, pinOrder{image: name, id: img.ID, ref: byDigest(img, want, rec.Digest)})

@@ -4,6 +4,7 @@
 package agent_test
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -71,6 +72,41 @@ func TestReleaseRemovesWhatOrlopPulled(t *testing.T) {
 		if n := len(w.api.Writes()) - before; n > 2 {
 			t.Errorf("it took %d writes", n)
 		}
+	})
+}
+
+// A pin that came about though the runtime's answer did not is lifted again: as somebody else's it would keep the image for ever.
+func TestAPinWithoutAnAnswerIsLifted(t *testing.T) {
+	inWorld(t, func(w *world) {
+		entry := w.push("ours:1", "ours", 1000)
+		entry.Pin = true
+		released := entry
+		released.Released = true
+		cut := false
+		w.rt.Before = func(call enginetest.Call) {
+			if call.Op != enginetest.OpPin || cut {
+				return
+			}
+			cut = true
+			if err := (&enginetest.Containerd{Runtime: w.rt}).Pin(t.Context(), call.Ref, true); err != nil {
+				t.Error(err)
+			}
+			w.rt.FailNext(enginetest.OpPin, context.DeadlineExceeded)
+			w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+				s.Images, s.Needs = []v1alpha1.StoreImage{released}, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro()}
+			})
+		}
+		w.start()
+		w.want(entry)
+		for range 60 {
+			w.pass(5 * time.Second)
+			w.answer()
+		}
+		if !cut {
+			t.Fatal("nothing was pinned")
+		}
+		w.wantHere("ours:1", false)
+		w.wantForgotten("ours:1")
 	})
 }
 

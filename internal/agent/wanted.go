@@ -99,11 +99,12 @@ func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, w
 		}
 		d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest, pinned: true})
 	case st.Pinned:
-		if d.needs.wanter(img).pin || !img.Pinned {
+		t, failed := d.tries[pinKey(e.Image)]
+		if d.needs.wanter(img).pin || !img.Pinned && !failed {
 			st.Pinned = false
 			return st
 		}
-		if t, failed := d.tries[pinKey(e.Image)]; !failed || !d.waits(t) {
+		if !failed || !d.waits(t) {
 			d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest})
 		}
 	}
