@@ -29,7 +29,7 @@ const (
 )
 
 // Patience is how long the cluster may take for what it always does in the end.
-const Patience = 3 * time.Minute
+const Patience = time.Minute
 
 // attachEnv names a running lab for the tests to use rather than one of their own, while they are worked on.
 const attachEnv = "ORLOP_E2E_LAB"
