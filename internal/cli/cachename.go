@@ -26,7 +26,7 @@ import (
 type namespaced struct{ namespace string }
 
 func (n *namespaced) add(flags *pflag.FlagSet) {
-	flags.StringVarP(&n.namespace, "namespace", "n", "", "the `namespace`; unset is that of the context")
+	flags.StringVarP(&n.namespace, "namespace", "n", "", "the `namespace`; unset: that of the context")
 }
 
 // of is the namespace as given, else the context's.
@@ -125,7 +125,7 @@ func (a *app) unknown(ctx context.Context, op *operator.Client, k kind, namespac
 		}
 	}
 	if len(elsewhere) > 0 {
-		return advised{fmt.Errorf("%s %s does not exist in namespace %s, but in %s", k.title, name, namespace, some(elsewhere)),
+		return advised{fmt.Errorf("%s %s does not exist in namespace %s, but does in %s", k.title, name, namespace, some(elsewhere)),
 			term.CommandLine(append(a.words, "-n", elsewhere[0])...)}
 	}
 	return advised{fmt.Errorf("%s %s does not exist in namespace %s%s", k.title, name, namespace, suggest.DidYouMean(name, here)), "kubectl get " + k.words[1] + " --all-namespaces"}

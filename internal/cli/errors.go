@@ -84,10 +84,10 @@ func (a *app) explain(err error) (what, why, try string) {
 		return what, why, e.try
 	}
 	if right, can := rightIn(err.Error()); right != "" {
-		return "you have no right to " + right, cause(err), can
+		return "you have no permission to " + right, cause(err), can
 	}
 	if right, words, bind := rightToAct(err.Error()); right != "" {
-		return "you have no right to " + right, words, bind
+		return "you have no permission to " + right, words, bind
 	}
 	urlError, isURL := errors.AsType[*url.Error](err)
 	switch {

@@ -45,11 +45,11 @@ func (a *app) listCommand() *cobra.Command {
 		Short: "List the images on every node",
 		Long: `List the images on every node, under all their names, with what uses them.
 
-FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the same tag is another image on some node).
+FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the tag means different images on different nodes).
 
-Where Orlop is installed, its inventory is read and no pod is made. It tells of new and removed images within 10 seconds, and of
-what uses them within 10 minutes. A node whose agent is not ready is named, and what it said last is not shown. --ephemeral
-asks the nodes themselves, by short-lived pods, and has what is so now.`,
+Where Orlop is installed, its inventory is read and no pod is started. New and removed images show up in it within 10 seconds,
+changes in what uses them within 10 minutes. A node whose agent is not ready is named, and its old inventory is not shown.
+--ephemeral asks the nodes themselves, by short-lived pods, for the state right now.`,
 		Example: a.examples(`
 			{} list
 			{} list nginx 'ghcr.io/acme/*' -l pool=web
@@ -70,7 +70,7 @@ asks the nodes themselves, by short-lived pods, and has what is so now.`,
 	o.output.addIDs(cmd.Flags())
 	o.filters = ask.Filter(cmd.Flags())
 	o.sort.add(cmd, map[string]string{"disk": ".diskBytes", "pull": ".pullBytes", "image": ".image"})
-	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "a line for each name on each node")
+	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "print a line for each name on each node")
 	cmd.Flags().BoolVarP(&o.output.quiet, "quiet", "q", false, "print ids only")
 	return cmd
 }
@@ -123,7 +123,7 @@ func (o *listOptions) run(ctx context.Context) error {
 		case len(rows) > 0:
 			o.tellAge(outcomes, "USED BY is", usesWritten, o.choice.Now)
 		case slices.ContainsFunc(outcomes, func(o fleet.Outcome) bool { return !o.Observed.IsZero() }):
-			fmt.Fprintln(o.Err, "What has come in the last 10 s may be missing; --ephemeral asks the nodes now.")
+			fmt.Fprintln(o.Err, "What arrived in the last 10 s may be missing; --ephemeral asks the nodes now.")
 		}
 	}
 	return exitWith(o.troubles(outcomes))

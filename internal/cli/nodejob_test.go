@@ -274,7 +274,7 @@ func TestRightsToANodeJob(t *testing.T) {
 		says  []string
 	}{
 		"the action": {`nodejobs.orlop.dev "rm-x" is forbidden: ValidatingAdmissionPolicy 'orlop-nodejob-rights' with binding 'orlop-nodejob-rights' denied request: ann may not let a NodeJob remove images on nodes in namespace shop: that takes the right to create nodejobs/remove (ClusterRole orlop-operate)`,
-			[]string{"you have no right to let a NodeJob remove images in namespace shop", "kubectl create rolebinding orlop-operate -n shop --clusterrole orlop-operate --user ann"}},
+			[]string{"you have no permission to let a NodeJob remove images in namespace shop", "kubectl create rolebinding orlop-operate -n shop --clusterrole orlop-operate --user ann"}},
 		"the kind": {`nodejobs.orlop.dev is forbidden: User "ann" cannot create resource "nodejobs" in API group "orlop.dev" in the namespace "shop"`,
 			[]string{"no right to create nodejobs.orlop.dev in namespace shop", "kubectl create rolebinding orlop-operate -n shop --clusterrole orlop-operate --user ann"}},
 	} {

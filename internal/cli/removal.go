@@ -63,7 +63,7 @@ func (r *removal) check() error {
 		return err
 	}
 	if !r.dryRun && !r.yes && !term.IsTerminal(r.In) {
-		return advised{errors.New("images are removed only after a yes, and standard input is no terminal to ask at"), term.CommandLine(append(r.words, "--yes")...)}
+		return advised{errors.New("images are removed only after you confirm, and standard input is not a terminal"), term.CommandLine(append(r.words, "--yes")...)}
 	}
 	return nil
 }
@@ -182,7 +182,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 		}
 	})
 	for _, g := range atMost {
-		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn(), some(g.nodes))
+		fmt.Fprintf(r.Err, "%s on %s the runtime does not report shared layers: less may be freed there\n", r.paint.warn(), some(g.nodes))
 	}
 	r.willReturn(outcomes)
 	r.hints(outcomes)

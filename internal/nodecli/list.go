@@ -51,7 +51,7 @@ FLAGS: U in use, P pinned.`,
 					return e.print("ImageList", inventory)
 				}
 				if len(inventory.Images) == 0 && len(args)+len(*filters) > 0 {
-					fmt.Fprintln(e.Err, "No image here fits.")
+					fmt.Fprintln(e.Err, "No image here matches.")
 					return nil
 				}
 				t := imageTable(inventory.Images, *full)

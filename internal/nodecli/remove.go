@@ -34,7 +34,7 @@ func removingFlags(flags *pflag.FlagSet) removing {
 	return removing{
 		dryRun: flags.Bool("dry-run", false, "show the plan, and remove nothing"),
 		yes:    flags.BoolP("yes", "y", false, "do not ask"),
-		force:  flags.Bool("force", false, "also what arrived just now, and images of containers that have exited; never what is in use or pinned"),
+		force:  flags.Bool("force", false, "also what arrived in the last 10 minutes, and images of containers that have exited; never what is in use or pinned"),
 	}
 }
 
