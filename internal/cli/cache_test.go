@@ -256,7 +256,7 @@ func TestUninstallWithTheKinds(t *testing.T) {
 	if s.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/imagecaches.orlop.dev") != nil {
 		t.Error("the definition stays")
 	}
-	expect(t, errs, "with the definitions of the kinds go 1 ImageCache")
+	expect(t, errs, "the CRDs go too, and 1 ImageCache with them")
 }
 
 func TestUninstallWithTheKindsAndNoCaches(t *testing.T) {

@@ -184,7 +184,7 @@ func TestRoundTripInterrupted(t *testing.T) {
 	if code != term.ExitInterrupted {
 		t.Errorf("exit code %d", code)
 	}
-	expect(t, errs.String(), "removing what the check has pulled", tiny+" is not on node-1 any more")
+	expect(t, errs.String(), "removing what the check has pulled", tiny+" is no longer on node-1")
 	if got := s.nodeJobWrites(); !slices.Equal(got, []string{"POST", "DELETE", "POST", "DELETE", "DELETE"}) || len(s.jobsThere(t)) > 0 {
 		t.Errorf("writes %v, %d NodeJobs left", got, len(s.jobsThere(t)))
 	}

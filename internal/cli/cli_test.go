@@ -148,7 +148,7 @@ func TestForbidden(t *testing.T) {
 	defer server.Close()
 	noCluster(t)
 	code, _, err := try(t, "list", "--server", server.URL)
-	if code != term.ExitError || !strings.Contains(err, "no right to list nodes") || !strings.Contains(err, "kubectl auth can-i list nodes") || !strings.Contains(err, `User "ann"`) {
+	if code != term.ExitError || !strings.Contains(err, "no permission to list nodes") || !strings.Contains(err, "kubectl auth can-i list nodes") || !strings.Contains(err, `User "ann"`) {
 		t.Errorf("exit code %d: %s", code, err)
 	}
 }

@@ -221,7 +221,7 @@ func (o *uninstallOptions) show() error {
 	}
 	switch {
 	case o.crds && o.caches > 0:
-		sentence(o.Err, 2, "%s with the CRDs, %s go too", o.paint.warn(), count(o.caches, "ImageCache"))
+		sentence(o.Err, 2, "%s the CRDs go too, and %s with them", o.paint.warn(), count(o.caches, "ImageCache"))
 	case !o.crds && len(o.parts.CRDs) > 0:
 		sentence(o.Err, 2, "- the CRDs stay, and %s with them; --crds removes them too", count(o.caches, "ImageCache"))
 	}
