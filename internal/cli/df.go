@@ -134,8 +134,8 @@ func disksOf(outcomes []fleet.Outcome, thresholds map[string]fleet.Collection) [
 }
 
 func (o *dfOptions) table(items []diskUse) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGEFS", Right: true}, {Name: "USED", Right: true}, {Name: "IMAGES", Right: true}, {Name: "IN USE", Right: true},
-		{Name: "RECLAIMABLE", Right: true}, {Name: "KUBELET GC"}, {Name: "INODES", Right: true}, {Name: "RUNTIME", Wide: true}, {Name: "MESSAGE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGEFS", Right: true, Yields: 2}, {Name: "USED", Right: true}, {Name: "IMAGES", Right: true}, {Name: "IN USE", Right: true},
+		{Name: "RECLAIMABLE", Right: true}, {Name: "KUBELET GC"}, {Name: "INODES", Right: true, Yields: 1}, {Name: "RUNTIME", Wide: true}, {Name: "MESSAGE"}}}
 	total := diskUse{}
 	over := 0
 	for _, item := range items {
@@ -207,7 +207,7 @@ func share(part, whole int64) string {
 }
 
 func (o *dfOptions) imageTable(outcomes []fleet.Outcome) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "ID"}, {Name: "DISK", Right: true}, {Name: "SHARED", Right: true},
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "ID", Yields: 1}, {Name: "DISK", Right: true}, {Name: "SHARED", Right: true, Yields: 2},
 		{Name: "UNIQUE", Right: true}, {Name: "USED BY"}, {Name: "LAST USED"}}}
 	for _, answer := range answersOf(outcomes) {
 		images := slices.SortedStableFunc(slices.Values(answer.Inventory.Images), func(a, b session.ImageInfo) int { return cmp.Compare(b.DiskBytes, a.DiskBytes) })

@@ -146,7 +146,7 @@ func registryWord(err error) string {
 }
 
 func (o *driftOptions) table(tags []survey.Tag) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "REGISTRY"}, {Name: "NODES", Right: true}, {Name: "VERSIONS", Right: true}, {Name: "BEHIND", Right: true}, {Name: "OLDEST"}, {Name: "VERDICT"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "REGISTRY", Yields: 2}, {Name: "NODES", Right: true}, {Name: "VERSIONS", Right: true}, {Name: "BEHIND", Right: true}, {Name: "OLDEST", Yields: 1}, {Name: "VERDICT"}}}
 	now := time.Now()
 	for _, tag := range tags {
 		registry := o.output.id(tag.Registry)
@@ -166,7 +166,7 @@ func (o *driftOptions) table(tags []survey.Tag) *table.Table {
 
 // detail is one tag, a line for each version.
 func (o *driftOptions) detail(tag survey.Tag) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "VERSION"}, {Name: "DIGEST"}, {Name: "PLATFORM"}, {Name: "FIRST SEEN"}, {Name: "NODES", Right: true}, {Name: "PODS", Right: true}, {Name: "WHERE"}, {Name: "NOTE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "VERSION"}, {Name: "DIGEST"}, {Name: "PLATFORM", Yields: 2}, {Name: "FIRST SEEN", Yields: 1}, {Name: "NODES", Right: true}, {Name: "PODS", Right: true}, {Name: "WHERE"}, {Name: "NOTE"}}}
 	now := time.Now()
 	for i, v := range tag.Versions {
 		var digests []string

@@ -359,7 +359,7 @@ func TestAWaitWithoutHope(t *testing.T) {
 	}{
 		"agents are coming": {installStatus{Controller: partStatus{Desired: 1}, Agents: partStatus{Desired: 3}}, ""},
 		"no DaemonSet":      {installStatus{Controller: partStatus{Desired: 1}, noAgentSet: true}, "there is no DaemonSet"},
-		"no node matches":      {installStatus{Controller: partStatus{Desired: 1}}, "matches no node"},
+		"no node matches":   {installStatus{Controller: partStatus{Desired: 1}}, "matches no node"},
 		"scaled to nothing": {installStatus{Agents: partStatus{Desired: 3}}, "scaled to 0"},
 		"no rights":         {installStatus{Hidden: []string{"no"}}, "no permission"},
 	} {

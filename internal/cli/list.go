@@ -161,8 +161,8 @@ func (o *listOptions) printIDs(rows []survey.Image) error {
 }
 
 func (o *listOptions) table(rows []survey.Image, nodes int) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "NODES", Right: true}, {Name: "DISK", Right: true},
-		{Name: "PULL", Right: true}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID", Yields: 2}, {Name: "NODES", Right: true}, {Name: "DISK", Right: true},
+		{Name: "PULL", Right: true, Yields: 1}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
 	for _, row := range rows {
 		containers, more := 0, 0
 		digests := []string{}
@@ -181,8 +181,8 @@ func (o *listOptions) table(rows []survey.Image, nodes int) *table.Table {
 
 // perNodeTable has a row for each name on each node, and one for a node that has not answered.
 func (o *listOptions) perNodeTable(rows []survey.Image, outcomes []fleet.Outcome) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "DISK", Right: true}, {Name: "PULL", Right: true},
-		{Name: "PULLED"}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}, {Name: "MESSAGE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID", Yields: 2}, {Name: "DISK", Right: true}, {Name: "PULL", Right: true, Yields: 1},
+		{Name: "PULLED", Yields: 3}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}, {Name: "MESSAGE"}}}
 	type line struct {
 		row survey.Image
 		at  survey.Copy

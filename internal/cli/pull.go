@@ -174,7 +174,7 @@ type pulledImage struct {
 
 func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 	var items []pulledImage
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "PULLED", Right: true}, {Name: "TOOK", Right: true}, {Name: "DIGEST"}, {Name: "MESSAGE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "PULLED", Right: true}, {Name: "TOOK", Right: true, Yields: 1}, {Name: "DIGEST", Yields: 2}, {Name: "MESSAGE"}}}
 	ans := answer{kind: "PullList", table: t, extra: map[string]any{"nodes": nodeStates(outcomes)}}
 	for _, outcome := range outcomes {
 		for _, step := range stepsOf(outcome) {

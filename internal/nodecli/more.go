@@ -15,8 +15,6 @@ import (
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/oci"
-	"orlop.dev/orlop/internal/table"
-	"orlop.dev/orlop/internal/term"
 )
 
 func dfCommand() command {
@@ -47,7 +45,7 @@ RECLAIMABLE is how much would be freed if every image went that nothing needs; l
 				if *verbose {
 					t = dfImageTable(inventory)
 				}
-				return t.Write(e.Out, table.Options{Wide: e.output == "wide", Fit: term.Width(e.Out, 0)})
+				return e.printTable(t, false)
 			}
 		},
 	}
