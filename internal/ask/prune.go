@@ -27,7 +27,7 @@ func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) 
 	flags.IntVar(&req.KeepLatest, "keep-latest", 0, "keep the latest `n` images of each repository")
 	flags.IntVar(&req.WhenDiskAbove, "when-disk-above", 0, "only when the disk is fuller than this `percent`")
 	flags.IntVar(&req.UntilDiskBelow, "until-disk-below", 0, "oldest first, and only until the disk is below this `percent`")
-	flags.IntVar(&req.MaxRemovals, "max-removals", 0, "oldest first, and no more than `n` images on each node")
+	flags.IntVar(&req.MaxRemovals, "max-removals", 0, "oldest first, and no more than `n` images per node")
 	return func(now time.Time) (plan.PruneRequest, error) {
 		chosen := *all || len(*match) > 0 || len(*filters) > 0 || *unusedFor != "" || *pulledBefore != "" || req.KeepLatest > 0
 		req.DanglingOnly = *dangling || !chosen

@@ -33,7 +33,7 @@ var convertFormats = []string{"yaml", "json"}
 func (a *app) convertCommand() *cobra.Command {
 	o := &convertOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "convert -f FILE… | --from-cluster", GroupID: groupDeclare, Short: "Turn kube-fledged, image-puller, Kruise or Eraser objects into Orlop's",
+		Use: "convert -f FILE… | --from-cluster", GroupID: groupDeclare, Short: "Turn objects of kube-fledged, Kruise, Eraser and others into Orlop's",
 		Long: `Turn what you run today for the images on your nodes into Orlop's objects. It understands the objects and settings of
 ` + strings.Join(convert.Systems(), ", ") + `. Nothing is changed in the cluster.
 

@@ -109,7 +109,7 @@ like, in the time zone of --time-zone, else in UTC.`,
 		flags.StringSliceVar(&o.secrets, "pull-secret", nil, "a `Secret` of the namespace with registry credentials; may be repeated")
 	})
 	mark(o.flags, flagsOfRemoval, func(flags *pflag.FlagSet) {
-		flags.BoolVar(&o.force, "force", false, "also what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited")
+		flags.BoolVar(&o.force, "force", false, "also remove what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited")
 	})
 	mark(o.flags, flagsOfPrune, func(flags *pflag.FlagSet) { o.prune = ask.Prune(flags) })
 	_ = cmd.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions(dryRuns, cobra.ShellCompDirectiveNoFileComp))

@@ -32,7 +32,7 @@ type dfOptions struct {
 func (a *app) dfCommand() *cobra.Command {
 	o := &dfOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "df", GroupID: groupSee, Short: "Show how much disk images take on each node, and how much could be freed",
+		Use: "df", GroupID: groupSee, Short: "Show how much disk images take per node, and what could be freed",
 		Long: `Show how much disk images take on each node, and how much could be freed.
 
 RECLAIMABLE is how much would be freed if every image went that nothing needs; layers that other images keep are not counted.

@@ -31,7 +31,7 @@ normally resolved only once are looked up again too, and a purged cache is fille
 }
 
 var purging = poke{
-	verb: "purge", short: "Remove from the nodes what an ImageCache pulled, and keep the ImageCache", annotation: v1alpha1.AnnotationPurge,
+	verb: "purge", short: "Remove from the nodes what an ImageCache pulled, but keep the cache", annotation: v1alpha1.AnnotationPurge,
 	long: `Remove from the nodes what an ImageCache pulled, and keep the ImageCache itself: it does nothing more until it is refreshed or
 edited. What pods use stays until they are gone; what another ImageCache wants, or what was there before, is not removed at all.`,
 	question: "Remove them?", acted: func(s v1alpha1.ImageCacheStatus) string { return s.Purge },

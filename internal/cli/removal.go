@@ -54,7 +54,7 @@ func (r *removal) add(flags *pflag.FlagSet) {
 	flags.StringVar(&r.progress, "progress", "auto", "a `mode`: "+strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
 	flags.BoolVar(&r.dryRun, "dry-run", false, "show the plan, and remove nothing")
 	flags.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
-	flags.BoolVar(&r.force, "force", false, "also what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited; never what is in use, pinned by others, or named by a pod")
+	flags.BoolVar(&r.force, "force", false, "also remove what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited; never what is in use, pinned by others, or named by a pod")
 }
 
 // check refuses what cannot be carried out, before anything happens.
