@@ -74,7 +74,7 @@ func (k kind) name(args []string, bare bool) (string, error) {
 	case !found && !bare:
 		return "", fmt.Errorf("%q: write %s/%s for %s %s", text, k.words[0], text, k.article, k.title)
 	case !k.is(word):
-		return "", fmt.Errorf("%q is not a kind that has a status here%s; write %s/NAME", word, suggest.DidYouMean(word, k.words), k.words[0])
+		return "", fmt.Errorf("%q is not a kind that is known here%s; write %s/NAME, %s/NAME or %s/NAME", word, suggest.DidYouMean(word, k.words), cacheKind.words[0], jobKind.words[0], cronKind.words[0])
 	}
 	switch wrong := validation.NameIsDNSSubdomain(name, false); {
 	case len(name) > k.longest:

@@ -60,6 +60,9 @@ func (a *app) exit(ctx context.Context, err error) int {
 		fmt.Fprintln(a.Err, "Interrupted: nothing was done.")
 		return term.ExitInterrupted
 	}
+	if p, unknown := newPaint(a.color, a.Streams); unknown == nil { // A mistake in the command line ends it before it is prepared.
+		a.paint = p
+	}
 	what, why, try := a.explain(err)
 	sentence(a.Err, 2, "%s %s", a.paint.bad("error:"), what)
 	if why != "" {

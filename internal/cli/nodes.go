@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -119,6 +120,9 @@ var errNoConfig = errors.New("there is no kubeconfig")
 func (a *app) connect() (*rest.Config, error) {
 	loader := a.conn.ToRawKubeConfigLoader()
 	raw, err := loader.RawConfig()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, advised{fmt.Errorf("reading the kubeconfig: %w", err), "name a file that is there: --kubeconfig or KUBECONFIG"}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -40,7 +40,7 @@ func newPaint(mode string, s term.Streams) (paint, error) {
 		return paint{term.IsTerminal(s.Out), term.IsTerminal(s.Err)}, nil
 	}
 	modes := []string{"auto", "always", "never"}
-	return paint{}, fmt.Errorf("--color is %s, not %q%s", strings.Join(modes, ", "), mode, suggest.DidYouMean(mode, modes))
+	return paint{}, fmt.Errorf("--color is one of %s, not %q%s", strings.Join(modes, ", "), mode, suggest.DidYouMean(mode, modes))
 }
 
 func (p paint) bad(s string) string { return dye(p.err, red, s) }
