@@ -192,7 +192,7 @@ func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job f
 // tellFinishing names the nodes whose removals are not waited for any longer.
 func (a *app) tellFinishing(f *fleet.Fleet) {
 	if nodes := f.Finishing(); len(nodes) > 0 {
-		fmt.Fprintf(a.Err, "! still finishing the removals that had begun: %s. The pod there ends by itself.\n", some(nodes))
+		fmt.Fprintf(a.Err, "%s still finishing the removals that had begun: %s. The pod there ends by itself.\n", a.paint.warn(), some(nodes))
 	}
 }
 

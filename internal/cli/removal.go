@@ -125,7 +125,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 	}
 	r.notes(outcomes)
 	for _, g := range lateNodes(outcomes) {
-		fmt.Fprintf(r.Err, "! not asked about: %s: %s\n", some(g.nodes), g.text)
+		fmt.Fprintf(r.Err, "%s not asked about: %s: %s\n", r.paint.warn(), some(g.nodes), g.text)
 	}
 	r.asked = true
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.told(bytes))

@@ -36,7 +36,7 @@ func (r *removal) sum(c tally, outcomes []fleet.Outcome) {
 		if *r.conn.Context != "" {
 			look = append(look, "--context", *r.conn.Context)
 		}
-		fmt.Fprintf(r.Err, "! what was removed on %s is not known to the end\n  see: %s\n", some(unsettled), term.CommandLine(look...))
+		fmt.Fprintf(r.Err, "%s not everything that was removed on %s is known\n  see: %s\n", r.paint.warn(), some(unsettled), term.CommandLine(look...))
 	}
 }
 
