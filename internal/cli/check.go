@@ -237,7 +237,7 @@ func (o *checkOptions) checkLeftovers(ctx context.Context, f *fleet.Fleet) {
 		}
 	}
 	if dead > 0 {
-		o.warn("leftovers", count(dead, "pod")+" of earlier commands left over", term.CommandLine(append(strings.Fields(o.program), "cleanup")...))
+		o.warn("leftovers", count(dead, "pod")+" of earlier commands left over", o.commandLine("cleanup"))
 		return
 	}
 	o.ok("leftovers", "no pods of earlier commands left over")
@@ -293,7 +293,7 @@ func (o *checkOptions) report(code int) error {
 	}
 	fmt.Fprintf(o.Err, "%s, %s.\n", count(wrong, "error"), count(warnings, "warning"))
 	if o.pre {
-		fmt.Fprintf(o.Err, "Not looked at: whether the nodes can fetch %s. This starts a pod on each, and sees: %s\n", o.nodes.config.Image, term.CommandLine(o.without("--pre")...))
+		fmt.Fprintf(o.Err, "Not looked at: whether the nodes can fetch %s. This starts a pod on each, and sees: %s\n", o.nodes.config.Image, o.without("--pre"))
 	}
 	switch {
 	case code != term.ExitOK:
