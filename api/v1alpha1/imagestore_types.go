@@ -130,7 +130,7 @@ type HoldReason string
 // The reasons to hold a pull.
 const (
 	HoldNode      HoldReason = "Node"      // the node is cordoned, tainted or not ready
-	HoldTurn      HoldReason = "Turn"      // as many nodes as may are pulling
+	HoldTurn      HoldReason = "Turn"      // as many nodes as allowed are pulling
 	HoldScout     HoldReason = "Scout"     // the registry refused the controller, and another node tries first
 	HoldSuspended HoldReason = "Suspended" // the caches that want it are suspended
 )

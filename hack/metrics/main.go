@@ -20,8 +20,8 @@ const head = `<!-- Written by hack/metrics from the programs' registries. Do not
 
 # Metrics
 
-[Monitoring](../monitoring.md) says how they are scraped, [Alerts](../alerts.md) what is made of them. Times are in seconds, sizes in bytes,
-moments in seconds since 1970. No series outlives the object whose name it bears. A label never has more values than said here, or than there
+[Monitoring](../monitoring.md) says how to scrape them, [Alerts](../alerts.md) what they are used for. Durations are in seconds, sizes in bytes,
+timestamps in seconds since 1970. No series outlives the object whose name it has. A label never has more values than said here, or than there
 are objects; values that somebody else chooses freely, such as the hosts of registries, are bounded.
 `
 

@@ -120,7 +120,7 @@ func TestAPlanIsReadBackAsPeopleSeeIt(t *testing.T) {
 
 func TestEveryImageOfAPlanHasItsDecision(t *testing.T) {
 	planned := plan.Plan{Keep: []plan.Kept{
-		{Image: engine.Image{ID: "sha256:01"}, Reason: plan.ReasonNotSelected, Message: "fits none of the given patterns"},
+		{Image: engine.Image{ID: "sha256:01"}, Reason: plan.ReasonNotSelected, Message: "matches none of the given patterns"},
 		{Image: engine.Image{ID: "sha256:02"}, Reason: plan.ReasonInUse, Message: "in use by a/b"},
 	}}
 	steps := []session.Step{

@@ -53,22 +53,22 @@ func NewMetrics(version string) *Metrics {
 	m := &Metrics{
 		Set: set, registry: registry, hosts: metric.Values{Limit: maxHosts},
 		pulls: set.Counters("orlop_image_pulls_total",
-			"Pulls that have ended, by result (ok, failed), the reason of a failure, and the registry's host; beyond 50 hosts, other.", "result", "reason", "registry"),
+			"Finished pulls, by result (ok, failed), the reason of a failure, and the registry's host; beyond 50 hosts, other.", "result", "reason", "registry"),
 		duration:    set.Histograms("orlop_image_pull_duration_seconds", "How long pulls took, by result (ok, failed).", pullBuckets, "result"),
-		bytes:       set.Counters("orlop_image_pull_bytes_total", "Compressed bytes of the images that were pulled, by the registry's host.", "registry"),
-		removals:    set.Counters("orlop_image_removals_total", "Removals that have ended, by result (ok, or the reason of a failure) and what asked for them (cache, job).", "result", "trigger"),
-		freed:       set.Counters("orlop_image_reclaimed_bytes_total", "Bytes of the images that were removed, by what asked for it (cache, job).", "trigger"),
+		bytes:       set.Counters("orlop_image_pull_bytes_total", "Compressed bytes of pulled images, by the registry's host.", "registry"),
+		removals:    set.Counters("orlop_image_removals_total", "Finished removals, by result (ok, or the reason of a failure) and what asked for them (cache, job).", "result", "trigger"),
+		freed:       set.Counters("orlop_image_reclaimed_bytes_total", "Bytes of removed images, by what asked for the removal (cache, job).", "trigger"),
 		images:      set.Gauge("orlop_node_images", "Images on this node."),
-		imageBytes:  set.Gauges("orlop_node_image_bytes", "Bytes of images by what holds them (in_use, pinned, unused). Layers that images share count for each.", "state"),
-		capacity:    set.Gauge("orlop_node_imagefs_capacity_bytes", "Size of the images' file system."),
-		used:        set.Gauge("orlop_node_imagefs_used_bytes", "Bytes used of the images' file system, by whatever is on it."),
-		inodesUsed:  set.Gauge("orlop_node_imagefs_inodes_used", "Inodes used of the images' file system."),
+		imageBytes:  set.Gauges("orlop_node_image_bytes", "Bytes of images by what holds them (in_use, pinned, unused). Shared layers count for each image.", "state"),
+		capacity:    set.Gauge("orlop_node_imagefs_capacity_bytes", "Size of the image file system."),
+		used:        set.Gauge("orlop_node_imagefs_used_bytes", "Bytes used on the image file system, by whatever is on it."),
+		inodesUsed:  set.Gauge("orlop_node_imagefs_inodes_used", "Inodes used on the image file system."),
 		reclaimable: set.Gauge("orlop_node_reclaimable_bytes", "Bytes that would be freed if every image went that nothing needs."),
 		calls: set.Histograms("orlop_cri_requests_duration_seconds",
-			"How long the container runtime took to answer the agent, by method and code: of CRI and of containerd's own API as gRPC has them, of Docker's API as HTTP has them.",
+			"How long the container runtime took to answer the agent, by method and code: gRPC's for CRI and containerd's own API, HTTP's for Docker's API.",
 			callBuckets, "method", "code"),
 	}
-	set.Gauges("orlop_agent_build_info", "The agent's version, and that of Go.", "version", "goversion").WithLabelValues(version, runtime.Version()).Set(1)
+	set.Gauges("orlop_agent_build_info", "The version of the agent, and of Go.", "version", "goversion").WithLabelValues(version, runtime.Version()).Set(1)
 	for _, trigger := range []string{triggerCache, triggerJob} {
 		m.removals.WithLabelValues(resultOK, trigger) // A counter that begins at 1 would hide the first removal from rate().
 		m.freed.WithLabelValues(trigger)

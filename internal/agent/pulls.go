@@ -160,7 +160,7 @@ func (d *decider) absent(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, wa
 		return st
 	}
 	if d.crowded(e) {
-		st.Reason, st.Message = string(engine.InsufficientDisk), "it waits to see what room the pulls before it leave"
+		st.Reason, st.Message = string(engine.InsufficientDisk), "it waits to see how much room the pulls before it leave"
 		return st
 	}
 	st.Pulled, st.Digest = true, e.Digest
@@ -172,7 +172,7 @@ func (d *decider) absent(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, wa
 
 var holdText = map[v1alpha1.HoldReason]string{
 	v1alpha1.HoldNode:      "no pull starts while this node is not available",
-	v1alpha1.HoldTurn:      "as many nodes as may are pulling",
+	v1alpha1.HoldTurn:      "as many nodes as allowed are pulling",
 	v1alpha1.HoldScout:     "the registry refused the controller, and another node tries first",
 	v1alpha1.HoldSuspended: "the cache is suspended",
 }

@@ -56,7 +56,7 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 	// A pin of which the runtime gave no answer may be there, unseen as yet: not lifted, it would be taken for somebody else's.
 	if t, failed := d.tries[pinOf(e.Image)]; rec.Pinned && !w.pin && (img.Pinned || failed) {
 		if failed && d.waits(t) {
-			st.Reason, st.Message = t.reason, "unpinning it did not work: "+t.message
+			st.Reason, st.Message = t.reason, "unpinning it failed: "+t.message
 			return st, true
 		}
 		d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest(img, want, rec.Digest)})

@@ -92,7 +92,7 @@ func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, w
 	case e.Pin:
 		st.Pinned = true
 		if t, failed := d.tries[pinOf(e.Image)]; failed {
-			st.Reason, st.Message = t.reason, "present, but pinning it did not work: "+t.message
+			st.Reason, st.Message = t.reason, "present, but pinning it failed: "+t.message
 			if d.waits(t) {
 				return st
 			}

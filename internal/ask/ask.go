@@ -17,7 +17,7 @@ import (
 
 // Filter declares --filter, whose values plan.ParseFilter reads.
 func Filter(flags *pflag.FlagSet) *[]string {
-	return flags.StringArrayP("filter", "f", nil, "`KEY=VALUE` or KEY!=VALUE; the same key again: one of them, another key: both. Keys: "+strings.Join(plan.FilterKeys(), ", "))
+	return flags.StringArrayP("filter", "f", nil, "`KEY=VALUE` or KEY!=VALUE; may be repeated: values of one key are alternatives, different keys must all match. Keys: "+strings.Join(plan.FilterKeys(), ", "))
 }
 
 // Targets reads images as people name them: references, patterns, ids. Every one that is none is told.

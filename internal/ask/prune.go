@@ -16,18 +16,18 @@ import (
 // Prune declares the flags that choose what prune takes, and returns what makes the request of them.
 // Without any that chooses, only images without a name go, as with docker image prune.
 func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) {
-	all := flags.BoolP("all", "a", false, "every image that nothing needs, not only those without a name")
-	dangling := flags.Bool("dangling", false, "only images without a name, whatever else is chosen")
-	match := flags.StringArray("match", nil, "only images that fit this reference or `pattern`; again: or this one")
-	keep := flags.StringArray("keep", nil, "never images that fit this reference or `pattern`")
+	all := flags.BoolP("all", "a", false, "remove every image that nothing needs, not only those without a name")
+	dangling := flags.Bool("dangling", false, "remove only images without a name, whatever else is chosen")
+	match := flags.StringArray("match", nil, "remove only images that match this reference or `pattern`; may be repeated")
+	keep := flags.StringArray("keep", nil, "keep images that match this reference or `pattern`; may be repeated")
 	filters := Filter(flags)
-	unusedFor := flags.String("unused-for", "", "only images that no container has used for this `span`, such as 168h or 7d")
-	pulledBefore := flags.String("pulled-before", "", "only images that came earlier: a `time` such as 2026-11-01T00:00:00Z, or a span such as 30d")
+	unusedFor := flags.String("unused-for", "", "remove only images that no container has used for this `span`, such as 168h or 7d")
+	pulledBefore := flags.String("pulled-before", "", "remove only images that arrived before this `time`, such as 2026-11-01T00:00:00Z, or longer ago than a span such as 30d")
 	var req plan.PruneRequest
-	flags.IntVar(&req.KeepLatest, "keep-latest", 0, "leave the `n` images of each repository that came last")
-	flags.IntVar(&req.WhenDiskAbove, "when-disk-above", 0, "only when the disk is fuller than so many `percent`")
-	flags.IntVar(&req.UntilDiskBelow, "until-disk-below", 0, "oldest first, and only until the disk is below so many `percent`")
-	flags.IntVar(&req.MaxRemovals, "max-removals", 0, "oldest first, and no more than `n` images")
+	flags.IntVar(&req.KeepLatest, "keep-latest", 0, "keep the latest `n` images of each repository")
+	flags.IntVar(&req.WhenDiskAbove, "when-disk-above", 0, "only when the disk is fuller than this `percent`")
+	flags.IntVar(&req.UntilDiskBelow, "until-disk-below", 0, "oldest first, and only until the disk is below this `percent`")
+	flags.IntVar(&req.MaxRemovals, "max-removals", 0, "oldest first, and no more than `n` images per node")
 	return func(now time.Time) (plan.PruneRequest, error) {
 		chosen := *all || len(*match) > 0 || len(*filters) > 0 || *unusedFor != "" || *pulledBefore != "" || req.KeepLatest > 0
 		req.DanglingOnly = *dangling || !chosen

@@ -64,8 +64,8 @@ func (a *app) cacheCreateCommand() *cobra.Command {
 	o := &cacheCreateOptions{app: a}
 	cmd := &cobra.Command{
 		Use: "create NAME --image IMAGE…", Short: "Create an ImageCache",
-		Long: `Create an ImageCache: its images are pulled to every node, or to those that -l chooses, and kept there, also on nodes that
-come later.`,
+		Long: `Create an ImageCache: its images are pulled to every node, or to those that -l chooses, and kept there; nodes that join later get
+them too.`,
 		Example: a.examples(`
 			{} cache create web --image nginx:1.29 --image redis:8
 			{} cache create models --image vllm/vllm-openai:v0.14.1 -l pool=gpu --pull-secret regcred --wait
@@ -88,7 +88,7 @@ come later.`,
 	flags.StringArrayVar(&o.images, "image", nil, "an `image` to keep; may be repeated")
 	flags.StringVarP(&o.selector, "selector", "l", "", "nodes by `label`, such as pool=web,zone!=b; unset: every node")
 	flags.StringSliceVar(&o.secrets, "pull-secret", nil, "a `Secret` of the namespace with registry credentials; may be repeated")
-	flags.DurationVar(&o.refresh, "refresh", 15*time.Minute, "how often tags with policy Always are looked for in the registry; 0s: never")
+	flags.DurationVar(&o.refresh, "refresh", 15*time.Minute, "how often tags with policy Always are looked up in the registry; 0s: never")
 	flags.BoolVar(&o.noPin, "no-pin", false, "leave the images to the kubelet's garbage collection")
 	flags.BoolVar(&o.keep, "keep", false, "leave the images on the nodes when the cache lets them go")
 	flags.StringVar(&o.dryRun, "dry-run", "none", "none, client (print only), or server (have it checked)")
@@ -106,7 +106,7 @@ func (o *cacheCreateOptions) complete(args []string, refresh bool) (*v1alpha1.Im
 	case len(args) == 0:
 		return nil, errors.New("name the ImageCache")
 	case len(args) > 1:
-		return nil, advised{fmt.Errorf("an ImageCache has one name, and %q is a second; its images are given with --image", args[1]), o.withImages(args)}
+		return nil, advised{fmt.Errorf("an ImageCache has one name, and %q is a second one; give images with --image", args[1]), o.withImages(args)}
 	}
 	name, err := cacheName(args, true)
 	if err != nil {
@@ -222,7 +222,7 @@ func (o *cacheCreateOptions) run(ctx context.Context, wanted *v1alpha1.ImageCach
 	made, err := op.CreateCache(ctx, wanted, o.dryRun == "server")
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return advised{fmt.Errorf("ImageCache %s/%s exists already", wanted.Namespace, wanted.Name), "kubectl edit imagecache " + wanted.Name + " -n " + wanted.Namespace}
+		return advised{fmt.Errorf("ImageCache %s/%s already exists", wanted.Namespace, wanted.Name), "kubectl edit imagecache " + wanted.Name + " -n " + wanted.Namespace}
 	case apierrors.IsNotFound(err):
 		return advised{fmt.Errorf("there is no namespace %s", wanted.Namespace), "kubectl create namespace " + wanted.Namespace}
 	case err != nil:

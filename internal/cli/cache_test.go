@@ -85,7 +85,7 @@ func TestCreateACacheOnAServer(t *testing.T) {
 	if code != term.ExitError {
 		t.Errorf("a second time: exit code %d", code)
 	}
-	expect(t, errs, "shop/web exists already", "kubectl edit imagecache web -n shop")
+	expect(t, errs, "shop/web already exists", "kubectl edit imagecache web -n shop")
 }
 
 func TestCacheRefusedAtOnce(t *testing.T) {
@@ -132,7 +132,7 @@ func TestRefreshAndPurge(t *testing.T) {
 	const path = "/apis/orlop.dev/v1alpha1/namespaces/shop/imagecaches/web"
 	code, out, errs := s.run("cache", "refresh", "web", "-n", "shop")
 	first := s.get(path).GetAnnotations()[v1alpha1.AnnotationRefresh]
-	if _, err := time.Parse(time.RFC3339, first); err != nil || code != 0 || out != "imagecache.orlop.dev/web: refresh asked for\n" {
+	if _, err := time.Parse(time.RFC3339, first); err != nil || code != 0 || out != "imagecache.orlop.dev/web: refresh requested\n" {
 		t.Errorf("exit code %d %s %s %v", code, out, errs, err)
 	}
 	acted := make(chan struct{})
@@ -256,7 +256,7 @@ func TestUninstallWithTheKinds(t *testing.T) {
 	if s.get("/apis/apiextensions.k8s.io/v1/customresourcedefinitions/imagecaches.orlop.dev") != nil {
 		t.Error("the definition stays")
 	}
-	expect(t, errs, "with the definitions of the kinds go 1 ImageCache")
+	expect(t, errs, "the CRDs go too, and 1 ImageCache with them")
 }
 
 func TestUninstallWithTheKindsAndNoCaches(t *testing.T) {

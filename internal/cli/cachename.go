@@ -26,7 +26,7 @@ import (
 type namespaced struct{ namespace string }
 
 func (n *namespaced) add(flags *pflag.FlagSet) {
-	flags.StringVarP(&n.namespace, "namespace", "n", "", "the `namespace`; unset is that of the context")
+	flags.StringVarP(&n.namespace, "namespace", "n", "", "the `namespace`; unset: that of the context")
 }
 
 // of is the namespace as given, else the context's.
@@ -74,7 +74,7 @@ func (k kind) name(args []string, bare bool) (string, error) {
 	case !found && !bare:
 		return "", fmt.Errorf("%q: write %s/%s for %s %s", text, k.words[0], text, k.article, k.title)
 	case !k.is(word):
-		return "", fmt.Errorf("%q is not a kind that has a status here%s; write %s/NAME", word, suggest.DidYouMean(word, k.words), k.words[0])
+		return "", fmt.Errorf("%q is not a kind that is known here%s; write %s/NAME, %s/NAME or %s/NAME", word, suggest.DidYouMean(word, k.words), cacheKind.words[0], jobKind.words[0], cronKind.words[0])
 	}
 	switch wrong := validation.NameIsDNSSubdomain(name, false); {
 	case len(name) > k.longest:
@@ -125,7 +125,7 @@ func (a *app) unknown(ctx context.Context, op *operator.Client, k kind, namespac
 		}
 	}
 	if len(elsewhere) > 0 {
-		return advised{fmt.Errorf("%s %s does not exist in namespace %s, but in %s", k.title, name, namespace, some(elsewhere)),
+		return advised{fmt.Errorf("%s %s does not exist in namespace %s, but does in %s", k.title, name, namespace, some(elsewhere)),
 			term.CommandLine(append(a.words, "-n", elsewhere[0])...)}
 	}
 	return advised{fmt.Errorf("%s %s does not exist in namespace %s%s", k.title, name, namespace, suggest.DidYouMean(name, here)), "kubectl get " + k.words[1] + " --all-namespaces"}

@@ -222,7 +222,7 @@ func verdict(cache *v1alpha1.ImageCache) (over bool, code int, why string) {
 	case ready.Status == metav1.ConditionTrue:
 		return true, term.ExitOK, ready.Reason
 	case stalled != nil && stalled.Status == metav1.ConditionTrue:
-		return true, term.ExitPartial, "Stalled: " + stalled.Reason + "; to try again does not cure it"
+		return true, term.ExitPartial, "Stalled: " + stalled.Reason + "; retrying will not help"
 	case ready.Reason == v1alpha1.ReasonSuspended || ready.Reason == v1alpha1.ReasonPurged:
 		return true, term.ExitPartial, ready.Reason + ": " + ready.Message
 	}

@@ -46,7 +46,7 @@ func TestStatusOfARefusedLogin(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	expect(t, out, "(attempt 2)\n    try: name a Secret", "--pull-secret")
-	expect(t, errs, "✗ Stalled: NotFound; to try again does not cure it\n")
+	expect(t, errs, "✗ Stalled: NotFound; retrying will not help\n")
 	cache.Spec.ImagePullSecrets = []v1alpha1.SecretReference{{Name: "regcred"}}
 	s.put(cache)
 	_, out, _ = s.run("status", "ic/web", "-n", "shop")

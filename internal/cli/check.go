@@ -52,16 +52,16 @@ type finding struct {
 func (a *app) checkCommand() *cobra.Command {
 	o := &checkOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "check", GroupID: groupOperate, Short: "Check what Orlop needs, and say how to get it",
-		Long: `Check what Orlop needs: the cluster's version, your rights, the namespace's pod security, the nodes and their runtimes; with
---pre, whether it could be installed; without, also that every node answers. Where Orlop is installed: its controller, its
-agents, their versions, and what is left over. Each thing that is amiss comes with its fix. Exit code 1 if there is an
-error, with --strict also for a warning; 3 if some node failed, 4 if its time was over.
+		Use: "check", GroupID: groupOperate, Short: "Check what Orlop needs, and say how to fix what is missing",
+		Long: `Check what Orlop needs: the cluster's version, your permissions, the namespace's Pod Security, the nodes and their runtimes. With
+--pre it starts no pod, and also checks whether Orlop could be installed; without, it also checks that every node answers. Where
+Orlop is installed, it checks the controller, the agents, their versions, and what is left over. Each problem comes with its fix. Exit
+code 1 if there is an error, with --strict also for a warning; 3 if some node failed, 4 if one timed out.
 
---e2e makes a real round trip besides: a small image is pulled on one node, or on those that you choose, by a NodeJob where Orlop is
-installed, else by short-lived pods; it is looked for in the list, and removed again, also after Ctrl-C. An image that was on a node before
-is never removed: name another with --image-to-pull. It also asks the registries that the ImageCaches use, from this machine, and reads
-the metrics of an agent and of the controller through the API server.`,
+--e2e also makes a real round trip: a small image is pulled on one node, or on those that you choose, by a NodeJob where Orlop is
+installed, else by short-lived pods; then it is looked up in the list and removed again, even after Ctrl-C. An image that was on a node
+before is never removed: name another with --image-to-pull. It also asks the registries that the ImageCaches use, from this machine, and
+reads the metrics of an agent and of the controller through the API server.`,
 		Example: a.examples(`
 			{} check --pre
 			{} check --agent-namespace orlop-system
@@ -79,12 +79,12 @@ the metrics of an agent and of the controller through the API server.`,
 	o.nodes.add(cmd.Flags(), a.version, lookTimeout)
 	o.nodes.addEphemeral(cmd.Flags())
 	o.output.add(cmd.Flags())
-	cmd.Flags().BoolVar(&o.pre, "pre", false, "only what can be known without a pod")
+	cmd.Flags().BoolVar(&o.pre, "pre", false, "only what can be checked without starting a pod")
 	cmd.Flags().BoolVar(&o.strict, "strict", false, "a warning counts as an error")
 	cmd.Flags().BoolVar(&o.e2e, "e2e", false, "pull, list and remove a small image, for real")
 	cmd.Flags().StringVar(&o.image, "image-to-pull", tripImage, "the `image` for --e2e; one that the nodes can fetch and do not have")
 	mark(cmd.Flags(), flagsOfJobs, func(flags *pflag.FlagSet) {
-		flags.StringVarP(&o.namespace.namespace, "namespace", "n", "", "the `namespace` of the NodeJobs of --e2e; unset is that of the context")
+		flags.StringVarP(&o.namespace.namespace, "namespace", "n", "", "the `namespace` of the NodeJobs of --e2e; unset: that of the context")
 	})
 	return cmd
 }
@@ -182,19 +182,19 @@ func (o *checkOptions) checkRights(ctx context.Context, f *fleet.Fleet) error {
 		}
 	}
 	if len(missing) == 0 {
-		o.ok("rights", "you have every right that is needed (%d)", len(rights))
+		o.ok("rights", "you have every permission that is needed (%d)", len(rights))
 	}
 	return nil
 }
 
-const getRight = "have it granted, until this says yes: "
+const getRight = "ask an admin for it, and check with: "
 
 func (o *checkOptions) checkAdmission(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) {
 	if trouble := f.Admitted(ctx, nodes[0]); trouble != nil {
-		o.fail("admission", "namespace "+f.Namespace()+" does not take our pods: "+trouble.Message, trouble.Advice)
+		o.fail("admission", "namespace "+f.Namespace()+" does not admit our pods: "+trouble.Message, trouble.Advice)
 		return
 	}
-	o.ok("admission", "namespace %s takes our pods (tried without making one)", f.Namespace())
+	o.ok("admission", "namespace %s admits our pods (tried by a dry run)", f.Namespace())
 }
 
 func (o *checkOptions) checkNodes(nodes []fleet.Node) {
@@ -218,7 +218,7 @@ func (o *checkOptions) checkNodes(nodes []fleet.Node) {
 		parts = append(parts, fmt.Sprintf("%s ×%d", runtime, runtimes[runtime]))
 	}
 	if len(parts) > 0 {
-		o.ok("nodes", "runtimes: %s (the places of their sockets are known)", strings.Join(parts, ", "))
+		o.ok("nodes", "runtimes: %s (their socket paths are known)", strings.Join(parts, ", "))
 	}
 	for _, message := range slices.Sorted(maps.Keys(other)) {
 		o.warn("nodes", some(other[message])+": "+message, "")
@@ -237,10 +237,10 @@ func (o *checkOptions) checkLeftovers(ctx context.Context, f *fleet.Fleet) {
 		}
 	}
 	if dead > 0 {
-		o.warn("leftovers", count(dead, "pod")+" of earlier commands left over", o.commandLine("cleanup"))
+		o.warn("leftovers", count(dead, "pod")+" left over from earlier commands", o.commandLine("cleanup"))
 		return
 	}
-	o.ok("leftovers", "no pods of earlier commands left over")
+	o.ok("leftovers", "no pods left over from earlier commands")
 }
 
 func (o *checkOptions) checkAnswers(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node) ([]fleet.Outcome, int, error) {
@@ -293,7 +293,7 @@ func (o *checkOptions) report(code int) error {
 	}
 	fmt.Fprintf(o.Err, "%s, %s.\n", count(wrong, "error"), count(warnings, "warning"))
 	if o.pre {
-		fmt.Fprintf(o.Err, "Not looked at: whether the nodes can fetch %s. This starts a pod on each, and sees: %s\n", o.nodes.config.Image, o.without("--pre"))
+		fmt.Fprintf(o.Err, "Not checked: whether the nodes can pull %s. To try it, with a pod on each node: %s\n", o.nodes.config.Image, o.without("--pre"))
 	}
 	switch {
 	case code != term.ExitOK:

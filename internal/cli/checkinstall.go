@@ -34,7 +34,7 @@ func (o *checkOptions) checkInstall(ctx context.Context, op *operator.Client, no
 		return
 	}
 	if install.Nothing() {
-		o.warn("install", "neither a controller nor an agent is found: nobody looks at ImageCaches", "install Orlop, or take its kinds away: "+o.commandLine("uninstall", "--crds", "--dry-run"))
+		o.warn("install", "neither a controller nor an agent was found: nothing acts on ImageCaches", "install Orlop, or remove its kinds: "+o.commandLine("uninstall", "--crds", "--dry-run"))
 		return
 	}
 	o.checkController(install)
@@ -84,7 +84,7 @@ func (o *checkOptions) checkController(install operator.Install) {
 	look := "kubectl -n " + install.Namespace + " describe deployment -l " + operator.LabelComponent + "=controller"
 	switch {
 	case install.Controller == "":
-		o.fail("controller", "no controller is found: ImageCaches are looked at by nobody", "install Orlop, or name its namespace with --agent-namespace")
+		o.fail("controller", "no controller was found: nothing acts on ImageCaches", "install Orlop, or name its namespace with --agent-namespace")
 	case install.Replicas == 0:
 		o.fail("controller", "the controller is scaled to 0", "kubectl -n "+install.Namespace+" scale deployment -l "+operator.LabelComponent+"=controller --replicas=1")
 	case install.Ready == 0:
@@ -110,7 +110,7 @@ func (o *checkOptions) checkAgents(nodes []fleet.Node, install operator.Install,
 		case !agent.Ready:
 			without[agent.Why] = append(without[agent.Why], node.Name)
 		case store == nil || store.Status.AgentVersion == "":
-			why := "its agent is ready, and has written nothing"
+			why := "its agent is ready, but has written nothing"
 			failing[why] = append(failing[why], node.Name)
 		default:
 			ready++
@@ -135,7 +135,7 @@ func unwell(store *v1alpha1.ImageStore) string {
 	asked, _, _ := strings.Cut(store.Spec.Runtime, "://")
 	answers, _, _ := strings.Cut(store.Status.Runtime, "://")
 	if asked != "" && answers != "" && asked != answers {
-		return fmt.Sprintf("the agent talks to %s, and the Node reports %s", store.Status.Runtime, store.Spec.Runtime)
+		return fmt.Sprintf("the agent talks to %s, but the Node reports %s", store.Status.Runtime, store.Spec.Runtime)
 	}
 	if ready := meta.FindStatusCondition(store.Status.Conditions, v1alpha1.ConditionReady); ready != nil && ready.Status == metav1.ConditionFalse {
 		return ready.Reason + ": " + ready.Message
@@ -175,7 +175,7 @@ func (o *checkOptions) checkStores(ctx context.Context, op *operator.Client, sto
 		}
 	}
 	if len(retired) > 0 {
-		o.warn("retired", some(retired)+": told to let go of everything, by an uninstall that has not ended", o.commandLine("uninstall"))
+		o.warn("retired", some(retired)+": told to let go of everything, by an uninstall that did not finish", o.commandLine("uninstall"))
 	}
 	if len(orphans) > 0 {
 		o.warn("leftovers", "ImageStores of nodes that are gone: "+some(orphans), "kubectl delete imagestores,imageinventories "+strings.Join(orphans[:min(len(orphans), maxNamed)], " "))
@@ -193,7 +193,7 @@ func (o *checkOptions) checkPolicy(ctx context.Context, op *operator.Client) {
 				o.fail("policy", "the admission policy or its binding is missing: an agent's token may write for other nodes", "apply the install's manifests again")
 				return
 			}
-			o.ok("policy", "the admission policy is there, and bound")
+			o.ok("policy", "the admission policy is there and bound")
 			return
 		}
 	}
@@ -206,7 +206,7 @@ func (o *checkOptions) checkPolicy(ctx context.Context, op *operator.Client) {
 
 // checkInstallable asks for the rights that installing needs.
 func (o *checkOptions) checkInstallable(ctx context.Context, f *fleet.Fleet) error {
-	const installing, without = "installing Orlop", "an admin must install it; all else works without"
+	const installing, without = "installing Orlop", "an admin must install it; everything else works without"
 	var rights []fleet.Right
 	for _, kind := range []fleet.Right{
 		{Resource: "namespaces"}, {Resource: "customresourcedefinitions", Group: "apiextensions.k8s.io"},
@@ -225,7 +225,7 @@ func (o *checkOptions) checkInstallable(ctx context.Context, f *fleet.Fleet) err
 		o.warn("install", fmt.Sprintf("you may not %s (%s): %s", right, right.For, right.Without), getRight+right.CanI())
 	}
 	if len(missing) == 0 {
-		o.ok("install", "you have the rights to install Orlop; it is not installed")
+		o.ok("install", "you have the permissions to install Orlop; it is not installed")
 	}
 	return nil
 }

@@ -67,7 +67,7 @@ func (o *checkOptions) checkTrip(ctx context.Context, f *fleet.Fleet, op *operat
 	}
 	if ctx.Err() != nil {
 		code = term.ExitInterrupted
-		t.say("Interrupted: the rest was not looked at.\n")
+		t.say("Interrupted: the rest was not checked.\n")
 	}
 	return code
 }
@@ -90,11 +90,11 @@ func (t *trip) free(seen []fleet.Outcome) (free []fleet.Node) {
 	case len(free) == 0 && len(had) == 0:
 		t.fail("e2e", "no round trip: no node has answered", "")
 	case len(free) == 0:
-		t.warn("e2e", fmt.Sprintf("no round trip: %s is on %s already, and what was there is not removed", t.ref, some(had)), another)
+		t.warn("e2e", fmt.Sprintf("no round trip: %s is on %s already, and check removes nothing that was there before", t.ref, some(had)), another)
 	case choiceText(t.nodes.choice) == "":
 		free = free[:1]
 	case len(had) > 0:
-		t.warn("e2e", fmt.Sprintf("%s is on %s already, which are left out: what was there is not removed", t.ref, some(had)), another)
+		t.warn("e2e", fmt.Sprintf("%s is on %s already, so these are left out: check removes nothing that was there before", t.ref, some(had)), another)
 	}
 	return free
 }
@@ -118,7 +118,7 @@ func (t *trip) travel(ctx context.Context, nodes []fleet.Node) int {
 		code = max(code, t.failed(err))
 	case len(missing) > 0:
 		code = max(code, term.ExitPartial)
-		t.fail("e2e", fmt.Sprintf("%s is pulled on %s, and not in the list there after %s", t.ref, some(missing), tell.Took(time.Since(begin))),
+		t.fail("e2e", fmt.Sprintf("%s was pulled on %s, but is not in the list there after %s", t.ref, some(missing), tell.Took(time.Since(begin))),
 			t.commandLine("list", t.ref.String(), "--per-node"))
 	default:
 		took += t.done("listed it on %s", begin, some(namesOf(pulled)))
@@ -177,7 +177,7 @@ func (t *trip) half(ctx context.Context, nodes []fleet.Node, request session.Req
 				well = append(well, o.Node)
 			case step.State == session.StatePresent: // Somebody else was quicker, and it is theirs.
 				t.isNotOurs(o.Node)
-				t.warn("e2e", fmt.Sprintf("%s: %s has come by another hand just now, and stays", o.Node.Name, t.ref), "")
+				t.warn("e2e", fmt.Sprintf("%s: %s was pulled by someone else just now, and stays", o.Node.Name, t.ref), "")
 			default:
 				if want == session.StatePulled && nothingCame(step) {
 					t.isNotOurs(o.Node)
@@ -285,12 +285,12 @@ func (t *trip) tidy(ctx context.Context) (left bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTimeout)
 	defer cancel()
 	if len(t.brought) > 0 {
-		t.say("► taking back what the check has brought\n")
+		t.say("► removing what the check has pulled\n")
 		found := len(t.found)
 		removed, _ := t.remove(ctx, t.brought)
 		t.found = t.found[:found] // It is told together, below.
 		if len(removed) > 0 {
-			t.say("%s %s is not on %s any more\n", t.paint.good(), t.ref, some(namesOf(removed)))
+			t.say("%s %s is no longer on %s\n", t.paint.good(), t.ref, some(namesOf(removed)))
 		}
 	}
 	for _, job := range t.made {

@@ -124,7 +124,7 @@ func TestRoundTripSparesWhatWasThere(t *testing.T) {
 	has := v1alpha1.InventoryImage{ID: "sha256:7777777777777777", Tags: []string{tiny}, Digests: []string{"registry.example/tiny@" + digestA}}
 	s := shop(t, anInventory("node-1", has), anInventory("node-2", has), anInventory("node-4", has))
 	_, found, _ := s.checks(t)
-	if diff := cmp.Diff([]string{"warning: no round trip: " + tiny + " is on node-1, node-2 already, and what was there is not removed"}, found.of("e2e")); diff != "" || len(s.writes()) > 0 {
+	if diff := cmp.Diff([]string{"warning: no round trip: " + tiny + " is on node-1, node-2 already, and check removes nothing that was there before"}, found.of("e2e")); diff != "" || len(s.writes()) > 0 {
 		t.Errorf("%s %v", diff, s.writes())
 	}
 	s = shop(t, anInventory("node-1", has))
@@ -142,7 +142,7 @@ func TestRoundTripSparesWhatWasThere(t *testing.T) {
 		return there, true
 	})
 	_, found, _ = s.checks(t)
-	if diff := cmp.Diff([]string{"warning: node-1: " + tiny + " has come by another hand just now, and stays"}, found.of("e2e")); diff != "" {
+	if diff := cmp.Diff([]string{"warning: node-1: " + tiny + " was pulled by someone else just now, and stays"}, found.of("e2e")); diff != "" {
 		t.Error(diff)
 	}
 	if got := s.nodeJobWrites(); !slices.Equal(got, []string{"POST", "DELETE"}) {
@@ -184,7 +184,7 @@ func TestRoundTripInterrupted(t *testing.T) {
 	if code != term.ExitInterrupted {
 		t.Errorf("exit code %d", code)
 	}
-	expect(t, errs.String(), "taking back what the check has brought", tiny+" is not on node-1 any more")
+	expect(t, errs.String(), "removing what the check has pulled", tiny+" is no longer on node-1")
 	if got := s.nodeJobWrites(); !slices.Equal(got, []string{"POST", "DELETE", "POST", "DELETE", "DELETE"}) || len(s.jobsThere(t)) > 0 {
 		t.Errorf("writes %v, %d NodeJobs left", got, len(s.jobsThere(t)))
 	}

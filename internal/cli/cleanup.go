@@ -30,7 +30,7 @@ type cleanupOptions struct {
 func (a *app) cleanupCommand() *cobra.Command {
 	o := &cleanupOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "cleanup", GroupID: groupOperate, Short: "Remove pods that earlier commands left over",
+		Use: "cleanup", GroupID: groupOperate, Short: "Remove pods left over from earlier commands",
 		Long: `Remove pods that earlier commands left over, because they were killed. A pod whose command was killed ends by itself within
 a moment, or as soon as it has finished the removals that it had begun. So a pod that still runs is at work: it is left alone,
 unless its run is named, or --all is given, which asks first.`,
@@ -49,10 +49,10 @@ unless its run is named, or --all is given, which asks first.`,
 	}
 	flags := cmd.Flags()
 	o.output.add(flags)
-	flags.StringVar(&o.namespace, "agent-namespace", fleet.DefaultNamespace, "where the pods are")
-	flags.StringVar(&o.run, "run", "", "the pods of this run only, also those that still run")
-	flags.BoolVar(&o.all, "all", false, "also pods that still run")
-	flags.BoolVar(&o.dryRun, "dry-run", false, "show the pods, and remove none")
+	flags.StringVar(&o.namespace, "agent-namespace", fleet.DefaultNamespace, "the `namespace` of the pods")
+	flags.StringVar(&o.run, "run", "", "only the pods of this run, including those that still run; its `id` was printed by the command")
+	flags.BoolVar(&o.all, "all", false, "include pods that still run")
+	flags.BoolVar(&o.dryRun, "dry-run", false, "show the pods, but remove none")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	return cmd
 }
@@ -64,7 +64,7 @@ func (o *cleanupOptions) complete() error {
 		return fmt.Errorf("--run %q is not the id of a run, such as k3x9ab", o.run)
 	}
 	if o.all && !o.yes && !o.dryRun && !term.IsTerminal(o.In) {
-		return errors.New("--all ends commands at work: without a terminal to ask at it needs --yes")
+		return errors.New("--all ends commands that are still at work: without a terminal to confirm at, add --yes")
 	}
 	return o.output.check()
 }

@@ -77,11 +77,11 @@ func (a *app) root() *cobra.Command {
 		Use:   "kubectl-orlop",
 		Short: "See, pull, remove and prune the container images on every node",
 		Long: `See, pull, remove and prune the container images on every node of a cluster. Nothing needs to be installed there: each
-command runs one short-lived pod on each node, which holds the runtime's socket and nothing else. Where Orlop is installed,
-commands that only read need no pod, and ImageCaches keep images on chosen nodes.
+command runs a short-lived pod on each node, which gets the runtime's socket and nothing else. Where Orlop is installed, its
+agents answer instead, and ImageCaches keep images on chosen nodes.
 
-Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift --exit-code or check found something;
-3 some nodes or images failed; 4 the time was over; 130 interrupted.`,
+Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift --exit-code found a difference;
+3 some nodes or images failed; 4 timed out; 130 interrupted.`,
 		Example: a.examples(`
 			{} list                                  # every image on every node
 			{} pull nginx:1.29 -l pool=web           # on chosen nodes
@@ -98,7 +98,7 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
 	root.AddGroup(&cobra.Group{ID: groupSee, Title: "See:"}, &cobra.Group{ID: groupAct, Title: "Act:"},
-		&cobra.Group{ID: groupDeclare, Title: "Declare, where Orlop is installed:"}, &cobra.Group{ID: groupOperate, Title: "Operate:"})
+		&cobra.Group{ID: groupDeclare, Title: "Declare (where Orlop is installed):"}, &cobra.Group{ID: groupOperate, Title: "Operate:"})
 	root.SetHelpCommandGroupID(groupOperate)
 	root.SetFlagErrorFunc(a.flagError)
 	root.SetHelpFunc(a.help)

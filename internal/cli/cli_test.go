@@ -71,7 +71,7 @@ func TestRefusedAtOnce(t *testing.T) {
 		"secret of nowhere":     {"pull nginx --secret regcred", []string{"NAMESPACE/NAME"}},
 		"unknown progress":      {"pull nginx --progress plan", []string{`did you mean "plain"`}},
 		"no image to remove":    {"rm", []string{"name at least one image"}},
-		"rm without a yes":      {"rm nginx:1", []string{"standard input is no terminal", "kubectl orlop rm nginx:1 --yes"}},
+		"rm without a yes":      {"rm nginx:1", []string{"standard input is not a terminal", "kubectl orlop rm nginx:1 --yes"}},
 		"prune without a yes":   {"prune --all", []string{"kubectl orlop prune --all --yes"}},
 		"levels the wrong way":  {"prune --all --when-disk-above 50 --until-disk-below 80 --yes", []string{"nothing would ever go"}},
 		"argument to prune":     {"prune nginx", []string{"takes no argument", "--match"}},
@@ -80,7 +80,9 @@ func TestRefusedAtOnce(t *testing.T) {
 		"all without a yes":     {"cleanup --all", []string{"--yes"}},
 		"shell on two nodes":    {"shell a b", []string{"name one node"}},
 		"shell without a node":  {"shell -- images", []string{"name one node"}},
-		"unknown shell":         {"completion tcsh", []string{"tcsh"}},
+		"unknown shell":         {"completion tcsh", []string{`not "tcsh"`, "bash, zsh, fish", "kubectl orlop completion --help"}},
+		"no shell":              {"completion", []string{"bash, zsh, fish", "kubectl orlop completion --help"}},
+		"status of a pod":       {"status pod/web", []string{"imagecache/NAME, nodejob/NAME or nodecronjob/NAME"}},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -107,6 +109,7 @@ func TestNoConnection(t *testing.T) {
 		says []string
 	}{
 		"no kubeconfig":    {"list", []string{"there is no kubeconfig", "KUBECONFIG"}},
+		"no such file":     {"list --kubeconfig /nowhere/config", []string{"reading the kubeconfig", "/nowhere/config", "try:"}},
 		"nobody listens":   {"list --server https://127.0.0.1:1", []string{"https://127.0.0.1:1 cannot be reached", "refused", "kubectl cluster-info"}},
 		"version, offline": {"version --server https://127.0.0.1:1", []string{"cannot be reached"}},
 	}
@@ -122,6 +125,20 @@ func TestNoConnection(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestMistakesAreColoured: also those that are seen before the command has begun.
+func TestMistakesAreColoured(t *testing.T) {
+	t.Setenv("CLICOLOR_FORCE", "1")
+	noCluster(t)
+	for _, line := range []string{"list --nonsense", "lst", "prune nginx", "shell", "list"} {
+		if _, _, err := try(t, strings.Fields(line)...); !strings.HasPrefix(err, red+"error:"+plain) {
+			t.Errorf("%s: %q", line, err)
+		}
+	}
+	if _, _, err := try(t, "list", "--color", "never", "--nonsense"); !strings.HasPrefix(err, "error:") {
+		t.Errorf("--color never: %q", err)
 	}
 }
 
@@ -148,7 +165,7 @@ func TestForbidden(t *testing.T) {
 	defer server.Close()
 	noCluster(t)
 	code, _, err := try(t, "list", "--server", server.URL)
-	if code != term.ExitError || !strings.Contains(err, "no right to list nodes") || !strings.Contains(err, "kubectl auth can-i list nodes") || !strings.Contains(err, `User "ann"`) {
+	if code != term.ExitError || !strings.Contains(err, "no permission to list nodes") || !strings.Contains(err, "kubectl auth can-i list nodes") || !strings.Contains(err, `User "ann"`) {
 		t.Errorf("exit code %d: %s", code, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,9 @@ import (
 	"orlop.dev/orlop/internal/plan"
 )
 
+// shells are those for which completion can be printed.
+var shells = []string{"bash", "zsh", "fish", "powershell"}
+
 func (a *app) completionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "completion SHELL", GroupID: groupOperate, Short: "Print or install shell completion",
@@ -30,8 +34,17 @@ called kubectl_complete-orlop; "completion install" writes it beside this one.`,
 			{} completion install
 			{} completion bash > /etc/bash_completion.d/kubectl-orlop
 			{} completion zsh > "${fpath[1]}/_kubectl-orlop"`),
-		ValidArgs: []string{"bash", "zsh", "fish", "powershell", "install"},
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: append(slices.Clone(shells), "install"),
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 1 && slices.Contains(cmd.ValidArgs, args[0]) {
+				return nil
+			}
+			got := ""
+			if len(args) > 0 {
+				got = fmt.Sprintf(", not %q", strings.Join(args, " "))
+			}
+			return usageError{fmt.Errorf("name a shell (%s), or install%s", strings.Join(shells, ", "), got), a.program + " completion --help"}
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root := cmd.Root()
 			switch args[0] {

@@ -31,13 +31,13 @@ var convertFormats = []string{"yaml", "json"}
 func (a *app) convertCommand() *cobra.Command {
 	o := &convertOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "convert -f FILE… | --from-cluster", GroupID: groupDeclare, Short: "Turn objects of kube-fledged, image-puller, Kruise or Eraser into Orlop's",
-		Long: `Turn what people run today for the images on their nodes into Orlop's objects. Known are the objects and settings of
+		Use: "convert -f FILE… | --from-cluster", GroupID: groupDeclare, Short: "Turn objects of kube-fledged, Kruise, Eraser and others into Orlop's",
+		Long: `Turn what you run today for the images on your nodes into Orlop's objects. It understands the objects and settings of
 ` + strings.Join(convert.Systems(), ", ") + `. Nothing is changed in the cluster.
 
 The objects go to standard output, with a comment "# REVIEW" above each field whose meaning is not quite what it was. A table on
-standard error tells what became of each object, and what was left out. Where anything cannot be read, nothing is written, and every
-place is named.`,
+standard error says what became of each object, and what was left out. If anything cannot be read, nothing is written, and every
+such place is named.`,
 		Example: a.examples(`
 			{} convert -f imagecache.yaml > orlop.yaml
 			{} convert -f kube-fledged/ -R -n images
@@ -53,10 +53,10 @@ place is named.`,
 	}
 	flags := cmd.Flags()
 	flags.StringArrayVarP(&o.files, "filename", "f", nil, "a `file` or folder of YAML or JSON, or - for standard input; may be repeated")
-	flags.BoolVarP(&o.recursive, "recursive", "R", false, "folders with all that is below them")
-	flags.BoolVar(&o.fromCluster, "from-cluster", false, "read the objects that the cluster holds; those that another object has made are left out")
-	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `namespace` to read, or of what says none itself; unset is that of the context")
-	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "with --from-cluster: read every namespace")
+	flags.BoolVarP(&o.recursive, "recursive", "R", false, "read folders with everything below them")
+	flags.BoolVar(&o.fromCluster, "from-cluster", false, "read the objects in the cluster; those that another object has created are left out")
+	flags.StringVarP(&o.namespace, "namespace", "n", "", "the `namespace` to read, or for objects that name none; unset: that of the context")
+	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "read every namespace, with --from-cluster")
 	flags.StringVarP(&o.format, "output", "o", "yaml", "a `format`: yaml, or json, which has no comments")
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(convertFormats, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.MarkFlagFilename("filename", "yaml", "yml", "json")

@@ -166,7 +166,7 @@ func TestConvertFromCluster(t *testing.T) {
 	if code != term.ExitPartial || !strings.Contains(out, "name: web\n") {
 		t.Errorf("half of it: exit code %d %s %s", code, out, errs)
 	}
-	expect(t, errs, "you have no right to list configmaps in namespace shop", "kubectl auth can-i list configmaps -n shop")
+	expect(t, errs, "you have no permission to list configmaps in namespace shop", "kubectl auth can-i list configmaps -n shop")
 	s.denied["/imagecaches"] = `imagecaches.kubefledged.io is forbidden: User "ann" cannot list resource "imagecaches" in API group "kubefledged.io" in the namespace "shop"`
 	if code, out, errs = s.run("convert", "--from-cluster", "-n", "shop"); code != term.ExitError || out != "" {
 		t.Errorf("none of it: exit code %d %s %s", code, out, errs)

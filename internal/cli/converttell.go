@@ -87,14 +87,14 @@ func (o *convertOptions) tellNext(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, completeTimeout)
 	defer cancel()
 	if op, err := o.installed(short); err == nil && op == nil {
-		sentence(o.Err, 2, "%s %s. Install it first: %s", o.paint.warn(), errNotInstalled, o.commandLine("check", "--pre"))
+		sentence(o.Err, 2, "%s %s. To install it, begin with: %s", o.paint.warn(), errNotInstalled, o.commandLine("check", "--pre"))
 	}
 }
 
 // tellUnread names a right that is missing.
 func (o *convertOptions) tellUnread(err error) {
 	what, _, try := o.explain(err)
-	sentence(o.Err, 2, "%s %s: what there is of that was not converted", o.paint.warn(), what)
+	sentence(o.Err, 2, "%s %s: objects of that kind were not converted", o.paint.warn(), what)
 	if try != "" {
 		fmt.Fprintf(o.Err, "  try: %s\n", try)
 	}

@@ -28,7 +28,7 @@ import (
 func (a *app) cronCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "cron", GroupID: groupDeclare, Short: "Put a pull, a removal or a prune on a schedule, or run one now",
-		Long: `Put a pull, a removal or a prune on a schedule, or run one now. A NodeCronJob makes a NodeJob at each time of its schedule; kubectl
+		Long: `Put a pull, a removal or a prune on a schedule, or run one now. A NodeCronJob creates a NodeJob at each time of its schedule; kubectl
 get, edit, apply and delete work on it as well.`,
 		Example: a.examples(`
 			{} cron create weekly --schedule '0 3 * * 0' prune --all --unused-for 7d
@@ -72,9 +72,9 @@ func (a *app) cronCreateCommand() *cobra.Command {
 	o := &cronCreateOptions{app: a}
 	cmd := &cobra.Command{
 		Use: "create NAME --schedule SCHEDULE pull|rm|prune [IMAGE…]", Short: "Create a NodeCronJob",
-		Long: `Create a NodeCronJob, which pulls, removes or prunes images on every node, or on those that -l chooses, at each time of a schedule. What
-follows its name is what is done, with the flags of that command. The schedule has the five fields of cron, or is @daily, @every 90m
-and the like, in the time zone of --time-zone or else UTC.`,
+		Long: `Create a NodeCronJob, which pulls, removes or prunes images on every node, or on those that -l chooses, at each time of a schedule. After
+its name comes what to do, with the flags of that command. The schedule is the five fields of cron, or @daily, @every 90m and the
+like, in the time zone of --time-zone, else in UTC.`,
 		Example: a.examples(`
 			{} cron create weekly --schedule '0 3 * * 0' prune --all --unused-for 7d
 			{} cron create minchou --schedule '*/5 * * * *' rm 'docker.io/minchou/*'
@@ -93,9 +93,9 @@ and the like, in the time zone of --time-zone or else UTC.`,
 	o.output.add(o.flags)
 	o.flags.StringVar(&o.schedule, "schedule", "", "when: five fields of `cron`, or @hourly, @daily, @weekly, @monthly, @every 90m")
 	o.flags.StringVar(&o.zone, "time-zone", "", "the time `zone` of the schedule, such as Europe/Berlin; unset: UTC")
-	o.flags.StringVar(&o.policy, "concurrency-policy", "", "what becomes of a run that is due while another is under way: Allow, Forbid or Replace")
+	o.flags.StringVar(&o.policy, "concurrency-policy", "", "what to do when a run is due while another is under way: Allow, Forbid or Replace")
 	o.flags.DurationVar(&o.deadline, "starting-deadline", 0, "how late a run may start; unset: any")
-	o.flags.BoolVar(&o.suspend, "suspend", false, "create it, and start no run yet")
+	o.flags.BoolVar(&o.suspend, "suspend", false, "create it, but start no runs yet")
 	o.flags.StringVar(&o.dryRun, "dry-run", "none", "none, client (print only), or server (have it checked)")
 	o.flags.Lookup("dry-run").NoOptDefVal = "server"
 	mark(o.flags, flagsOfNodes, func(flags *pflag.FlagSet) {
@@ -104,11 +104,11 @@ and the like, in the time zone of --time-zone or else UTC.`,
 		flags.IntVar(&o.parallel, "max-parallel", 0, "how many nodes work at once; unset: all")
 	})
 	mark(o.flags, flagsOfPull, func(flags *pflag.FlagSet) {
-		flags.StringVar(&o.pull, "policy", "", "`when`: Always or IfNotPresent; unset is as for a Pod")
+		flags.StringVar(&o.pull, "policy", "", "`when` to pull: Always or IfNotPresent; unset: as for a Pod")
 		flags.StringSliceVar(&o.secrets, "pull-secret", nil, "a `Secret` of the namespace with registry credentials; may be repeated")
 	})
 	mark(o.flags, flagsOfRemoval, func(flags *pflag.FlagSet) {
-		flags.BoolVar(&o.force, "force", false, "also what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited")
+		flags.BoolVar(&o.force, "force", false, "also remove what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited")
 	})
 	mark(o.flags, flagsOfPrune, func(flags *pflag.FlagSet) { o.prune = ask.Prune(flags) })
 	_ = cmd.RegisterFlagCompletionFunc("dry-run", cobra.FixedCompletions(dryRuns, cobra.ShellCompDirectiveNoFileComp))
@@ -134,15 +134,15 @@ func (o *cronCreateOptions) complete(args []string) (*v1alpha1.NodeCronJob, erro
 	}
 	switch {
 	case len(args) == 1:
-		return nil, fmt.Errorf("say behind the name what is done: %s", strings.Join(cronActions, ", "))
+		return nil, fmt.Errorf("say after the name what to do: %s", strings.Join(cronActions, ", "))
 	case !slices.Contains(cronActions, args[1]):
 		return nil, fmt.Errorf("%q cannot be put on a schedule%s; it is one of %s", args[1], suggest.DidYouMean(args[1], cronActions), strings.Join(cronActions, ", "))
 	case o.schedule == "":
 		return nil, errors.New("say when, with --schedule, such as --schedule '0 3 * * 0'")
 	case strings.Contains(o.schedule, "TZ="):
-		return nil, errors.New("the time zone is no part of the schedule: give it with --time-zone")
+		return nil, errors.New("the time zone is not part of the schedule: give it with --time-zone")
 	case o.parallel < 0 || o.deadline < 0:
-		return nil, errors.New("--max-parallel and --starting-deadline are not below 0")
+		return nil, errors.New("--max-parallel and --starting-deadline must not be negative")
 	}
 	if o.policy != "" {
 		err = oneOf("--concurrency-policy", o.policy, concurrency)
@@ -252,7 +252,7 @@ func (o *cronCreateOptions) run(ctx context.Context, wanted *v1alpha1.NodeCronJo
 	made, err := op.CreateCronJob(ctx, wanted, o.dryRun == "server")
 	switch {
 	case apierrors.IsAlreadyExists(err):
-		return advised{fmt.Errorf("NodeCronJob %s/%s exists already", wanted.Namespace, wanted.Name), "kubectl edit nodecronjob " + wanted.Name + " -n " + wanted.Namespace}
+		return advised{fmt.Errorf("NodeCronJob %s/%s already exists", wanted.Namespace, wanted.Name), "kubectl edit nodecronjob " + wanted.Name + " -n " + wanted.Namespace}
 	case apierrors.IsNotFound(err):
 		return advised{fmt.Errorf("there is no namespace %s", wanted.Namespace), "kubectl create namespace " + wanted.Namespace}
 	case err != nil:

@@ -19,8 +19,8 @@ func (a *app) cronRunCommand() *cobra.Command {
 	o := &jobRunOptions{app: a}
 	cmd := &cobra.Command{
 		Use: "run NAME", Short: "Run a NodeCronJob now",
-		Long: `Run a NodeCronJob now: a NodeJob from its template, beside its schedule, which is followed to its end. What removes images shows its
-plan first, and asks; without a terminal, --yes is needed. The NodeJob is the NodeCronJob's, and goes with it.`,
+		Long: `Run a NodeCronJob now: a NodeJob from its template, beside its schedule, which is followed to its end. If it removes images, its plan is
+shown first, and you are asked; without a terminal, --yes is needed. The NodeJob belongs to the NodeCronJob, and is deleted with it.`,
 		Example: a.examples(`
 			{} cron run weekly
 			{} cron run weekly --dry-run
@@ -50,7 +50,7 @@ plan first, and asks; without a terminal, --yes is needed. The NodeJob is the No
 func (o *jobRunOptions) addFollowing(flags *pflag.FlagSet) {
 	flags.BoolVar(&o.dryRun, "dry-run", false, "show the plan, and do nothing")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	flags.BoolVar(&o.wait, "wait", true, "follow it to its end; --wait=false makes it, and says how to follow")
+	flags.BoolVar(&o.wait, "wait", true, "follow it to its end; --wait=false creates it and prints how to follow it")
 	flags.DurationVar(&o.timeout, "timeout", pullTimeout, "how long to follow it")
 }
 

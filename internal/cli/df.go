@@ -32,15 +32,15 @@ type dfOptions struct {
 func (a *app) dfCommand() *cobra.Command {
 	o := &dfOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "df", GroupID: groupSee, Short: "Show what images take on each node's disk, and what could be freed",
-		Long: `Show what images take on each node's disk, and what could be freed.
+		Use: "df", GroupID: groupSee, Short: "Show how much disk images take per node, and what could be freed",
+		Long: `Show how much disk images take on each node, and how much could be freed.
 
-RECLAIMABLE is what would go if every image went that nothing needs; layers that stay for others are not counted.
-KUBELET GC is how much may still be written until the kubelet begins to remove images by itself; ~ where its threshold is
-not known and taken for the usual 85 %. ! marks a disk above it.
+RECLAIMABLE is how much would be freed if every image went that nothing needs; layers that other images keep are not counted.
+KUBELET GC is how much can still be written before the kubelet begins to remove images by itself; ~ marks a threshold that is
+not known and assumed to be the usual 85 %. ! marks a disk above it.
 
-Where Orlop is installed, its inventory is read: USED is as of when the node's images changed last, IN USE and RECLAIMABLE may be
-10 minutes old. How old the oldest is stands below the table. --ephemeral asks the nodes now.`,
+Where Orlop is installed, its inventory is read: USED dates from the last change of the node's images, IN USE and RECLAIMABLE may
+be 10 minutes old. The line below the table gives the age of the oldest. --ephemeral asks the nodes now.`,
 		Example: a.examples(`
 			{} df
 			{} df -v --node node-1
@@ -60,7 +60,7 @@ Where Orlop is installed, its inventory is read: USED is as of when the node's i
 	o.output.addSizes(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
 	o.sort.add(cmd, map[string]string{"used": ".disk.usedBytes", "reclaimable": ".reclaimableBytes", "images": ".images"})
-	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "a line for each image on each node, with what it shares")
+	cmd.Flags().BoolVarP(&o.verbose, "verbose", "v", false, "print a line for each image on each node, with the size of what it shares")
 	return cmd
 }
 
@@ -134,8 +134,8 @@ func disksOf(outcomes []fleet.Outcome, thresholds map[string]fleet.Collection) [
 }
 
 func (o *dfOptions) table(items []diskUse) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGEFS", Right: true}, {Name: "USED", Right: true}, {Name: "IMAGES", Right: true}, {Name: "IN USE", Right: true},
-		{Name: "RECLAIMABLE", Right: true}, {Name: "KUBELET GC"}, {Name: "INODES", Right: true}, {Name: "RUNTIME", Wide: true}, {Name: "MESSAGE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGEFS", Right: true, Yields: 2}, {Name: "USED", Right: true}, {Name: "IMAGES", Right: true}, {Name: "IN USE", Right: true},
+		{Name: "RECLAIMABLE", Right: true}, {Name: "KUBELET GC"}, {Name: "INODES", Right: true, Yields: 1}, {Name: "RUNTIME", Wide: true}, {Name: "MESSAGE"}}}
 	total := diskUse{}
 	over := 0
 	for _, item := range items {
@@ -207,7 +207,7 @@ func share(part, whole int64) string {
 }
 
 func (o *dfOptions) imageTable(outcomes []fleet.Outcome) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "ID"}, {Name: "DISK", Right: true}, {Name: "SHARED", Right: true},
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "ID", Yields: 1}, {Name: "DISK", Right: true}, {Name: "SHARED", Right: true, Yields: 2},
 		{Name: "UNIQUE", Right: true}, {Name: "USED BY"}, {Name: "LAST USED"}}}
 	for _, answer := range answersOf(outcomes) {
 		images := slices.SortedStableFunc(slices.Values(answer.Inventory.Images), func(a, b session.ImageInfo) int { return cmp.Compare(b.DiskBytes, a.DiskBytes) })

@@ -37,15 +37,15 @@ type driftOptions struct {
 func (a *app) driftCommand() *cobra.Command {
 	o := &driftOptions{app: a, head: registryDigest()}
 	cmd := &cobra.Command{
-		Use: "drift [IMAGE…]", GroupID: groupSee, Short: "Show where one tag is different images",
-		Long: `Show where one tag is different images: on the nodes, and in the registry. Images are compared by the digest that their
-repository serves, never by id, so that amd64 beside arm64 is no drift. Without names, tags that look as if they move are
-compared: latest, and words without a digit; --all-tags takes every tag.
+		Use: "drift [IMAGE…]", GroupID: groupSee, Short: "Show tags that mean different images on different nodes",
+		Long: `Show tags that mean different images: on different nodes, or on the nodes and in the registry. Images are compared by the digest
+that their repository serves, never by id, so that amd64 nodes beside arm64 nodes are no drift. Without names, tags that look as
+if they move are compared: latest, and words without a digit; --all-tags compares every tag.
 
 The registry is asked once for each tag, from this machine, with the local docker config; --offline asks only the nodes.
 
-VERDICT: SAME; DRIFT, nodes differ; BEHIND, the nodes agree and the registry has another; UNKNOWN, no digest to compare, or the
-nodes agree and the registry did not tell.`,
+VERDICT: SAME; DRIFT, nodes differ; BEHIND, the nodes agree but the registry has another; UNKNOWN, there is no digest to compare,
+or the nodes agree but the registry gave no digest.`,
 		Example: a.examples(`
 			{} drift
 			{} drift ghcr.io/acme/web:latest
@@ -66,7 +66,7 @@ nodes agree and the registry did not tell.`,
 	o.nodes.addEphemeral(cmd.Flags())
 	o.output.add(cmd.Flags())
 	o.output.addIDs(cmd.Flags())
-	cmd.Flags().BoolVar(&o.allTags, "all-tags", false, "every tag, also those that look fixed")
+	cmd.Flags().BoolVar(&o.allTags, "all-tags", false, "compare every tag, even those that look fixed")
 	cmd.Flags().BoolVar(&o.offline, "offline", false, "do not ask the registries")
 	cmd.Flags().BoolVar(&o.exitCode, "exit-code", false, "exit with 2 if something is DRIFT or BEHIND")
 	return cmd
@@ -146,7 +146,7 @@ func registryWord(err error) string {
 }
 
 func (o *driftOptions) table(tags []survey.Tag) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "REGISTRY"}, {Name: "NODES", Right: true}, {Name: "VERSIONS", Right: true}, {Name: "BEHIND", Right: true}, {Name: "OLDEST"}, {Name: "VERDICT"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "REGISTRY", Yields: 2}, {Name: "NODES", Right: true}, {Name: "VERSIONS", Right: true}, {Name: "BEHIND", Right: true}, {Name: "OLDEST", Yields: 1}, {Name: "VERDICT"}}}
 	now := time.Now()
 	for _, tag := range tags {
 		registry := o.output.id(tag.Registry)
@@ -166,7 +166,7 @@ func (o *driftOptions) table(tags []survey.Tag) *table.Table {
 
 // detail is one tag, a line for each version.
 func (o *driftOptions) detail(tag survey.Tag) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "VERSION"}, {Name: "DIGEST"}, {Name: "PLATFORM"}, {Name: "FIRST SEEN"}, {Name: "NODES", Right: true}, {Name: "PODS", Right: true}, {Name: "WHERE"}, {Name: "NOTE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "VERSION"}, {Name: "DIGEST"}, {Name: "PLATFORM", Yields: 2}, {Name: "FIRST SEEN", Yields: 1}, {Name: "NODES", Right: true}, {Name: "PODS", Right: true}, {Name: "WHERE"}, {Name: "NOTE"}}}
 	now := time.Now()
 	for i, v := range tag.Versions {
 		var digests []string
@@ -175,7 +175,7 @@ func (o *driftOptions) detail(tag survey.Tag) *table.Table {
 		}
 		note := ""
 		if v.Current {
-			note = "the registry's now"
+			note = "in the registry now"
 		}
 		where := some(v.Nodes)
 		if o.output.format == "wide" {
@@ -211,11 +211,11 @@ func (o *driftOptions) summary(tags []survey.Tag) bool {
 	case o.output.structured():
 		return len(stale) > 0
 	case len(tags) == 0 && len(o.targets) > 0:
-		fmt.Fprintln(o.Err, "No tag on these nodes fits.")
+		fmt.Fprintln(o.Err, "No tag on these nodes matches.")
 	case len(tags) == 0:
 		fmt.Fprintln(o.Err, "No tag on these nodes looks as if it moved; --all-tags compares every one.")
 	default:
-		fmt.Fprintf(o.Err, "%s compared: %d differ between nodes, %d are behind the registry, %d unknown, %d the same.\n", count(len(tags), "tag"),
+		fmt.Fprintf(o.Err, "%s compared: %d differing between nodes, %d behind the registry, %d unknown, %d the same.\n", count(len(tags), "tag"),
 			counts[survey.VerdictDrift], counts[survey.VerdictBehind], counts[survey.VerdictUnknown], counts[survey.VerdictSame])
 	}
 	o.silent(tags)
@@ -234,7 +234,7 @@ func (o *driftOptions) silent(tags []survey.Tag) {
 	for _, tag := range tags {
 		if tag.RegistryMessage != "" && !told[tag.Ref.Registry()] {
 			told[tag.Ref.Registry()] = true
-			fmt.Fprintf(o.Err, "%s %s was asked from this machine, and did not tell: %s\n", o.paint.warn(), tag.Ref.Registry(), tag.RegistryMessage)
+			fmt.Fprintf(o.Err, "%s %s was asked from this machine, and gave no digest: %s\n", o.paint.warn(), tag.Ref.Registry(), tag.RegistryMessage)
 		}
 	}
 }

@@ -54,7 +54,7 @@ func exitWith(code int) error {
 }
 
 // errNoYes is for commands that ask first, where nobody can answer.
-var errNoYes = errors.New("images are removed only after a yes, and standard input is no terminal to ask at")
+var errNoYes = errors.New("images are removed only after you confirm, and standard input is not a terminal")
 
 // oneOf refuses what is not among the values that a flag takes.
 func oneOf(flag, value string, values []string) error {
@@ -80,6 +80,9 @@ func (a *app) exit(ctx context.Context, err error) int {
 		fmt.Fprintln(a.Err, "Interrupted: nothing was done.")
 		return term.ExitInterrupted
 	}
+	if p, unknown := newPaint(a.color, a.Streams); unknown == nil { // A mistake in the command line ends it before it is prepared.
+		a.paint = p
+	}
 	what, why, try := a.explain(err)
 	sentence(a.Err, 2, "%s %s", a.paint.bad("error:"), what)
 	if why != "" {
@@ -104,10 +107,10 @@ func (a *app) explain(err error) (what, why, try string) {
 		return what, why, e.try
 	}
 	if right, can := rightIn(err.Error()); right != "" {
-		return "you have no right to " + right, cause(err), can
+		return "you have no permission to " + right, cause(err), can
 	}
 	if right, words, bind := rightToAct(err.Error()); right != "" {
-		return "you have no right to " + right, words, bind
+		return "you have no permission to " + right, words, bind
 	}
 	urlError, isURL := errors.AsType[*url.Error](err)
 	switch {

@@ -49,9 +49,9 @@ type jobFlags struct {
 
 func (j *jobFlags) add(flags *pflag.FlagSet) {
 	mark(flags, flagsOfJobs, func(flags *pflag.FlagSet) {
-		flags.StringVarP(&j.namespace, "namespace", "n", "", "the `namespace` of the NodeJob; unset is that of the context")
+		flags.StringVarP(&j.namespace, "namespace", "n", "", "the `namespace` of the NodeJob; unset: that of the context")
 		flags.DurationVar(&j.ttl, "ttl", defaultTTL, "how long the NodeJob stays after its end, for job list and history")
-		flags.BoolVar(&j.wait, "wait", true, "follow the NodeJob to its end; --wait=false makes it, and says how to follow")
+		flags.BoolVar(&j.wait, "wait", true, "follow the NodeJob to its end; --wait=false creates it and prints how to follow it")
 	})
 }
 
@@ -81,7 +81,7 @@ func (a *app) hands(ctx context.Context, f *fleet.Fleet, n *nodeFlags, j *jobFla
 	case err != nil:
 		return nil, err
 	case len(agents) == 0:
-		fmt.Fprintln(a.Err, "- the kinds of Orlop are there, but no agent is: the nodes are asked by short-lived pods")
+		fmt.Fprintln(a.Err, "- Orlop's kinds are known, but no agent was found: asking the nodes by short-lived pods")
 		return pods, j.needed(a, "no agent is there to carry it out")
 	}
 	return &jobHands{app: a, op: op, flags: j, nodes: n, user: f.User()}, nil
@@ -91,7 +91,7 @@ func (a *app) hands(ctx context.Context, f *fleet.Fleet, n *nodeFlags, j *jobFla
 func (j *jobFlags) needed(a *app, why string) error {
 	switch {
 	case !j.wait:
-		return fmt.Errorf("--wait=false leaves a NodeJob to do it, and there is none: %s", why)
+		return fmt.Errorf("--wait=false leaves the work to a NodeJob, and there is none: %s", why)
 	case j.namespace != "":
 		fmt.Fprintf(a.Err, "- -n %s is for a NodeJob, and there is none: the short-lived pods run in the namespace of --agent-namespace\n", j.namespace)
 	}
@@ -209,7 +209,7 @@ func (h *jobHands) ask(ctx context.Context, nodes []fleet.Node, job fleet.Job) (
 		h.say("It goes on.\n  see:    %s\n  cancel: %s\n", h.see(made), h.cancel(made))
 		return nil, exitError{term.ExitInterrupted}
 	case errors.Is(err, jobrun.ErrCancelled):
-		h.say("Cancelled: NodeJob %s/%s is deleted. The nodes end what they are at; what was done before stays so.\n", made.Namespace, made.Name)
+		h.say("Cancelled: NodeJob %s/%s is deleted. The nodes finish what they are doing; what is done stays done.\n", made.Namespace, made.Name)
 		return nil, exitError{term.ExitInterrupted}
 	case err != nil && made != nil && ctx.Err() == nil:
 		h.say("%s NodeJob %s/%s may go on\n  see: %s\n", h.paint.warn(), made.Namespace, made.Name, h.see(made))
@@ -251,7 +251,7 @@ func (a *app) second() (again func(*v1alpha1.NodeJob) bool, release func()) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt)
 	return func(job *v1alpha1.NodeJob) bool {
-		a.say("Interrupted: NodeJob %s is left going; Ctrl-C again within %s cancels it.\n", job.Name, secondWithin)
+		a.say("Interrupted: NodeJob %s goes on; Ctrl-C again within %s cancels it.\n", job.Name, secondWithin)
 		within := time.NewTimer(secondWithin)
 		defer within.Stop()
 		heardFirst(signals)
@@ -291,7 +291,7 @@ func (h *jobHands) spec(nodes []fleet.Node) (v1alpha1.NodeJobSpec, error) {
 		spec.NodeSelector, spec.Affinity = labels, affinity
 	}
 	if len(spec.NodeNames) > maxNodeNames {
-		return spec, fmt.Errorf("a NodeJob names at most %d nodes, and %d are chosen: choose them by labels, with -l", maxNodeNames, len(spec.NodeNames))
+		return spec, fmt.Errorf("a NodeJob names at most %d nodes, but %d are chosen: choose them by labels, with -l", maxNodeNames, len(spec.NodeNames))
 	}
 	if len(h.secrets) > 0 {
 		spec.Pull = &v1alpha1.PullAction{}

@@ -21,14 +21,14 @@ const (
 	// flagGroup is the annotation by which help puts flags together that several commands share.
 	flagGroup = "orlop.dev/group"
 
-	flagsOfNodes  = "Which nodes, and how they are asked"
-	flagsOfOutput = "How the answer is written"
-	flagsOfPods   = "The short-lived pods"
-	flagsOfJobs   = "The NodeJob, where Orlop is installed"
+	flagsOfNodes  = "Choosing nodes"
+	flagsOfOutput = "Output"
+	flagsOfPods   = "Short-lived pods"
+	flagsOfJobs   = "NodeJob (where Orlop is installed)"
 	// Of what is put on a schedule.
-	flagsOfPull    = "What pull takes"
-	flagsOfRemoval = "What rm and prune take"
-	flagsOfPrune   = "What prune takes"
+	flagsOfPull    = "For pull"
+	flagsOfRemoval = "For rm and prune"
+	flagsOfPrune   = "For prune"
 )
 
 // mark puts the flags that add declares into a group of the help.
@@ -79,7 +79,7 @@ func (a *app) usage(cmd *cobra.Command, w io.Writer) {
 		fmt.Fprintf(w, "  %-11s %s\n", sub.Name(), sub.Short)
 	}
 	a.usageOfFlags(cmd, w)
-	fmt.Fprintf(w, "\n%s", wrap(fmt.Sprintf("%q lists the flags of every command: --context, --kubeconfig, --as, --color and more.", a.program+" options"), a.helpWidth()))
+	fmt.Fprintf(w, "\n%s", wrap(fmt.Sprintf("%q lists the flags that every command has: --context, --kubeconfig, --as, --color and more.", a.program+" options"), a.helpWidth()))
 }
 
 // usageOfCommands lists the commands in the order in which a newcomer needs them.
@@ -92,7 +92,7 @@ func (a *app) usageOfCommands(root *cobra.Command, w io.Writer) {
 			}
 		}
 	}
-	fmt.Fprintf(w, "\n%q tells more of a command.\n", a.program+" COMMAND --help")
+	fmt.Fprintf(w, "\n%q tells more about a command.\n", a.program+" COMMAND --help")
 }
 
 // usageOfFlags lists a command's own flags first; those of the connection are the same everywhere, and many.

@@ -34,11 +34,10 @@ type historyOptions struct {
 func (a *app) historyCommand() *cobra.Command {
 	o := &historyOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "history", GroupID: groupDeclare, Short: "Tell what was pulled and removed, by whom, and what it freed",
-		Long: `Tell what was pulled and removed, by whom or by which schedule, on how many nodes, and how many bytes came or went. It is read from the
-NodeJobs that are there: they stay for as long as their ttlSecondsAfterFinished, which --ttl of pull, rm and prune sets, and a
-schedule's for as long as its history limits say. What was done by short-lived pods is not among them. Who asked is as the command line
-wrote it down, and no proof.`,
+		Use: "history", GroupID: groupDeclare, Short: "Show what was pulled and removed, by whom, and how much it freed",
+		Long: `Show what was pulled and removed, by whom or by which schedule, on how many nodes, and how many bytes that was. It is read from the
+NodeJobs that exist: they stay for their ttlSecondsAfterFinished, which --ttl of pull, rm and prune sets, and those of a schedule as
+long as its history limits say. What short-lived pods did is not included. Who asked is what the command line wrote down, not proof.`,
 		Example: a.examples(`
 			{} history
 			{} history --since 24h -o wide
@@ -56,10 +55,10 @@ wrote it down, and no proof.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVarP(&o.namespace, "namespace", "n", "", "of this `namespace` only; unset: of all")
+	flags.StringVarP(&o.namespace, "namespace", "n", "", "only this `namespace`; unset: all of them")
 	o.output.add(flags)
 	o.output.addSizes(flags)
-	flags.DurationVar(&o.since, "since", 0, "no older than this `span`; 0s: all that is there")
+	flags.DurationVar(&o.since, "since", 0, "only what is not older than this `span`; 0s: everything")
 	return cmd
 }
 
@@ -93,7 +92,7 @@ func (o *historyOptions) run(ctx context.Context) error {
 		if ofErr != nil {
 			return ofErr
 		}
-		fmt.Fprintf(o.Err, "- you may not list NodeJobs of every namespace: these are of %s\n", here)
+		fmt.Fprintf(o.Err, "- you may not list the NodeJobs of every namespace: these are from %s\n", here)
 		jobs, err = op.Jobs(ctx, here, "")
 	}
 	if err != nil {
@@ -124,7 +123,7 @@ func (o *historyOptions) run(ctx context.Context) error {
 		return err
 	}
 	if len(items) == 0 && !o.output.structured() {
-		fmt.Fprintln(o.Err, "No NodeJob is there to tell of: they go after their time to live.")
+		fmt.Fprintln(o.Err, "There is no NodeJob to show: they are deleted some time after their end (--ttl).")
 	}
 	return nil
 }

@@ -33,10 +33,10 @@ func unread(reason string) bool {
 }
 
 // errNotInstalled is a command that has nothing to do without Orlop's kinds.
-var errNotInstalled = errors.New("this cluster has no Orlop: it does not know the kinds of orlop.dev/v1alpha1")
+var errNotInstalled = errors.New("Orlop is not installed in this cluster: it does not know the kinds of orlop.dev/v1alpha1")
 
 // errLeftKinds is what an uninstall without --crds leaves, or an --agent-namespace where nothing is.
-var errLeftKinds = errors.New("neither a controller nor an agent of Orlop is found, though its kinds are known: it is not installed, or not there")
+var errLeftKinds = errors.New("Orlop's kinds are known, but neither a controller nor an agent was found: it is not installed, or not where --agent-namespace says")
 
 // installed connects to an installed Orlop; nil: the cluster does not know its kinds.
 func (a *app) installed(ctx context.Context) (*operator.Client, error) {
@@ -115,7 +115,7 @@ func (a *app) read(ctx context.Context, op *operator.Client, n *nodeFlags, nodes
 	case err != nil:
 		return nil, err
 	case len(agents) == 0:
-		fmt.Fprintln(a.Err, "- the kinds of Orlop are there, but no agent is: the nodes are asked by short-lived pods")
+		fmt.Fprintln(a.Err, "- Orlop's kinds are known, but no agent was found: asking the nodes by short-lived pods")
 		return nil, nil
 	}
 	found, err := op.Inventories(ctx, namesOf(nodes))

@@ -204,7 +204,7 @@ func TestRightsToTheKinds(t *testing.T) {
 	if code != term.ExitError {
 		t.Errorf("exit code %d", code)
 	}
-	expect(t, errs, "no right to list imageinventories.orlop.dev", "kubectl create clusterrolebinding orlop-view --clusterrole orlop-view --user ann")
+	expect(t, errs, "no permission to list imageinventories.orlop.dev", "kubectl create clusterrolebinding orlop-view --clusterrole orlop-view --user ann")
 	delete(s.denied, "imageinventories")
 	s.denied["/pods"] = `pods is forbidden: User "ann" cannot list resource "pods" in API group "" at the cluster scope`
 	_, out, errs := s.run("list")
@@ -343,12 +343,12 @@ func TestStatusWithFewRights(t *testing.T) {
 		t.Errorf("exit code %d", code)
 	}
 	expect(t, out, "controller   not seen", "agents       not seen", "containerd 2.4.2 ×4")
-	expect(t, errs, "no right to list deployments.apps in namespace orlop-system", "no right to list pods", "kubectl create rolebinding orlop-view -n orlop-system --role orlop-view --user ann\n")
+	expect(t, errs, "no permission to list deployments.apps in namespace orlop-system", "no permission to list pods", "kubectl create rolebinding orlop-view -n orlop-system --role orlop-view --user ann\n")
 	code, _, errs = s.run("status", "--wait")
 	if code != term.ExitPartial {
 		t.Errorf("exit code %d of a wait for what cannot be seen", code)
 	}
-	expect(t, errs, "for want of rights")
+	expect(t, errs, "you have no permission to see")
 }
 
 // TestAWaitWithoutHope: what will not come by itself is not waited for.
@@ -359,9 +359,9 @@ func TestAWaitWithoutHope(t *testing.T) {
 	}{
 		"agents are coming": {installStatus{Controller: partStatus{Desired: 1}, Agents: partStatus{Desired: 3}}, ""},
 		"no DaemonSet":      {installStatus{Controller: partStatus{Desired: 1}, noAgentSet: true}, "there is no DaemonSet"},
-		"no node fits":      {installStatus{Controller: partStatus{Desired: 1}}, "fits no node"},
+		"no node matches":   {installStatus{Controller: partStatus{Desired: 1}}, "matches no node"},
 		"scaled to nothing": {installStatus{Agents: partStatus{Desired: 3}}, "scaled to 0"},
-		"no rights":         {installStatus{Hidden: []string{"no"}}, "want of rights"},
+		"no rights":         {installStatus{Hidden: []string{"no"}}, "no permission"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if why := test.now.hopeless(); (why == "") != (test.says == "") || !strings.Contains(why, test.says) {
@@ -379,7 +379,7 @@ func TestNotInstalled(t *testing.T) {
 			if code != term.ExitError || len(s.writes()) > 0 {
 				t.Errorf("exit code %d, %s", code, s.writes())
 			}
-			expect(t, errs, "this cluster has no Orlop")
+			expect(t, errs, "Orlop is not installed in this cluster")
 		})
 	}
 	code, _, errs := s.run("uninstall", "--yes")

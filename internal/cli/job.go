@@ -77,7 +77,7 @@ what became of it and why.`,
 	o.output.addSizes(flags)
 	o.output.addIDs(flags)
 	flags.BoolVarP(&o.all, "all-namespaces", "A", false, "the NodeJobs of every namespace")
-	flags.BoolVar(&o.details, "details", false, "every image on every node, with what became of it and why")
+	flags.BoolVar(&o.details, "details", false, "show every image on every node, with what became of it and why")
 	return cmd
 }
 

@@ -37,12 +37,12 @@ func (a *app) jobRunCommand() *cobra.Command {
 	o := &jobRunOptions{app: a}
 	cmd := &cobra.Command{
 		Use: "run NAME", Short: "Run a NodeJob again: as a new one, or its failed nodes",
-		Long: `Run a NodeJob again, as a new one with the same spec, and follow it to its end. What removes images shows its plan first, and asks;
+		Long: `Run a NodeJob again, as a new one with the same spec, and follow it to its end. If it removes images, its plan is shown first, and you are asked;
 without a terminal, --yes is needed.
 
---retry makes no new one: the nodes of this one that failed, or were ended, try again. Nodes that are done stay done.
+--retry creates no new NodeJob: the nodes of this one that failed, or were ended, try again. Nodes that are done stay done.
 
-Ctrl-C leaves it going; a second one within 2 s cancels a new one.`,
+Ctrl-C leaves it running; if it is a new one, a second Ctrl-C within 2 s cancels it.`,
 		Example: a.examples(`
 			{} job run clean -n ops
 			{} job run clean --dry-run
@@ -119,7 +119,7 @@ func (o *jobRunOptions) run(ctx context.Context, name string) error {
 func (o *jobRunOptions) make(ctx context.Context, op *operator.Client, wanted *v1alpha1.NodeJob) error {
 	removes := wanted.Spec.Remove != nil || wanted.Spec.Prune != nil
 	if o.dryRun && wanted.Spec.Template != nil {
-		return advised{errors.New("what a pod of a template would do nobody can tell: there is no dry run of it"), o.without("--dry-run")}
+		return advised{errors.New("a NodeJob with a template has no dry run: nobody can tell what its pod would do"), o.without("--dry-run")}
 	}
 	ask := removes && !o.yes && !o.dryRun && !wanted.Spec.DryRun
 	if ask && !term.IsTerminal(o.In) {
@@ -210,7 +210,7 @@ func (o *jobRunOptions) follow(ctx context.Context, op *operator.Client, job *v1
 		if err := op.DeleteJob(context.WithoutCancel(ctx), job.Namespace, job.Name); err != nil {
 			return err
 		}
-		fmt.Fprintf(o.Err, "Cancelled: NodeJob %s/%s is deleted. The nodes end what they are at; what was done before stays so.\n", job.Namespace, job.Name)
+		fmt.Fprintf(o.Err, "Cancelled: NodeJob %s/%s is deleted. The nodes finish what they are doing; what is done stays done.\n", job.Namespace, job.Name)
 		return exitError{term.ExitInterrupted}
 	case ctx.Err() != nil:
 		fmt.Fprintf(o.Err, "NodeJob %s/%s goes on.\n  see:    %s\n  cancel: %s\n", job.Namespace, job.Name, o.see(job), o.cancel(job))

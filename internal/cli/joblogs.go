@@ -77,13 +77,13 @@ func (a *app) jobLogsCommand() *cobra.Command {
 	cmd.ValidArgsFunction = a.completeKinds(&o.namespaced, map[string]kind{"": jobKind})
 	flags := cmd.Flags()
 	o.add(flags)
-	flags.BoolVarP(&o.follow, "follow", "f", false, "go on as long as the NodeJob does")
-	flags.BoolVar(&o.group, "group", false, "node after node, instead of line by line as they come")
-	flags.BoolVar(&o.timestamps, "timestamps", false, "the time of each line")
-	flags.BoolVar(&o.noPrefix, "no-prefix", false, "the lines alone, without their nodes")
-	flags.StringVarP(&o.container, "container", "c", "", "this `container` only; unset: every one")
+	flags.BoolVarP(&o.follow, "follow", "f", false, "keep printing as long as the NodeJob runs")
+	flags.BoolVar(&o.group, "group", false, "print node after node, instead of each line as it comes")
+	flags.BoolVar(&o.timestamps, "timestamps", false, "print the time of each line")
+	flags.BoolVar(&o.noPrefix, "no-prefix", false, "print the lines without their nodes")
+	flags.StringVarP(&o.container, "container", "c", "", "only this `container`; unset: all of them")
 	flags.StringSliceVar(&o.nodes, "node", nil, "nodes by `name`, such as a,b; may be repeated")
-	flags.Int64Var(&o.tail, "tail", -1, "the last so many `lines` of each; -1: all")
+	flags.Int64Var(&o.tail, "tail", -1, "how many `lines` from the end of each log; -1: all")
 	flags.IntVar(&o.max, "max-log-requests", maxLogRequests, "how many logs are read at once")
 	return cmd
 }
@@ -100,7 +100,7 @@ func (o *jobLogsOptions) run(ctx context.Context, name string) error {
 		return o.unknown(ctx, o.op, jobKind, namespace, name, err)
 	}
 	if o.job.Spec.Template == nil {
-		return advised{fmt.Errorf("NodeJob %s/%s runs no pods: its agents do it (%s)", namespace, name, doing(o.job)), o.commandLine("job", "list", name, "-n", namespace, "--details")}
+		return advised{fmt.Errorf("NodeJob %s/%s runs no pods: the agents do its work (%s)", namespace, name, doing(o.job)), o.commandLine("job", "list", name, "-n", namespace, "--details")}
 	}
 	if o.follow {
 		return o.following(ctx)

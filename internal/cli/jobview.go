@@ -173,7 +173,7 @@ func (v *jobView) print(a *app, o *output, details bool) error {
 	}
 	fmt.Fprintln(a.Err, v.summary(a))
 	if omitted := v.omitted(); details && omitted > 0 {
-		fmt.Fprintf(a.Err, "%s %s left out, for want of room in the nodes' answers; their counts stand\n", a.paint.warn(), were(int(omitted), "image"))
+		fmt.Fprintf(a.Err, "%s %s left out, because the nodes' answers have no room for more; the counts are complete\n", a.paint.warn(), were(int(omitted), "image"))
 	}
 	if n := v.job.Status.OmittedSkipped; n > 0 {
 		fmt.Fprintf(a.Err, "- and %s more that are away\n", count(int(n), "node"))

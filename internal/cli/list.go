@@ -44,11 +44,11 @@ func (a *app) listCommand() *cobra.Command {
 		Short: "List the images on every node",
 		Long: `List the images on every node, under all their names, with what uses them.
 
-FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the same tag is another image on some node).
+FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the tag means different images on different nodes).
 
-Where Orlop is installed, its inventory is read and no pod is made. It tells of new and removed images within 10 seconds, and of
-what uses them within 10 minutes. A node whose agent is not ready is named, and what it said last is not shown. --ephemeral
-asks the nodes themselves, by short-lived pods, and has what is so now.`,
+Where Orlop is installed, its inventory is read and no pod is started. New and removed images show up in it within 10 seconds,
+changes in what uses them within 10 minutes. A node whose agent is not ready is named, and its old inventory is not shown.
+--ephemeral asks the nodes themselves, by short-lived pods, for the state right now.`,
 		Example: a.examples(`
 			{} list
 			{} list nginx 'ghcr.io/acme/*' -l pool=web
@@ -69,7 +69,7 @@ asks the nodes themselves, by short-lived pods, and has what is so now.`,
 	o.output.addIDs(cmd.Flags())
 	o.filters = ask.Filter(cmd.Flags())
 	o.sort.add(cmd, map[string]string{"disk": ".diskBytes", "pull": ".pullBytes", "image": ".image"})
-	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "a line for each name on each node")
+	cmd.Flags().BoolVar(&o.perNode, "per-node", false, "print a line for each name on each node")
 	cmd.Flags().BoolVarP(&o.output.quiet, "quiet", "q", false, "print ids only")
 	return cmd
 }
@@ -122,7 +122,7 @@ func (o *listOptions) run(ctx context.Context) error {
 		case len(rows) > 0:
 			o.tellAge(outcomes, "USED BY is", usesWritten, o.choice.Now)
 		case slices.ContainsFunc(outcomes, func(o fleet.Outcome) bool { return !o.Observed.IsZero() }):
-			fmt.Fprintln(o.Err, "What has come in the last 10 s may be missing; --ephemeral asks the nodes now.")
+			fmt.Fprintln(o.Err, "What arrived in the last 10 s may be missing; --ephemeral asks the nodes now.")
 		}
 	}
 	return exitWith(o.troubles(outcomes))
@@ -153,8 +153,8 @@ func (o *listOptions) printIDs(rows []survey.Image) error {
 }
 
 func (o *listOptions) table(rows []survey.Image, nodes int) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "NODES", Right: true}, {Name: "DISK", Right: true},
-		{Name: "PULL", Right: true}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID", Yields: 2}, {Name: "NODES", Right: true}, {Name: "DISK", Right: true},
+		{Name: "PULL", Right: true, Yields: 1}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}}}
 	for _, row := range rows {
 		containers, more := 0, 0
 		digests := []string{}
@@ -173,8 +173,8 @@ func (o *listOptions) table(rows []survey.Image, nodes int) *table.Table {
 
 // perNodeTable has a row for each name on each node, and one for a node that has not answered.
 func (o *listOptions) perNodeTable(rows []survey.Image, outcomes []fleet.Outcome) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "DISK", Right: true}, {Name: "PULL", Right: true},
-		{Name: "PULLED"}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}, {Name: "MESSAGE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID", Yields: 2}, {Name: "DISK", Right: true}, {Name: "PULL", Right: true, Yields: 1},
+		{Name: "PULLED", Yields: 3}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "LAST USED", Wide: true}, {Name: "DIGEST", Wide: true}, {Name: "PLATFORM", Wide: true}, {Name: "MESSAGE"}}}
 	type line struct {
 		row survey.Image
 		at  survey.Copy

@@ -239,7 +239,7 @@ func TestLeaveANodeJob(t *testing.T) {
 	if code != term.ExitError {
 		t.Errorf("without Orlop: exit code %d", code)
 	}
-	expect(t, errs, "--wait=false leaves a NodeJob to do it", "no Orlop")
+	expect(t, errs, "--wait=false leaves the work to a NodeJob", "not installed")
 }
 
 // TestWhatANodeJobCannotTake is told, and not dropped.
@@ -274,9 +274,9 @@ func TestRightsToANodeJob(t *testing.T) {
 		says  []string
 	}{
 		"the action": {`nodejobs.orlop.dev "rm-x" is forbidden: ValidatingAdmissionPolicy 'orlop-nodejob-rights' with binding 'orlop-nodejob-rights' denied request: ann may not let a NodeJob remove images on nodes in namespace shop: that takes the right to create nodejobs/remove (ClusterRole orlop-operate)`,
-			[]string{"you have no right to let a NodeJob remove images in namespace shop", "kubectl create rolebinding orlop-operate -n shop --clusterrole orlop-operate --user ann"}},
+			[]string{"you have no permission to let a NodeJob remove images in namespace shop", "kubectl create rolebinding orlop-operate -n shop --clusterrole orlop-operate --user ann"}},
 		"the kind": {`nodejobs.orlop.dev is forbidden: User "ann" cannot create resource "nodejobs" in API group "orlop.dev" in the namespace "shop"`,
-			[]string{"no right to create nodejobs.orlop.dev in namespace shop", "kubectl create rolebinding orlop-operate -n shop --clusterrole orlop-operate --user ann"}},
+			[]string{"no permission to create nodejobs.orlop.dev in namespace shop", "kubectl create rolebinding orlop-operate -n shop --clusterrole orlop-operate --user ann"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := shop(t)
@@ -323,7 +323,7 @@ func TestInterruptANodeJob(t *testing.T) {
 			if code != term.ExitInterrupted || out.Len() > 0 {
 				t.Errorf("exit code %d %s", code, out.String())
 			}
-			expect(t, errs.String(), "is left going; Ctrl-C again within 2s cancels it", tt.says)
+			expect(t, errs.String(), "goes on; Ctrl-C again within 2s cancels it", tt.says)
 			if n := len(s.jobsThere(t)); n != tt.left {
 				t.Errorf("%d NodeJobs are left", n)
 			}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"regexp"
 	"slices"
@@ -51,24 +52,24 @@ func (n *nodeFlags) add(flags *pflag.FlagSet, version string, timeout time.Durat
 	})
 	n.addPod(flags)
 	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
-		flags.StringVar(&n.config.Image, "image", cmp.Or(os.Getenv(envImage), nodeImage+":"+imageTag(version)), "the node `image`; also by "+envImage)
+		flags.StringVar(&n.config.Image, "image", cmp.Or(os.Getenv(envImage), nodeImage+":"+imageTag(version)), "the node `image`; or set "+envImage)
 	})
 }
 
 // addPod declares what concerns the pods themselves.
 func (n *nodeFlags) addPod(flags *pflag.FlagSet) {
 	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
-		flags.StringVar(&n.config.Namespace, "agent-namespace", fleet.DefaultNamespace, "the `namespace` where the short-lived pods run; where Orlop is installed and they are not needed, that of its agents")
-		flags.StringVar(&n.config.NamePrefix, "name-prefix", "orlop", "the `prefix` with which the pods' names begin")
-		flags.StringSliceVar(&n.config.PullSecrets, "image-pull-secret", nil, "`Secrets` in that namespace with which the kubelet fetches the node image")
-		flags.StringVar(&n.config.Socket, "runtime-socket", "", "the `path` of the runtime's socket on the nodes, where it is in no usual place")
+		flags.StringVar(&n.config.Namespace, "agent-namespace", fleet.DefaultNamespace, "the `namespace` of the short-lived pods; where Orlop is installed and they are not needed, that of its agents")
+		flags.StringVar(&n.config.NamePrefix, "name-prefix", "orlop", "the `prefix` of the pods' names")
+		flags.StringSliceVar(&n.config.PullSecrets, "image-pull-secret", nil, "pull `Secrets` for the node image, in that namespace")
+		flags.StringVar(&n.config.Socket, "runtime-socket", "", "the `path` of the runtime's socket on the nodes, if it is in an unusual place")
 	})
 }
 
 // addEphemeral is for commands that an installed Orlop answers without a pod.
 func (n *nodeFlags) addEphemeral(flags *pflag.FlagSet) {
 	mark(flags, flagsOfPods, func(flags *pflag.FlagSet) {
-		flags.BoolVar(&n.ephemeral, "ephemeral", false, "ask the nodes by short-lived pods also where Orlop is installed")
+		flags.BoolVar(&n.ephemeral, "ephemeral", false, "ask the nodes by short-lived pods even where Orlop is installed")
 	})
 }
 
@@ -119,6 +120,9 @@ var errNoConfig = errors.New("there is no kubeconfig")
 func (a *app) connect() (*rest.Config, error) {
 	loader := a.conn.ToRawKubeConfigLoader()
 	raw, err := loader.RawConfig()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, advised{fmt.Errorf("reading the kubeconfig: %w", err), "name a file that is there: --kubeconfig or KUBECONFIG"}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +152,7 @@ func (a *app) open(ctx context.Context, n *nodeFlags) (*fleet.Fleet, []fleet.Nod
 		return nil, nil, err
 	}
 	if len(nodes) == 0 {
-		return nil, nil, advised{errors.New("no node fits " + cmp.Or(choiceText(n.choice), "the choice")), "kubectl get nodes --show-labels"}
+		return nil, nil, advised{errors.New("no node matches " + cmp.Or(choiceText(n.choice), "the choice")), "kubectl get nodes --show-labels"}
 	}
 	return f, nodes, nil
 }
@@ -188,7 +192,7 @@ func (a *app) ask(ctx context.Context, f *fleet.Fleet, nodes []fleet.Node, job f
 // tellFinishing names the nodes whose removals are not waited for any longer.
 func (a *app) tellFinishing(f *fleet.Fleet) {
 	if nodes := f.Finishing(); len(nodes) > 0 {
-		fmt.Fprintf(a.Err, "! still finishing the removals that had begun: %s. The pod there ends by itself.\n", some(nodes))
+		fmt.Fprintf(a.Err, "%s still finishing the removals that had begun: %s. The pod there ends by itself.\n", a.paint.warn(), some(nodes))
 	}
 }
 

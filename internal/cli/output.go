@@ -118,7 +118,11 @@ func (a *app) print(o *output, ans answer) error {
 		if last := len(ans.table.Columns) - 1; ans.table.Columns[last].Name == "MESSAGE" {
 			ans.table.DropEmpty(last) // Most often all is well, and there is nothing to say.
 		}
-		return ans.table.Write(a.Out, table.Options{Wide: o.format == "wide", NoHeaders: o.noHeaders, Fit: term.Width(a.Out, 0), Style: a.paint.cell()})
+		err := ans.table.Write(a.Out, table.Options{Wide: o.format == "wide", NoHeaders: o.noHeaders, Fit: term.Width(a.Out, 0), Style: a.paint.cell()})
+		if yielded := ans.table.Yielded(); len(yielded) > 0 {
+			sentence(a.Err, 2, "- left out, as the terminal is narrow: %s; -o wide shows them", strings.Join(yielded, ", "))
+		}
+		return err
 	case "csv":
 		return ans.table.WriteCSV(a.Out, table.Options{NoHeaders: o.noHeaders})
 	case "name":

@@ -115,12 +115,12 @@ func (r *removal) hints(outcomes []fleet.Outcome) {
 		}
 	}
 	if reasons[plan.ReasonRecent] && !r.force {
-		fmt.Fprintln(r.Err, "- that an image came just now is passed over with --force")
+		fmt.Fprintln(r.Err, "- --force also removes what arrived in the last 10 minutes")
 	}
 	if reasons[plan.ReasonUnknown] {
-		fmt.Fprintln(r.Err, "- of unknown age: since when an image is unused no runtime tells; --pulled-before goes by when it came")
+		fmt.Fprintln(r.Err, "- of unknown age: runtimes do not record when an image was last used; --pulled-before goes by when it arrived")
 	}
 	if spared && r.request.Prune != nil && r.output.format == "table" {
-		fmt.Fprintln(r.Err, "- with -o wide every image that is spared is named, and on which node")
+		fmt.Fprintln(r.Err, "- -o wide names every image that is spared, and the nodes")
 	}
 }

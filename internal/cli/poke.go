@@ -25,15 +25,15 @@ type poke struct {
 
 var refreshing = poke{
 	verb: "refresh", short: "Look now whether the tags of an ImageCache have moved", annotation: v1alpha1.AnnotationRefresh,
-	long: `Look now whether the tags of an ImageCache have moved in the registry, and bring every node to what they mean. Also what
-does not change by itself is looked for anew, and a purged cache is filled again.`,
+	long: `Look now whether the tags of an ImageCache have moved in the registry, and bring every node up to date. Tags that are
+normally resolved only once are looked up again too, and a purged cache is filled again.`,
 	acted: func(s v1alpha1.ImageCacheStatus) string { return s.Refresh },
 }
 
 var purging = poke{
-	verb: "purge", short: "Remove from the nodes what an ImageCache brought, and keep the ImageCache", annotation: v1alpha1.AnnotationPurge,
-	long: `Remove from the nodes what an ImageCache brought, and keep the ImageCache itself: it does nothing more until it is refreshed or
-edited. What pods use stays until they are gone, and what another ImageCache wants or what was there before stays altogether.`,
+	verb: "purge", short: "Remove from the nodes what an ImageCache pulled, but keep the cache", annotation: v1alpha1.AnnotationPurge,
+	long: `Remove from the nodes what an ImageCache pulled, and keep the ImageCache itself: it does nothing more until it is refreshed or
+edited. What pods use stays until they are gone; what another ImageCache wants, or what was there before, is not removed at all.`,
 	question: "Remove them?", acted: func(s v1alpha1.ImageCacheStatus) string { return s.Purge },
 }
 
@@ -104,7 +104,7 @@ func (o *pokeOptions) run(ctx context.Context) error {
 		if _, err := op.AnnotateCache(ctx, namespace, name, o.poke.annotation, value); err != nil {
 			return err
 		}
-		fmt.Fprintf(o.Out, "imagecache.orlop.dev/%s: %s asked for\n", name, o.poke.verb)
+		fmt.Fprintf(o.Out, "imagecache.orlop.dev/%s: %s requested\n", name, o.poke.verb)
 	}
 	if !o.wait {
 		return nil
@@ -114,7 +114,7 @@ func (o *pokeOptions) run(ctx context.Context) error {
 	for _, name := range o.names {
 		err := op.FollowCache(ctx, namespace, name, func(c *v1alpha1.ImageCache) bool { return o.poke.acted(c.Status) == value })
 		if errors.Is(err, context.DeadlineExceeded) {
-			fmt.Fprintf(o.Err, "%s ImageCache %s/%s: not acted upon within %s. Is the controller there?\n  see: %s\n", o.paint.bad("✗"), namespace, name, o.timeout, o.commandLine("status"))
+			fmt.Fprintf(o.Err, "%s ImageCache %s/%s: not acted upon within %s. Is the controller running?\n  see: %s\n", o.paint.bad("✗"), namespace, name, o.timeout, o.commandLine("status"))
 			return exitError{term.ExitTimeout}
 		}
 		if err != nil {
@@ -151,7 +151,7 @@ func (o *pokeOptions) show(cache *v1alpha1.ImageCache) {
 	if cache.Spec.RemovalPolicy == v1alpha1.RemovalPolicyKeep {
 		keep = " Its removalPolicy is Keep: the images stay, unpinned."
 	}
-	fmt.Fprintf(o.Err, "What it brought goes from its nodes, except what something else needs.%s\n", keep)
+	fmt.Fprintf(o.Err, "What it pulled is removed from its nodes, except what something else needs.%s\n", keep)
 }
 
 // maxShown is how many images a question names.

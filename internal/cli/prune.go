@@ -25,10 +25,10 @@ func (a *app) pruneCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "prune", GroupID: groupAct, Short: "Remove images that nothing needs from every node",
 		Long: `Remove images that nothing needs from every node. Without a flag that chooses, only images without a name go, as with
-docker image prune; --all takes every image that nothing needs.
+docker image prune; --all removes every image that nothing needs.
 
-Spared always: what is in use, pinned, or named by a pod on the node, even one that has not started; and, unless --force, what
-an ImageCache keeps, and what arrived in the last 10 minutes. The plan is shown first, and you are asked; without a terminal, --yes is needed.`,
+Always spared: what is in use, pinned, or named by a pod on the node, even one that has not started; and, without --force, what
+an ImageCache keeps and what arrived in the last 10 minutes. The plan is shown first, and you are asked; without a terminal, --yes is needed.`,
 		Example: a.examples(`
 			{} prune --dry-run                                  # images without a name
 			{} prune --all --dry-run                            # every image that nothing needs

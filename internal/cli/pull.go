@@ -47,10 +47,10 @@ func (a *app) pullCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "pull IMAGE…", GroupID: groupAct, Short: "Pull images to every node",
 		Long: `Pull images to every node, or to chosen ones, all nodes at once. Credentials come from the local docker config, or from
-Secrets with --secret; only those for the repositories that are pulled are sent, over the pod's standard input.
+Secrets with --secret; only those for the repositories being pulled are sent, over the pod's standard input.
 
-Where Orlop is installed its agents pull, asked by a NodeJob in the namespace of -n; Secrets must be of that namespace then, and the
-docker config of this machine is not used. Ctrl-C leaves the NodeJob going, and a second one within 2 s cancels it. With short-lived
+Where Orlop is installed, a NodeJob in the namespace of -n makes its agents pull; Secrets must then be in that namespace, and the
+docker config of this machine is not used. Ctrl-C leaves the NodeJob running, and a second one within 2 s cancels it. With short-lived
 pods, Ctrl-C ends the pulls under way; what was pulled before stays.`,
 		Example: a.examples(`
 			{} pull nginx:1.29
@@ -71,7 +71,7 @@ pods, Ctrl-C ends the pulls under way; what was pulled before stays.`,
 	o.output.add(flags)
 	o.output.addSizes(flags)
 	o.output.addIDs(flags)
-	flags.StringVar(&o.policy, "policy", "", "`when`: Always or IfNotPresent; unset is as for a Pod: Always for :latest or no tag, else IfNotPresent")
+	flags.StringVar(&o.policy, "policy", "", "`when` to pull: Always or IfNotPresent; unset: as for a Pod, Always for :latest or no tag, else IfNotPresent")
 	flags.StringArrayVar(&o.secrets, "secret", nil, "`NAMESPACE/NAME` of a Secret with registry credentials; may be repeated")
 	flags.StringVar(&o.progress, "progress", "auto", "a `mode`: "+strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "show which nodes have the images, and pull nothing")
@@ -175,7 +175,7 @@ type pulledImage struct {
 
 func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 	var items []pulledImage
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "PULLED", Right: true}, {Name: "TOOK", Right: true}, {Name: "DIGEST"}, {Name: "MESSAGE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "PULLED", Right: true}, {Name: "TOOK", Right: true, Yields: 1}, {Name: "DIGEST", Yields: 2}, {Name: "MESSAGE"}}}
 	ans := answer{kind: "PullList", table: t, extra: map[string]any{"nodes": nodeStates(outcomes)}}
 	for _, outcome := range outcomes {
 		for _, step := range stepsOf(outcome) {

@@ -54,7 +54,7 @@ func (r *removal) add(flags *pflag.FlagSet) {
 	flags.StringVar(&r.progress, "progress", "auto", "a `mode`: "+strings.Join(progressModes, ", ")+"; auto is tty on a terminal, else plain")
 	flags.BoolVar(&r.dryRun, "dry-run", false, "show the plan, and remove nothing")
 	flags.BoolVarP(&r.yes, "yes", "y", false, "do not ask")
-	flags.BoolVar(&r.force, "force", false, "also what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited; never what is in use, pinned by others, or named by a pod")
+	flags.BoolVar(&r.force, "force", false, "also remove what arrived in the last 10 minutes, what an ImageCache keeps (it comes back), and images of containers that have exited; never what is in use, pinned by others, or named by a pod")
 }
 
 // check refuses what cannot be carried out, before anything happens.
@@ -126,7 +126,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 	}
 	r.notes(outcomes)
 	for _, g := range lateNodes(outcomes) {
-		fmt.Fprintf(r.Err, "! not asked about: %s: %s\n", some(g.names), g.said)
+		fmt.Fprintf(r.Err, "%s not asked about: %s: %s\n", r.paint.warn(), some(g.names), g.said)
 	}
 	r.asked = true
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.told(bytes))
@@ -183,7 +183,7 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 		}
 	})
 	for _, g := range atMost {
-		fmt.Fprintf(r.Err, "%s on %s the runtime tells nothing of shared layers: what is freed there may be less\n", r.paint.warn(), some(g.names))
+		fmt.Fprintf(r.Err, "%s on %s the runtime does not report shared layers: less may be freed there\n", r.paint.warn(), some(g.names))
 	}
 	r.willReturn(outcomes)
 	r.hints(outcomes)

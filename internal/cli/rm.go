@@ -24,12 +24,13 @@ func (a *app) rmCommand() *cobra.Command {
 	r.tables = r.rmTables
 	cmd := &cobra.Command{
 		Use: "rm IMAGE…", Aliases: []string{"rmi"}, GroupID: groupAct, Short: "Remove images, or single tags, from every node",
-		Long: `Remove images, or single tags, from every node, by name, pattern or id. A tag takes only that tag away; other tags of the
-same image stay. An image that is in use, pinned, kept by an ImageCache, or named by a pod on the node is spared, with the
+		Long: `Remove images, or single tags, from every node, by name, pattern or id. Naming a tag removes only that tag; other tags of
+the same image stay. An image that is in use, pinned, kept by an ImageCache, or named by a pod on the node is spared, with the
 reason. Every tag that goes is shown first, and you are asked; without a terminal, --yes is needed.
 
---force does little, on purpose: it also takes images that someone else pulled in the last 10 minutes, those that an
-ImageCache keeps (which brings them back), and those that only exited containers use. Nothing takes an image that is in use.`,
+--force does little, on purpose: it also removes images that arrived in the last 10 minutes (an exact name needs no --force for
+that), those that an ImageCache keeps (which pulls them again), and those that only exited containers use. Nothing removes an
+image that is in use.`,
 		Example: a.examples(`
 			{} rm ghcr.io/acme/web:2026.10.9
 			{} rm 'docker.io/minchou/*' --dry-run

@@ -42,7 +42,7 @@ func (a *app) shellCommand() *cobra.Command {
 	o := &shellOptions{app: a}
 	cmd := &cobra.Command{
 		Use: "shell NODE [-- CRICTL-ARGS…]", GroupID: groupOperate, Short: "Run crictl on a node, one command or many",
-		Long: `Run crictl on a node: with arguments one command, whose exit code is passed on; without, a prompt that takes one command after
+		Long: `Run crictl on a node: with arguments a single command, whose exit code is passed on; without, a prompt that takes one command after
 another. The pod behind it holds the runtime's socket and nothing else; it ends with this program, or after --timeout.
 Whoever holds that socket is root on the node. What reads the host's files or ports does not work: logs, attach and
 port-forward; exec works without a terminal.`,
@@ -54,7 +54,7 @@ port-forward; exec works without a terminal.`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			dash := cmd.ArgsLenAtDash()
 			if len(args) == 0 || dash == 0 || dash < 0 && len(args) > 1 || dash > 1 {
-				return usageError{errors.New("name one node, and crictl's arguments behind --"), a.program + " shell --help"}
+				return usageError{errors.New("name one node, and crictl's arguments after --"), a.program + " shell --help"}
 			}
 			return nil
 		},
@@ -66,8 +66,8 @@ port-forward; exec works without a terminal.`,
 	}
 	flags := cmd.Flags()
 	o.nodes.addPod(flags)
-	flags.DurationVar(&o.nodes.timeout, "timeout", shellLife, "how long the pod lives at most")
-	flags.StringVar(&o.nodes.config.Image, "tools-image", cmp.Or(os.Getenv(envToolsImage), toolsImage+":"+imageTag(a.version)), "the tools `image`, with crictl; also by "+envToolsImage)
+	flags.DurationVar(&o.nodes.timeout, "timeout", shellLife, "how long the pod may live")
+	flags.StringVar(&o.nodes.config.Image, "tools-image", cmp.Or(os.Getenv(envToolsImage), toolsImage+":"+imageTag(a.version)), "the tools `image`, with crictl; or set "+envToolsImage)
 	o.nodes.config.MaxParallel = 1
 	return cmd
 }
@@ -164,7 +164,7 @@ func (o *shellOptions) many(ctx context.Context, node fleet.Node) error {
 	for {
 		select {
 		case <-o.held.Over():
-			return errors.New("the pod has ended: its time was over, or somebody deleted it")
+			return errors.New("the pod has ended: its time was up, or somebody deleted it")
 		case <-ctx.Done():
 			return ctx.Err()
 		case line, more := <-p.lines:

@@ -53,11 +53,11 @@ func (v versions) skew() (message, fix string) {
 	}
 	for agent := range v.agents {
 		if !alike(agent, v.controller) {
-			return "controller and agents differ: " + v.String(), "let an upgrade end: kubectl -n " + v.namespace + " rollout status daemonset -l " + operator.LabelComponent + "=agent"
+			return "controller and agents differ: " + v.String(), "wait for an upgrade to end: kubectl -n " + v.namespace + " rollout status daemonset -l " + operator.LabelComponent + "=agent"
 		}
 	}
 	if !alike(v.program, v.controller) {
-		return "this program is of another version: " + v.String(), "get the same version of this program"
+		return "this program has another version: " + v.String(), "get the same version of this program"
 	}
 	return "", ""
 }

@@ -33,13 +33,13 @@ type statusOptions struct {
 func (a *app) statusCommand() *cobra.Command {
 	o := &statusOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "status [KIND/NAME]", GroupID: groupDeclare, Short: "Show how an installed Orlop is, or one of its objects",
-		Long: `Show how an installed Orlop is: its controller, its agents, the nodes' runtimes, its ImageCaches, NodeJobs and schedules; or show one
-object: of an ImageCache its images, on how many nodes they are, and what went wrong; of a NodeJob what each node answered; of a NodeCronJob its
-last and next run.
+		Use: "status [KIND/NAME]", GroupID: groupDeclare, Short: "Show the state of an installed Orlop, or of one of its objects",
+		Long: `Show the state of an installed Orlop: its controller, its agents, the nodes' runtimes, its ImageCaches, NodeJobs and schedules. Or show
+one object: for an ImageCache its images, on how many nodes they are, and what went wrong; for a NodeJob what each node answered; for a
+NodeCronJob its last and next run.
 
---wait waits until it is ready, a NodeJob until it has ended. Exit code 3: it cannot become ready without you (Stalled, suspended, purged),
-or some node failed or was skipped; 4: the time was over.`,
+--wait waits until it is ready, or for a NodeJob until it has ended. Exit code 3: it cannot become ready without you (Stalled, suspended,
+purged), or some node failed or was skipped; 4: timed out.`,
 		Example: a.examples(`
 			{} status
 			{} status imagecache/web -n shop
@@ -70,7 +70,7 @@ or some node failed or was skipped; 4: the time was over.`,
 	o.add(flags)
 	o.output.add(flags)
 	o.output.addSizes(flags)
-	flags.StringVar(&o.agents, "agent-namespace", "", "the `namespace` of the install; unset: it is looked for")
+	flags.StringVar(&o.agents, "agent-namespace", "", "the `namespace` of the install; unset: it is searched for")
 	flags.BoolVar(&o.wait, "wait", false, "wait until it is ready")
 	flags.DurationVar(&o.timeout, "timeout", waitTimeout, "how long to wait")
 	return cmd
@@ -294,7 +294,7 @@ func (o *statusOptions) print(now installStatus) error {
 func (o *statusOptions) hidden(now installStatus) {
 	for _, words := range now.Hidden {
 		if right, _ := rightIn(words); right != "" {
-			words = "you have no right to " + right
+			words = "you have no permission to " + right
 		}
 		sentence(o.Err, 2, "%s %s", o.paint.warn(), words)
 	}

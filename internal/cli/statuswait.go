@@ -50,13 +50,13 @@ const emptyPatience = 10 * time.Second
 func (s installStatus) hopeless() string {
 	switch {
 	case len(s.Hidden) > 0:
-		return "whether it is ready cannot be seen, for want of rights"
+		return "you have no permission to see whether it is ready"
 	case s.Controller.Desired == 0:
-		return "no controller is to run: its Deployment is missing, or scaled to 0. Apply the manifests anew, or scale it up: kubectl -n " + s.Namespace + " scale deployment/orlop-controller --replicas 1"
+		return "no controller is going to start: its Deployment is missing, or scaled to 0. Apply the manifests again, or scale it up: kubectl -n " + s.Namespace + " scale deployment/orlop-controller --replicas 1"
 	case s.noAgentSet:
-		return "no agent is to run: there is no DaemonSet of them in " + s.Namespace + ". Apply the manifests anew"
+		return "no agent is going to start: there is no DaemonSet for them in " + s.Namespace + ". Apply the manifests again"
 	case s.Agents.Desired == 0:
-		return "no agent is to run: the DaemonSet fits no node. See its nodeSelector: kubectl -n " + s.Namespace + " describe daemonset -l app.kubernetes.io/component=agent"
+		return "no agent is going to start: the DaemonSet matches no node. See its nodeSelector: kubectl -n " + s.Namespace + " describe daemonset -l app.kubernetes.io/component=agent"
 	}
 	return ""
 }

@@ -98,6 +98,6 @@ func (r *removal) sum(c tally, outcomes []fleet.Outcome) {
 	fmt.Fprintf(r.Err, "%s %s%s removed, %s freed (measured), %d spared, %d failed on %s.\n", mark, least, count(c.removed, "image"), c.freedText(r.output.told), c.spared, c.failed, count(len(outcomes), "node"))
 	if len(unsettled) > 0 {
 		look := r.commandLine("list", "--node", strings.Join(unsettled, ","))
-		fmt.Fprintf(r.Err, "! what was removed on %s is not known to the end\n  see: %s\n", some(unsettled), look)
+		fmt.Fprintf(r.Err, "%s not everything that was removed on %s is known\n  see: %s\n", r.paint.warn(), some(unsettled), look)
 	}
 }

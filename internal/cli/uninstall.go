@@ -48,13 +48,13 @@ type uninstallOptions struct {
 func (a *app) uninstallCommand() *cobra.Command {
 	o := &uninstallOptions{app: a}
 	cmd := &cobra.Command{
-		Use: "uninstall", GroupID: groupOperate, Short: "Take Orlop out of a cluster, and leave no pin behind",
-		Long: `Take Orlop out of a cluster. First every agent lets go: it lifts the pins that it has set, leaves every image where it is, and
-forgets what it has pulled. Nodes that do not answer are named. Then the objects go, the workloads first; what Helm has
+		Use: "uninstall", GroupID: groupOperate, Short: "Remove Orlop from a cluster, and leave no pins behind",
+		Long: `Remove Orlop from a cluster. First every agent lets go: it lifts the pins that it has set, leaves every image where it is, and
+forgets what it has pulled. Nodes that do not answer are named. Then the objects are deleted, the workloads first; what Helm
 installed is left to Helm, and the command for that is printed.
 
-The definitions of the kinds stay, and with them your ImageCaches, unless --crds is given. All that goes is shown first, and
-you are asked; without a terminal, --yes is needed.`,
+The CRDs stay, and with them your ImageCaches, unless --crds is given. Everything that goes is shown first, and you are asked;
+without a terminal, --yes is needed.`,
 		Example: a.examples(`
 			{} uninstall --dry-run
 			{} uninstall
@@ -65,14 +65,14 @@ you are asked; without a terminal, --yes is needed.`,
 				return usageError{fmt.Errorf("--timeout is a time span such as 30s, not %s", o.timeout), a.program + " uninstall --help"}
 			}
 			if !o.dryRun && !o.yes && !term.IsTerminal(o.In) {
-				return advised{errors.New("an install is removed only after a yes, and standard input is no terminal to ask at"), o.with("--yes")}
+				return advised{errors.New("Orlop is uninstalled only after you confirm, and standard input is not a terminal"), o.with("--yes")}
 			}
 			return o.run(cmd.Context())
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.namespace, "agent-namespace", "", "the `namespace` of the install; unset: it is looked for")
-	flags.BoolVar(&o.crds, "crds", false, "also the definitions of the kinds, and every ImageCache with them")
+	flags.StringVar(&o.namespace, "agent-namespace", "", "the `namespace` of the install; unset: it is searched for")
+	flags.BoolVar(&o.crds, "crds", false, "also the CRDs, and every ImageCache, NodeJob and NodeCronJob with them")
 	flags.BoolVar(&o.dryRun, "dry-run", false, "show what would go, and do nothing")
 	flags.BoolVarP(&o.yes, "yes", "y", false, "do not ask")
 	flags.DurationVar(&o.timeout, "timeout", retireTimeout, "how long to wait for the nodes to let go")
@@ -86,7 +86,7 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 	if o.nothingToDo() {
 		fmt.Fprintln(o.Err, "Orlop is not installed in this cluster: there is nothing to remove.")
 		if len(o.parts.CRDs) > 0 {
-			sentence(o.Err, 2, "- the definitions of its kinds are left, and %s; --crds takes them too", count(o.caches, "ImageCache"))
+			sentence(o.Err, 2, "- its CRDs are left, and %s; --crds removes them too", count(o.caches, "ImageCache"))
 		}
 		o.tellNamespaces()
 		return nil
@@ -108,7 +108,7 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 		return err
 	}
 	if o.release != "" {
-		fmt.Fprintf(o.Err, "Helm installed it, and is to remove it:\n  %s\n", o.helmLine())
+		fmt.Fprintf(o.Err, "Helm installed it, and must remove it:\n  %s\n", o.helmLine())
 		return exitWith(partialIf(len(silent) > 0))
 	}
 	return o.remove(ctx, len(silent) > 0)
@@ -216,9 +216,9 @@ func (o *uninstallOptions) show() error {
 	}
 	switch {
 	case o.crds && o.caches > 0:
-		sentence(o.Err, 2, "%s with the definitions of the kinds go %s", o.paint.warn(), count(o.caches, "ImageCache"))
+		sentence(o.Err, 2, "%s the CRDs go too, and %s with them", o.paint.warn(), count(o.caches, "ImageCache"))
 	case !o.crds && len(o.parts.CRDs) > 0:
-		sentence(o.Err, 2, "- the definitions of the kinds stay, and %s with them; --crds takes them too", count(o.caches, "ImageCache"))
+		sentence(o.Err, 2, "- the CRDs stay, and %s with them; --crds removes them too", count(o.caches, "ImageCache"))
 	}
 	return nil
 }
@@ -247,7 +247,7 @@ func (o *uninstallOptions) retire(ctx context.Context) ([]string, error) {
 		sentence(o.Err, 4, "  %s: %s", some(g.names), g.said)
 	}
 	if len(silent) > 0 {
-		sentence(o.Err, 2, "  Images that Orlop had pinned there stay pinned. When such a node is back, lift them there: orlop-node unpin IMAGE")
+		sentence(o.Err, 2, "  Images that Orlop had pinned there stay pinned. When such a node is back, lift the pins there: orlop-node unpin IMAGE")
 	}
 	return silent, nil
 }

@@ -32,7 +32,7 @@ func (a *app) versionCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "version", GroupID: groupOperate, Short: "Print the versions of this program and of the cluster",
 		Long: `Print the versions of this program, of the node image that it uses, of Kubernetes and, where Orlop is installed, of its
-controller and its agents. Parts that do not fit together are told on standard error.`,
+controller and its agents. Versions that do not fit together are reported on standard error.`,
 		Example: a.examples(`
 			{} version
 			{} version --client

@@ -66,7 +66,7 @@ func TestVersionsThatDiffer(t *testing.T) {
 		})
 	}
 	message, fix := versions{program: "1.2.3", controller: "1.3.0", agents: map[string][]string{"v1.3.0": {"a"}}}.skew()
-	expect(t, message+" "+fix, "this program is of another version: this program 1.2.3, controller 1.3.0, agents v1.3.0 ×1", "get the same version")
+	expect(t, message+" "+fix, "this program has another version: this program 1.2.3, controller 1.3.0, agents v1.3.0 ×1", "get the same version")
 }
 
 // TestVersionWithFewRights shows what may be seen.

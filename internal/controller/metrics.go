@@ -21,13 +21,13 @@ import (
 
 var (
 	measures  = metric.NewSet(metrics.Registry)
-	buildInfo = measures.Gauges("orlop_controller_build_info", "The controller's version, and that of Go.", "version", "goversion")
+	buildInfo = measures.Gauges("orlop_controller_build_info", "The version of the controller, and of Go.", "version", "goversion")
 	crew      = &agentCount{}
 )
 
 var (
 	agentPods = metric.Description{Name: "orlop_agents", Type: metric.Gauge, Labels: []string{"state"},
-		Help: "Agents, one for each node that is to have one, by state (ready, unready)."}
+		Help: "Agents, one for each node that should have one, by state (ready, unready)."}
 	agentPodsDesc = prometheus.NewDesc(agentPods.Name, agentPods.Help, agentPods.Labels, nil)
 )
 

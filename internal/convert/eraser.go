@@ -149,7 +149,7 @@ func (e *eraser) list(row *Row) {
 		write(v1alpha1.NodeJobSpec{Prune: &v1alpha1.PruneAction{Match: part, Keep: e.keep}}, "spec.prune.keep", e.said)
 	}
 	if len(want.ids) > 0 {
-		row.Note("ids and digests go by prune, since an image that is excluded by name may bear them: what came in the last 10 minutes is spared then")
+		row.Note("ids and digests go by prune, since an image that is excluded by name may bear them: what arrived in the last 10 minutes is spared then")
 	}
 	row.Note("each name goes alone, where Eraser removes the image with all its names; what pods yet to start, caches or pins hold is spared too")
 	row.Note("a NodeJob runs once: for another list make another one, or use kubectl orlop rm")
@@ -219,7 +219,7 @@ func (e *eraser) prune(meta named, row *Row, want wanted) {
 
 func sparesMore(row *Row) {
 	row.Note("like Eraser it spares what a container in any state uses; and besides what pods yet to start name, what is pinned or cached, " +
-		"the sandbox image, and what came in the last 10 minutes")
+		"the sandbox image, and what arrived in the last 10 minutes")
 }
 
 // onNodes chooses the nodes that Eraser does: it binds its pods to them directly, so that no taint or cordon counts.

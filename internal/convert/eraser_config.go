@@ -116,7 +116,7 @@ func meaningless(f *Fields, row *Row) {
 		}
 	}
 	if len(names) > 0 {
-		row.Note("no meaning any more, as no pods are started for it: %s", strings.Join(names, ", "))
+		row.Note("dropped, since no pods are started for it: %s", strings.Join(names, ", "))
 	}
 }
 

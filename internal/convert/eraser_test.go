@@ -119,7 +119,7 @@ func TestEraserLists(t *testing.T) {
 			"['docker.io/library/a:1', '" + excludedDigest + "']", "{" + filtered + ", remove: {images: ['docker.io/library/a:1', '" + excludedDigest + "']}}",
 			[]string{"each name goes alone"},
 		},
-		"everything":             {"['*']", "{" + filtered + ", prune: {}}", []string{"what came in the last 10 minutes"}},
+		"everything":             {"['*']", "{" + filtered + ", prune: {}}", []string{"what arrived in the last 10 minutes"}},
 		"everything, and a name": {"['docker.io/library/a:1', '*']", "{" + filtered + ", prune: {}}", []string{"docker.io/library/a:1 are among them"}},
 		"a short name":           {"[a]", "{" + filtered + ", remove: {images: [a]}}", []string{"REVIEW spec.remove.images: Eraser compares whole names"}},
 		"a pattern":              {"['docker.io/library/a:1', 'docker.io/*']", "{" + filtered + ", remove: {images: ['docker.io/library/a:1']}}", []string{"docker.io/* is left out"}},

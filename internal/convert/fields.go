@@ -92,7 +92,7 @@ func (f *Fields) Text(key string) string {
 		return ""
 	}
 	if value.Kind != yaml.ScalarNode {
-		f.Fail(key, "a text is expected, and not %s", kindOf(value))
+		f.Fail(key, "a text is expected, not %s", kindOf(value))
 		return ""
 	}
 	return value.Value
@@ -106,7 +106,7 @@ func (f *Fields) Int(key string) (int64, bool) {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		f.Fail(key, "a whole number is expected, and not %q", text)
+		f.Fail(key, "a whole number is expected, not %q", text)
 		return 0, false
 	}
 	return n, true
@@ -119,7 +119,7 @@ func (f *Fields) Bool(key string) bool {
 		return true
 	case "", "false", "no", "off":
 	default:
-		f.Fail(key, "true or false is expected, and not %q", text)
+		f.Fail(key, "true or false is expected, not %q", text)
 	}
 	return false
 }
@@ -132,7 +132,7 @@ func (f *Fields) nodes(key string) []*yaml.Node {
 		return nil
 	}
 	if value.Kind != yaml.SequenceNode {
-		f.Fail(key, "a list is expected, and not %s", kindOf(value))
+		f.Fail(key, "a list is expected, not %s", kindOf(value))
 		return nil
 	}
 	return value.Content
@@ -155,7 +155,7 @@ type item struct {
 func (f *Fields) items(key string) (items []item) {
 	for _, node := range f.nodes(key) {
 		if node.Kind != yaml.ScalarNode || node.Tag == nullTag {
-			f.doc.fail(node, "%s: a text is expected, and not %s", join(f.path, key), kindOf(node))
+			f.doc.fail(node, "%s: a text is expected, not %s", join(f.path, key), kindOf(node))
 			continue
 		}
 		items = append(items, item{node.Value, node})
@@ -185,7 +185,7 @@ func (f *Fields) Object(key string) *Fields {
 	}
 	value := f.find(key)
 	if value != nil && value.Kind != yaml.MappingNode {
-		f.Fail(key, "an object is expected, and not %s", kindOf(value))
+		f.Fail(key, "an object is expected, not %s", kindOf(value))
 		value = nil
 	}
 	below := newFields(f.doc, join(f.path, key), value)
@@ -202,7 +202,7 @@ func (f *Fields) Objects(key string) []*Fields {
 	for i, item := range f.nodes(key) {
 		path := fmt.Sprintf("%s[%d]", join(f.path, key), i)
 		if item.Kind != yaml.MappingNode {
-			f.doc.fail(item, "%s: an object is expected, and not %s", path, kindOf(item))
+			f.doc.fail(item, "%s: an object is expected, not %s", path, kindOf(item))
 			continue
 		}
 		below = append(below, newFields(f.doc, path, item))
@@ -243,7 +243,7 @@ func (f *Fields) TextInto(key string, target any) bool {
 	decoder.DisallowUnknownFields()
 	err := decoder.Decode(target)
 	if err == nil && decoder.InputOffset() < int64(len(strings.TrimRight(text, " \t\r\n"))) {
-		err = errors.New("there is more behind it")
+		err = errors.New("there is more after it")
 	}
 	if err != nil {
 		f.Fail(key, "the JSON in it cannot be read: %s", trimDecoder(err))

@@ -160,8 +160,8 @@ func TestFledgedRefused(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"an image":         {fledgedOf("web", "{images: [a, Not An Image]}"), `f:6: spec.cacheSpec[0]: "Not An Image" is not an image reference`},
 		"a digest":         {fledgedOf("web", "{images: ['a@sha512:"+strings.Repeat("a", 128)+"']}"), "is not an image reference"},
-		"images as text":   {fledgedOf("web", "{images: a}"), `f:6: spec.cacheSpec[0].images: a list is expected, and not "a"`},
-		"null as an image": {fledgedOf("web", "{images: [null]}"), "a text is expected, and not nothing"},
+		"images as text":   {fledgedOf("web", "{images: a}"), `f:6: spec.cacheSpec[0].images: a list is expected, not "a"`},
+		"null as an image": {fledgedOf("web", "{images: [null]}"), "a text is expected, not nothing"},
 		"a selector":       {fledgedOf("web", "{images: [a], nodeSelector: {'!': b}}"), "f:2: ImageCache default/web: spec.nodeSelector"},
 		"no name":          {fledgedOf("''", "{images: [a]}"), "f:4: metadata.name: the object has no name"},
 		"a long name":      {fledgedOf(strings.Repeat("a", 253), "{images: [a]}", "{images: [b], nodeSelector: {x: y}}"), "must be no more than 253"},

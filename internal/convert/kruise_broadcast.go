@@ -80,7 +80,7 @@ func broadcastParallelism(f *Fields, row *Row) *intstr.IntOrString {
 	if percent, ok := strings.CutSuffix(text, "%"); ok {
 		n, err := strconv.ParseUint(percent, 10, 31)
 		if err != nil {
-			f.Fail("parallelism", "a percentage is expected, and not %q", text)
+			f.Fail("parallelism", "a percentage is expected, not %q", text)
 		}
 		if n > 100 {
 			row.Note("parallelism %s means all nodes: 100%%", text)
@@ -89,7 +89,7 @@ func broadcastParallelism(f *Fields, row *Row) *intstr.IntOrString {
 	}
 	n, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || n < 0 {
-		f.Fail("parallelism", "a number from 0 or a percentage is expected, and not %q", text)
+		f.Fail("parallelism", "a number from 0 or a percentage is expected, not %q", text)
 	}
 	if n >= math.MaxInt32 {
 		return nil

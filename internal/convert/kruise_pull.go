@@ -167,7 +167,7 @@ func (o *pullOrder) choose(f *Fields, row *Row) {
 			"Without it every node would pull: choose the nodes, then turn suspend off")
 		row.Note("podSelector has no counterpart: suspended until the nodes are chosen otherwise")
 	} else {
-		row.Note("Kruise looks at no taint and no cordon: tolerations let it pull on every node")
+		row.Note("Kruise ignores taints and cordons: tolerations let this pull on every node too")
 	}
 }
 
@@ -215,7 +215,7 @@ func seconds(f *Fields, key string, least int64) *int64 {
 		return nil
 	}
 	if n < least {
-		f.Fail(key, "a number from %d is expected, and not %d", least, n)
+		f.Fail(key, "a number from %d is expected, not %d", least, n)
 	}
 	return &n
 }
@@ -226,7 +226,7 @@ func requirement(f *Fields) corev1.NodeSelectorRequirement {
 	switch metav1.LabelSelectorOperator(r.Operator) {
 	case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist:
 	default:
-		f.Fail("operator", "In, NotIn, Exists or DoesNotExist is expected, and not %q", cmp.Or(string(r.Operator), "nothing"))
+		f.Fail("operator", "In, NotIn, Exists or DoesNotExist is expected, not %q", cmp.Or(string(r.Operator), "nothing"))
 	}
 	return r
 }

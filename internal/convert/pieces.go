@@ -51,7 +51,7 @@ func imagesIn(f *Fields, key string, row *Row) (names []string) {
 	var set imageSet
 	for _, item := range f.nodes(key) {
 		if item.Kind != yaml.ScalarNode {
-			f.doc.fail(item, "%s: a text is expected, and not %s", join(f.path, key), kindOf(item))
+			f.doc.fail(item, "%s: a text is expected, not %s", join(f.path, key), kindOf(item))
 		} else if wrong := set.add(row, v1alpha1.CachedImage{Image: item.Value}); wrong != "" {
 			f.doc.fail(item, "%s: %s", join(f.path, key), wrong)
 		}

@@ -224,6 +224,6 @@ func (p *puller) dropRest(row *Row) {
 		}
 	}
 	if len(gone) > 0 {
-		row.Note("without meaning, as there is no container for each image: %s", strings.Join(gone, ", "))
+		row.Note("dropped, since there is no container for each image: %s", strings.Join(gone, ", "))
 	}
 }

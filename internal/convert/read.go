@@ -132,7 +132,7 @@ func documents(source string, node *yaml.Node, depth int) ([]*Document, error) {
 		return nil, nil
 	}
 	if node.Kind != yaml.MappingNode {
-		return nil, fmt.Errorf("%s:%d: an object is expected here, and not %s", source, node.Line, kindOf(node))
+		return nil, fmt.Errorf("%s:%d: an object is expected here, not %s", source, node.Line, kindOf(node))
 	}
 	doc := &Document{source: source}
 	doc.root = newFields(doc, "", node)

@@ -67,8 +67,8 @@ func TestReadRefuses(t *testing.T) {
 		text string
 		want []string
 	}{
-		"a text":             {"hello", []string{`f:1: an object is expected here, and not "hello"`}},
-		"a list":             {"kind: A\n---\n- a\n", []string{"f:3: an object is expected here, and not a list"}},
+		"a text":             {"hello", []string{`f:1: an object is expected here, not "hello"`}},
+		"a list":             {"kind: A\n---\n- a\n", []string{"f:3: an object is expected here, not a list"}},
 		"broken":             {"kind: A\na: [\nb: c\n", []string{"f:2: this is not YAML"}},
 		"broken at once":     {"}", []string{"f:1: this is not YAML"}},
 		"a bad indent":       {"kind: A\nmetadata:\n  name: a\n   labels: {}\n", []string{"f:4: this is not YAML: mapping values are not allowed"}},
@@ -78,15 +78,15 @@ func TestReadRefuses(t *testing.T) {
 		"not text at all":    {"\x00\x01\x02", []string{"f:1: this is not YAML"}},
 		"no such anchor":     {"kind: *a\n", []string{"f:1: this is not YAML: unknown anchor"}},
 		"a key twice": {"kind: A\nspec:\n  a: 1\n  b: 2\n  a: 3\n  b: 4\n", []string{
-			"f:5: a stands here twice", "f:6: b stands here twice"}},
-		"a key twice in JSON":    {"{\"kind\": \"A\"}\n{\"kind\": \"A\",\n\"kind\": \"B\"}", []string{"f:3: kind stands here twice"}},
-		"a list as a key":        {"kind: A\n? [a]\n: b\n", []string{"f:2: the name of a field must be a text, and not a list"}},
-		"nothing as a key":       {"kind: A\n~: b\n", []string{"f:2: the name of a field must be a text, and not nothing"}},
+			"f:5: a is here twice", "f:6: b is here twice"}},
+		"a key twice in JSON":    {"{\"kind\": \"A\"}\n{\"kind\": \"A\",\n\"kind\": \"B\"}", []string{"f:3: kind is here twice"}},
+		"a list as a key":        {"kind: A\n? [a]\n: b\n", []string{"f:2: the name of a field must be a text, not a list"}},
+		"nothing as a key":       {"kind: A\n~: b\n", []string{"f:2: the name of a field must be a text, not nothing"}},
 		"a tag":                  {"kind: A\na: !Ref b\n", []string{"f:2: the tag !Ref has no meaning"}},
 		"a merge of a text":      {"kind: A\n<<: b\n", []string{`f:2: << takes in objects, and not "b"`}},
 		"an item that is no one": {"kind: List\nitems:\n- kind: A\n- 1\n- []\n", []string{"f:4: an object is expected", "f:5: an object is expected"}},
 		"a list in a list":       {"kind: List\nitems:\n- kind: List\n  items: []\n", []string{"f:3: a List within a list"}},
-		"items that are no list": {"kind: List\nitems: {}\n", []string{"f:2: items: a list is expected, and not an object"}},
+		"items that are no list": {"kind: List\nitems: {}\n", []string{"f:2: items: a list is expected, not an object"}},
 		"within itself":          {"kind: A\na: &a\n  b: [*a]\n", []string{"f:3: *a stands within what it stands for"}},
 		"a bomb":                 {bomb, []string{"f:", "repeat more than 100000 fields"}},
 		"deep":                   {"kind: A\na: " + strings.Repeat("[", 200) + strings.Repeat("]", 200), []string{"f:2: objects and lists stand more than 100 deep"}},
@@ -165,14 +165,14 @@ half: {read: 1, unread: 2}
 	root.TextInto("badjson", &typed)
 	root.Object("half").Text("read")
 	root.Done("kind")
-	want := `f:11: badnumber: a whole number is expected, and not "x"
-f:12: badlist: a list is expected, and not "a"
-f:13: badtexts: a text is expected, and not a list
-f:13: badtexts: a text is expected, and not nothing
-f:14: badobjects[0]: an object is expected, and not "a"
-f:15: badmap.a: a text is expected, and not a list
+	want := `f:11: badnumber: a whole number is expected, not "x"
+f:12: badlist: a list is expected, not "a"
+f:13: badtexts: a text is expected, not a list
+f:13: badtexts: a text is expected, not nothing
+f:14: badobjects[0]: an object is expected, not "a"
+f:15: badmap.a: a text is expected, not a list
 f:16: badtyped: unknown field "kye"
-f:17: badjson: the JSON in it cannot be read: there is more behind it`
+f:17: badjson: the JSON in it cannot be read: there is more after it`
 	if diff := cmp.Diff(want, several(docs[0].errs).Error()); diff != "" {
 		t.Error(diff)
 	}

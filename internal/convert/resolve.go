@@ -100,13 +100,13 @@ func (r *resolver) settleKeys(node *yaml.Node) {
 		key, value := node.Content[i], node.Content[i+1]
 		switch {
 		case key.Kind != yaml.ScalarNode || key.Tag == nullTag:
-			r.fail(key, "the name of a field must be a text, and not %s", kindOf(key))
+			r.fail(key, "the name of a field must be a text, not %s", kindOf(key))
 		case key.ShortTag() == mergeTag && value.Kind == yaml.SequenceNode:
 			merged = append(merged, value.Content...)
 		case key.ShortTag() == mergeTag:
 			merged = append(merged, value)
 		case seen[key.Value]:
-			r.fail(key, "%s stands here twice", key.Value)
+			r.fail(key, "%s is here twice", key.Value)
 		default:
 			seen[key.Value] = true
 			content = append(content, key, value)

@@ -188,7 +188,7 @@ func leftOver(row *Row, template corev1.PodTemplateSpec, known ...string) {
 	}
 	slices.Sort(names)
 	if names = slices.Compact(names); len(names) > 0 {
-		row.Note("no meaning any more, as no pods are started for it: %s", strings.Join(names, ", "))
+		row.Note("dropped, since no pods are started for it: %s", strings.Join(names, ", "))
 	}
 }
 
@@ -232,6 +232,6 @@ func leaveOut(f *Fields, row *Row, keys ...string) {
 		}
 	}
 	if len(names) > 0 {
-		row.Note("no counterpart, as Orlop follows the set of nodes by itself: %s", strings.Join(names, ", "))
+		row.Note("no counterpart, since Orlop follows the set of nodes by itself: %s", strings.Join(names, ", "))
 	}
 }

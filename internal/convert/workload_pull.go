@@ -123,7 +123,7 @@ func readWork(doc *Document, row *Row) *work {
 		template := w.at.Object("jobTemplate")
 		if template.Has("metadata") {
 			template.Done("metadata")
-			row.Note("labels and annotations of the Jobs have no meaning any more")
+			row.Note("labels and annotations of the Jobs are dropped")
 		}
 		w.at = template.Object("spec")
 	}
@@ -141,7 +141,7 @@ func readWork(doc *Document, row *Row) *work {
 		if len(pod.TopologySpreadConstraints) > 0 {
 			names = append(names, "topologySpreadConstraints")
 		}
-		row.Note("not needed any more, as there is one on each node: %s", strings.Join(names, ", "))
+		row.Note("no longer needed, since there is one on each node: %s", strings.Join(names, ", "))
 		pod.Affinity, pod.TopologySpreadConstraints = nil, nil
 	}
 	w.rest(row)

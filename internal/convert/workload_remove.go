@@ -80,7 +80,7 @@ func actions(deeds []deed, row *Row) (specs []v1alpha1.NodeJobSpec, said []remar
 		prune, about := widest(prunes)
 		specs = append(specs, v1alpha1.NodeJobSpec{Prune: prune})
 		said = append(said, about)
-		row.Note("prune spares what containers in any state use, what pods name, what is pinned or cached, the sandbox image, and what came in the last 10 minutes")
+		row.Note("prune spares what containers in any state use, what pods name, what is pinned or cached, the sandbox image, and what arrived in the last 10 minutes")
 	}
 	return specs, said
 }

@@ -72,13 +72,13 @@ func (v *verified) Pull(ctx context.Context, req PullRequest) (Image, error) {
 // pullEffect compares what was asked with what is there.
 func pullEffect(ref oci.Ref, id string, image Image, there bool) error {
 	if !there {
-		return Becausef(NoEffect, "the runtime said OK, and there is no image %s", id)
+		return Becausef(NoEffect, "the runtime said OK, but there is no image %s", id)
 	}
 	if ref.Tag() != "" && !slices.Contains(image.Tags, ref.WithoutDigest()) {
-		return Becausef(NoEffect, "the runtime said OK, and the image is there only as %s", namesOf(image))
+		return Becausef(NoEffect, "the runtime said OK, but the image is there only as %s", namesOf(image))
 	}
 	if ref.Digest() != "" && !slices.Contains(image.Digests, ref.WithoutTag()) {
-		return Becausef(NoEffect, "the runtime said OK, and the image has another digest: it is there as %s", namesOf(image))
+		return Becausef(NoEffect, "the runtime said OK, but the image has another digest: it is there as %s", namesOf(image))
 	}
 	return nil
 }
@@ -131,7 +131,7 @@ func (v *verified) act(ctx context.Context, req RemoveRequest, remove func(conte
 func removeEffect(req RemoveRequest, before, after Image, there bool) error {
 	if req.Whole() {
 		if there {
-			return Becausef(NoEffect, "the runtime said OK, and the image is still there as %s", namesOf(after))
+			return Becausef(NoEffect, "the runtime said OK, but the image is still there as %s", namesOf(after))
 		}
 		return nil
 	}
@@ -150,7 +150,7 @@ func removeEffect(req RemoveRequest, before, after Image, there bool) error {
 	case len(excess) > 0:
 		return fmt.Errorf("the runtime also removed what was not asked for: %s", strings.Join(excess, ", "))
 	case len(left) > 0:
-		return Becausef(NoEffect, "the runtime said OK, and %s is still there", strings.Join(left, ", "))
+		return Becausef(NoEffect, "the runtime said OK, but %s is still there", strings.Join(left, ", "))
 	}
 	return nil
 }
@@ -322,11 +322,11 @@ func (b *verifiedBatch) Restore(ctx context.Context, imageID string) error {
 	err := b.rt.settle(ctx, imageID, func(image Image, there bool) error {
 		for _, tag := range was.Tags {
 			if !slices.Contains(image.Tags, tag) {
-				return Becausef(NoEffect, "the runtime said OK, and %s is not back", tag)
+				return Becausef(NoEffect, "the runtime said OK, but %s is not back", tag)
 			}
 		}
 		if !there {
-			return Becausef(NoEffect, "the runtime said OK, and the image is not back")
+			return Becausef(NoEffect, "the runtime said OK, but the image is not back")
 		}
 		return nil
 	})

@@ -218,7 +218,7 @@ func (c *conversation) silent() verdict {
 	case c.stopped != nil:
 		return *c.stopped
 	case !c.heard:
-		return verdict{state: StateFailed, trouble: &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("our pod runs and has said nothing for %s", startedTimeout)}}
+		return verdict{state: StateFailed, trouble: &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("our pod is running, but has said nothing for %s", startedTimeout)}}
 	}
 	return verdict{state: StateLost, trouble: &Trouble{Reason: ReasonLost, Message: fmt.Sprintf("nothing was heard for %s", silenceTimeout)}}
 }

@@ -62,7 +62,7 @@ func judgeContainer(state corev1.ContainerState) (at stage, t *Trouble, tells bo
 	waiting := state.Waiting
 	trouble := &Trouble{Reason: ReasonRejected, Message: waiting.Reason + ": " + waiting.Message}
 	if strings.Contains(waiting.Reason, "Image") || waiting.Reason == "RegistryUnavailable" || waiting.Reason == "SignatureValidationFailed" {
-		trouble = &Trouble{Reason: ReasonNodeImage, Message: "the node image cannot be had: " + waiting.Message,
+		trouble = &Trouble{Reason: ReasonNodeImage, Message: "the node image cannot be pulled: " + waiting.Message,
 			Advice: "name one that this cluster can fetch, with --image or ORLOP_IMAGE; for a private registry add --image-pull-secret"}
 	}
 	return stageOver, trouble, true
@@ -72,7 +72,7 @@ func crashed(t *corev1.ContainerStateTerminated) *Trouble {
 	message := strings.TrimSpace(t.Message)
 	switch t.Reason {
 	case "OOMKilled":
-		return &Trouble{Reason: ReasonOutOfMemory, Message: "our pod was ended for its use of memory"}
+		return &Trouble{Reason: ReasonOutOfMemory, Message: "our pod was killed: it ran out of memory"}
 	case "StartError", "ContainerCannotRun":
 		return &Trouble{Reason: ReasonCrashed, Message: "the node image does not start: " + message,
 			Advice: "is it Orlop's node image? It is named with --image or ORLOP_IMAGE"}

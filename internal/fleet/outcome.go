@@ -29,7 +29,7 @@ const (
 const (
 	ReasonNotReady    = "NotReady"
 	ReasonUnsupported = "Unsupported"
-	ReasonNodeImage   = "NodeImage"   // the node image cannot be had
+	ReasonNodeImage   = "NodeImage"   // the node image cannot be pulled
 	ReasonForbidden   = "Forbidden"   // a right is missing
 	ReasonRefused     = "Refused"     // the API server's admission refused the pod
 	ReasonRejected    = "Rejected"    // the kubelet refused the pod, or evicted it
@@ -38,7 +38,7 @@ const (
 	ReasonSilent      = "Silent"      // nothing was heard of the kubelet, or of our pod
 	ReasonLost        = "Lost"        // the connection to our pod broke
 	ReasonCrashed     = "Crashed"     // our pod ended before its answer
-	ReasonOutOfMemory = "OutOfMemory" // our pod was ended for its use of memory
+	ReasonOutOfMemory = "OutOfMemory" // our pod was killed: it ran out of memory
 	ReasonAPI         = "APIError"    // the API server answered with an error
 	ReasonLate        = "Late"        // it showed no plan while the others waited
 	ReasonTimeout     = "Timeout"

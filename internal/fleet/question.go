@@ -74,7 +74,7 @@ func (r *run) close() []Outcome {
 
 // late is the trouble of a node that was left out of the question.
 func late(warning string) *Trouble {
-	message := fmt.Sprintf("it showed no plan, and was left out %s after the others", lateAfter)
+	message := fmt.Sprintf("it had made no plan, and was left out %s after the others", lateAfter)
 	if warning != "" {
 		message += "; the last warning about our pod: " + warning
 	}

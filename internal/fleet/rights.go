@@ -63,9 +63,9 @@ func (f *Fleet) Rights() []Right {
 		{Verb: "list", Resource: "pods", For: "rm and prune"},
 		{Verb: "watch", Resource: "pods", For: "rm and prune"},
 		{Verb: "patch", Resource: "pods", Namespace: ns, For: "rm and prune", Without: "a removal that takes over a minute spares the rest"},
-		{Verb: "watch", Resource: "events", Namespace: ns, For: everything, Without: "pods are heard of a second later, and a socket in another place is not found"},
+		{Verb: "watch", Resource: "events", Namespace: ns, For: everything, Without: "pods are noticed a second later, and a socket in an unusual place is not found"},
 		{Verb: "create", Resource: "pods", Subresource: "exec", Namespace: ns, For: "shell", Without: "there is no shell"},
-		{Verb: "get", Resource: "nodes", Subresource: "proxy", For: "df", Without: "the kubelets' thresholds are taken for 85 and 80 %"},
+		{Verb: "get", Resource: "nodes", Subresource: "proxy", For: "df", Without: "the kubelets' thresholds are assumed to be 85 and 80 %"},
 	}
 }
 

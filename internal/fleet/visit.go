@@ -50,7 +50,7 @@ func (v *visit) do(ctx context.Context) {
 		v.end(StateSkipped, node.Trouble)
 		return
 	case node.full:
-		v.end(StateSkipped, &Trouble{Reason: ReasonNoPodSlot, Message: fmt.Sprintf("%s, and all of its %d pods are taken: ours would push out another",
+		v.end(StateSkipped, &Trouble{Reason: ReasonNoPodSlot, Message: fmt.Sprintf("%s, and all of its %d pod slots are taken: ours would push out another pod",
 			strings.Join(node.Pressure, ", "), node.maxPods)})
 		return
 	}
@@ -196,7 +196,7 @@ func (v *visit) awaitRunning(ctx context.Context, pod string, byStatus bool) (St
 				return StateFailed, &Trouble{Reason: ReasonAPI, Message: "our pods cannot be watched: " + blind.Error()}
 			}
 			if at == stageUnseen {
-				return StateFailed, &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("its kubelet has taken no notice of our pod for %s", unseenTimeout)}
+				return StateFailed, &Trouble{Reason: ReasonSilent, Message: fmt.Sprintf("its kubelet has not reacted to our pod for %s", unseenTimeout)}
 			}
 		case <-v.deadline.C:
 			message := fmt.Sprintf("our pod did not run within %s", v.run.job.Timeout)

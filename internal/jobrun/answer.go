@@ -229,7 +229,7 @@ func (r *run) ending(v *visit, end *ending) {
 	case end != nil:
 		v.out.State, v.out.Trouble = fleet.StateSkipped, &fleet.Trouble{Reason: v1alpha1.ReasonNotChosen, Message: "the NodeJob ended without it"}
 	case r.dry:
-		v.out.State, v.out.Trouble = fleet.StateSkipped, &fleet.Trouble{Reason: fleet.ReasonLate, Message: fmt.Sprintf("it showed no plan, and was left out %s after the others", lateAfter)}
+		v.out.State, v.out.Trouble = fleet.StateSkipped, &fleet.Trouble{Reason: fleet.ReasonLate, Message: fmt.Sprintf("it had made no plan, and was left out %s after the others", lateAfter)}
 	default:
 		v.out.State, v.out.Trouble = fleet.StateFailed, &fleet.Trouble{Reason: v1alpha1.ReasonCancelled, Message: "it was ended"}
 	}

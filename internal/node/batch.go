@@ -198,7 +198,7 @@ func (a *attempt) putBack(ctx context.Context, batch engine.Batch, why session.S
 		a.step.Message = why.Message + " since it was removed; this runtime has no way back"
 	case errors.Is(err, engine.Unsupported): // It failed, and what it did not do needs no way back.
 	default:
-		a.fail(fmt.Errorf("%s, and putting it back did not work: %w", why.Message, err))
+		a.fail(fmt.Errorf("%s, and putting it back failed: %w", why.Message, err))
 	}
 }
 

@@ -54,7 +54,7 @@ func targets(t *testing.T, texts ...string) []oci.Target {
 	return all
 }
 
-// everything is a prune of all that nothing needs, also where the runtime does not tell when it came.
+// everything is a prune of all that nothing needs, also where the runtime does not say when it arrived.
 var everything = plan.PruneRequest{Options: plan.Options{Force: true}}
 
 // later lets the machine's clock be past the time for which what came is left alone.

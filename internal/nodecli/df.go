@@ -14,7 +14,7 @@ import (
 
 func dfTable(inventory session.Inventory) *table.Table {
 	t := &table.Table{Columns: []table.Column{{Name: "RUNTIME"}, {Name: "IMAGEFS", Right: true}, {Name: "USED", Right: true}, {Name: "IMAGES", Right: true},
-		{Name: "IN USE", Right: true}, {Name: "RECLAIMABLE", Right: true}, {Name: "INODES", Right: true}}}
+		{Name: "IN USE", Right: true}, {Name: "RECLAIMABLE", Right: true}, {Name: "INODES", Right: true, Yields: 1}}}
 	used := 0
 	for _, img := range inventory.Images {
 		if len(img.Uses) > 0 || img.Sandbox {
@@ -42,7 +42,7 @@ func percent(part, whole int64) string {
 }
 
 func dfImageTable(inventory session.Inventory) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "ID"}, {Name: "DISK", Right: true}, {Name: "SHARED", Right: true},
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "ID", Yields: 1}, {Name: "DISK", Right: true}, {Name: "SHARED", Right: true, Yields: 2},
 		{Name: "UNIQUE", Right: true}, {Name: "USED BY"}, {Name: "LAST USED"}}}
 	for _, img := range inventory.Images {
 		last := table.Age(img.LastUsed, time.Now())

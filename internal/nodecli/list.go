@@ -19,7 +19,6 @@ import (
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/table"
-	"orlop.dev/orlop/internal/term"
 )
 
 // lookTimeout is for commands that only read: a runtime that takes longer is ill.
@@ -51,11 +50,11 @@ FLAGS: U in use, P pinned.`,
 					return e.print("ImageList", inventory)
 				}
 				if len(inventory.Images) == 0 && len(args)+len(*filters) > 0 {
-					fmt.Fprintln(e.Err, "No image here fits.")
+					fmt.Fprintln(e.Err, "No image here matches.")
 					return nil
 				}
 				t := imageTable(inventory.Images, *full)
-				if err := t.Write(e.Out, table.Options{Wide: e.output == "wide", NoHeaders: *noHeaders, Fit: term.Width(e.Out, 0)}); err != nil {
+				if err := e.printTable(t, *noHeaders); err != nil {
 					return err
 				}
 				fmt.Fprintf(e.Err, "%s, %s %s.\n", plural(len(inventory.Images), "image"), inventory.Runtime.Name, inventory.Runtime.Version)
@@ -115,8 +114,8 @@ func imageTable(images []session.ImageInfo, full bool) *table.Table {
 		id = func(s string) string { return s }
 	}
 	unmeasured := !slices.ContainsFunc(images, func(img session.ImageInfo) bool { return img.DiskBytes > 0 })
-	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID"}, {Name: "DISK", Right: true, Wide: unmeasured},
-		{Name: "PULL", Right: true}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "PULLED", Wide: true}, {Name: "DIGEST", Wide: true}}}
+	t := &table.Table{Columns: []table.Column{{Name: "IMAGE"}, {Name: "TAG"}, {Name: "ID", Yields: 2}, {Name: "DISK", Right: true, Wide: unmeasured},
+		{Name: "PULL", Right: true, Yields: 1}, {Name: "USED BY"}, {Name: "FLAGS"}, {Name: "PULLED", Wide: true}, {Name: "DIGEST", Wide: true}}}
 	now := time.Now()
 	for _, img := range images {
 		for _, row := range nameRows(img.Image) {

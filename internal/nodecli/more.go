@@ -15,22 +15,21 @@ import (
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/node"
 	"orlop.dev/orlop/internal/oci"
-	"orlop.dev/orlop/internal/table"
-	"orlop.dev/orlop/internal/term"
 )
 
 func dfCommand() command {
 	return command{
-		name: "df", instead: "; df -v lists the images, and --filter chooses among them", short: "Show what the images of this machine take, and what could be freed", timeout: lookTimeout,
+		name: "df", instead: "; df -v lists the images, and --filter chooses among them", short: "Show how much disk images take here, and what could be freed", timeout: lookTimeout,
 		long: `Examples:
   orlop-node df
   orlop-node df -v
   orlop-node df -v --filter in-use=false
   orlop-node df -o json
 
-RECLAIMABLE is what would go if every image went that nothing needs; layers that stay for others are not counted.`,
+RECLAIMABLE is how much would be freed if every image went that nothing needs; layers
+that other images keep are not counted.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
-			verbose := flags.BoolP("verbose", "v", false, "a line for each image, with what it shares")
+			verbose := flags.BoolP("verbose", "v", false, "print a line for each image, with the size of what it shares")
 			filters := ask.Filter(flags)
 			return func(ctx context.Context, e *env, args []string) error {
 				if len(*filters) > 0 && !*verbose {
@@ -47,7 +46,7 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 				if *verbose {
 					t = dfImageTable(inventory)
 				}
-				return t.Write(e.Out, table.Options{Wide: e.output == "wide", Fit: term.Width(e.Out, 0)})
+				return e.printTable(t, false)
 			}
 		},
 	}
@@ -56,7 +55,7 @@ RECLAIMABLE is what would go if every image went that nothing needs; layers that
 func pinCommand(pin bool) command {
 	c := command{
 		name: "pin", args: "IMAGE…", short: "Hold images against the kubelet's garbage collection and prune", timeout: lookTimeout,
-		long: "Examples:\n  orlop-node pin nginx:1.29\n  orlop-node list --filter pinned=true\n\nThe runtime must be able to: containerd is; for CRI-O and Docker it is a matter of the host's configuration.",
+		long: "Examples:\n  orlop-node pin nginx:1.29\n  orlop-node list --filter pinned=true\n\nOnly containerd can pin from outside; for CRI-O and Docker it is a matter of the\nhost's configuration.",
 	}
 	if !pin {
 		c.name, c.short = "unpin", "Lift the pins that orlop-node pin has set"

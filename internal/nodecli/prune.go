@@ -21,13 +21,14 @@ func pruneCommand() command {
 		name: "prune", short: "Remove images that nothing needs", timeout: removeTimeout,
 		instead: "; choose images with --match or --filter",
 		long: `Examples:
-  orlop-node prune --dry-run                            images without a name
-  orlop-node prune --all                                every image that nothing needs
-  orlop-node prune --match 'docker.io/minchou/*' --keep '*:stable'
+  orlop-node prune --dry-run            # images without a name
+  orlop-node prune --all                # every image that nothing needs
+  orlop-node prune --match 'docker.io/minchou/*' --keep '**:stable'
   orlop-node prune --keep-latest 3 --pulled-before 30d
   orlop-node prune --all --when-disk-above 80 --until-disk-below 60
 
-Spared always: what is in use, pinned, or needed to start pods, and what came in the last 10 minutes (unless --force).`,
+Always spared: what is in use, pinned, or needed to start pods; and without --force
+what arrived in the last 10 minutes.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
 			how := removingFlags(flags)
 			choose := ask.Prune(flags)

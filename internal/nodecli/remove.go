@@ -34,7 +34,7 @@ func removingFlags(flags *pflag.FlagSet) removing {
 	return removing{
 		dryRun: flags.Bool("dry-run", false, "show the plan, and remove nothing"),
 		yes:    flags.BoolP("yes", "y", false, "do not ask"),
-		force:  flags.Bool("force", false, "also what arrived just now, and images of containers that have exited; never what is in use or pinned"),
+		force:  flags.Bool("force", false, "also remove what arrived in the last 10 minutes, and images of containers that have exited; never what is in use or pinned"),
 	}
 }
 
@@ -47,8 +47,8 @@ func rmCommand() command {
   orlop-node rm --yes 0d11f6a2c3b7
   orlop-node rm ghcr.io/acme/web@sha256:…
 
-A tag takes only that tag away; other tags of the same image stay. An image in use, pinned, or needed to start pods
-is spared, with the reason.`,
+Naming a tag removes only that tag; other tags of the same image stay. An image in
+use, pinned, or needed to start pods is spared, with the reason.`,
 		setup: func(flags *pflag.FlagSet) func(context.Context, *env, []string) error {
 			how := removingFlags(flags)
 			return func(ctx context.Context, e *env, args []string) error {

@@ -112,8 +112,8 @@ func TestWhatIsNeededStays(t *testing.T) {
 		"someone's pin of a cached": {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}, Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true}}}}, ReasonPinned, "pinned", false, false},
 		"a pin":                     {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}}, ReasonPinned, "pinned", false, false},
 		"the sandbox image":         {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Sandbox = true })}}, ReasonSandbox, "the runtime starts every pod with it", false, false},
-		"it came just now":          {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(-3 * time.Minute) })}}, ReasonRecent, "came within the last 10m", true, true},
-		"nobody knows when it came": {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = time.Time{} })}}, ReasonRecent, "may have come within the last 10m: the runtime does not tell", true, true},
+		"it came just now":          {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(-3 * time.Minute) })}}, ReasonRecent, "arrived within the last 10m", true, true},
+		"nobody knows when it came": {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = time.Time{} })}}, ReasonRecent, "may have arrived within the last 10m: the runtime does not say", true, true},
 		"a short name of a pod":     {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref("web:1"), Short: "web:1", By: "shop/web-1"}}}}, ReasonNeeded, "named by pod shop/web-1", false, false},
 		"a clock that runs ahead":   {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(time.Hour) })}}, ReasonRecent, "", true, true},
 	} {

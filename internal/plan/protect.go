@@ -85,9 +85,9 @@ func (p protector) protects(img engine.Image, o Options, exact bool) (Kept, bool
 	case exact:
 		return Kept{}, false
 	case img.FirstSeen.IsZero():
-		return keep(ReasonRecent, "may have come within the last %s: the runtime does not tell", duration.HumanDuration(RecentAge))
+		return keep(ReasonRecent, "may have arrived within the last %s: the runtime does not say", duration.HumanDuration(RecentAge))
 	case p.now.Sub(img.FirstSeen) < RecentAge:
-		return keep(ReasonRecent, "came within the last %s", duration.HumanDuration(RecentAge))
+		return keep(ReasonRecent, "arrived within the last %s", duration.HumanDuration(RecentAge))
 	}
 	return Kept{}, false
 }

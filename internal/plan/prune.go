@@ -73,18 +73,18 @@ func (s selector) unselected(img engine.Image) (Reason, string) {
 	case s.req.DanglingOnly && len(img.Tags) > 0:
 		return ReasonNotSelected, "has a name, and only images without one were asked for"
 	case len(s.req.Match) > 0 && !slices.ContainsFunc(s.req.Match, fits):
-		return ReasonNotSelected, "fits none of the given patterns"
+		return ReasonNotSelected, "matches none of the given patterns"
 	}
 	for _, ask := range []struct {
 		answer       Answer
 		no, notKnown string
 		asked        bool
 	}{
-		{s.req.Filter.Match(facts), "does not fit the filter", "the filter asks for an age that is not known here", true},
-		{unusedFor(facts, s.req.UnusedFor), "was used, or came, within " + duration.HumanDuration(s.req.UnusedFor),
+		{s.req.Filter.Match(facts), "does not match the filter", "the filter asks for an age that is not known here", true},
+		{unusedFor(facts, s.req.UnusedFor), "was used, or arrived, within " + duration.HumanDuration(s.req.UnusedFor),
 			"its last use is not known: nothing has watched this node for " + duration.HumanDuration(s.req.UnusedFor), s.req.UnusedFor > 0},
-		{pulledBefore(facts, s.req.PulledBefore), "came later than " + s.req.PulledBefore.UTC().Format(time.RFC3339),
-			"the runtime does not tell when it came", !s.req.PulledBefore.IsZero()},
+		{pulledBefore(facts, s.req.PulledBefore), "arrived later than " + s.req.PulledBefore.UTC().Format(time.RFC3339),
+			"the runtime does not say when it arrived", !s.req.PulledBefore.IsZero()},
 	} {
 		switch {
 		case ask.asked && ask.answer == No:
@@ -97,7 +97,7 @@ func (s selector) unselected(img engine.Image) (Reason, string) {
 	case s.latest[img.ID]:
 		return ReasonLatest, fmt.Sprintf("among the latest %d of its repository", s.req.KeepLatest)
 	case s.unaged[img.ID]:
-		return ReasonUnknown, "the runtime does not tell which of its repository came last"
+		return ReasonUnknown, "the runtime does not say which of its repository arrived last"
 	}
 	return "", ""
 }

@@ -30,12 +30,15 @@ type Column struct {
 	Wide bool
 	// Right: aligned to the right, for numbers that are compared down the column.
 	Right bool
+	// Yields: the column is left out where the lines would be wider than the terminal, the lowest of these first; 0: never.
+	Yields int
 }
 
 // Table is rows under columns. A row has one cell for each column; an empty cell is shown as "-".
 type Table struct {
 	Columns []Column
 	Rows    [][]string
+	yielded []string
 }
 
 // Options tell how a table is written.
@@ -78,7 +81,7 @@ func (t *Table) Write(w io.Writer, o Options) error {
 			widths[i] = max(widths[i], utf8.RuneCountInString(cell(row, i)))
 		}
 	}
-	shown, between := t.fit(shown, widths, o.Fit)
+	shown, between := t.fit(shown, widths, o)
 	l := layout{shown, widths, between, t.room(shown, widths, len(between), o.Fit)}
 	if !o.NoHeaders {
 		if err := t.writeLine(w, l, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
@@ -139,13 +142,9 @@ func (t *Table) writeRow(w io.Writer, row []string, l layout, style func(column,
 }
 
 // fit brings the columns nearer to each other where they would be wider than the terminal, and leaves those out then in
-// which no row has anything.
-func (t *Table) fit(shown, widths []int, columns int) (fitting []int, between string) {
-	whole := gap * (len(shown) - 1)
-	for _, i := range shown {
-		whole += widths[i]
-	}
-	if columns == 0 || whole <= columns || len(t.Rows) == 0 {
+// which no row has anything; and, unless all columns were asked for, those that yield, until the lines fit.
+func (t *Table) fit(shown, widths []int, o Options) (fitting []int, between string) {
+	if o.Fit == 0 || lineWidth(shown, widths, gap) <= o.Fit || len(t.Rows) == 0 {
 		return shown, strings.Repeat(" ", gap)
 	}
 	for _, i := range shown {
@@ -153,7 +152,46 @@ func (t *Table) fit(shown, widths []int, columns int) (fitting []int, between st
 			fitting = append(fitting, i)
 		}
 	}
+	for !o.Wide && t.least(fitting, widths) > o.Fit {
+		next := t.yields(fitting)
+		if next < 0 {
+			break
+		}
+		t.yielded = append(t.yielded, t.Columns[fitting[next]].Name)
+		fitting = slices.Delete(fitting, next, next+1)
+	}
 	return fitting, strings.Repeat(" ", narrowGap)
+}
+
+// Yielded are the columns that found no room on the terminal.
+func (t *Table) Yielded() []string { return t.yielded }
+
+// yields is which of the columns is left out next, or -1.
+func (t *Table) yields(shown []int) int {
+	next := -1
+	for n, i := range shown {
+		if rank := t.Columns[i].Yields; rank > 0 && (next < 0 || rank < t.Columns[shown[next]].Yields) {
+			next = n
+		}
+	}
+	return next
+}
+
+func lineWidth(shown, widths []int, between int) int {
+	width := between * (len(shown) - 1)
+	for _, i := range shown {
+		width += widths[i]
+	}
+	return width
+}
+
+// least is how wide the lines are when the last column is broken as far as it may be.
+func (t *Table) least(shown, widths []int) int {
+	width := lineWidth(shown, widths, narrowGap)
+	if last := shown[len(shown)-1]; !t.Columns[last].Right {
+		width -= max(0, widths[last]-leastRoom)
+	}
+	return width
 }
 
 func (t *Table) writeLine(w io.Writer, l layout, text func(int) string, style func(column, cell string) string) error {

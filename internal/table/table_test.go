@@ -26,3 +26,27 @@ func TestFit(t *testing.T) {
 		})
 	}
 }
+
+func TestYields(t *testing.T) {
+	for name, tt := range map[string]struct {
+		options Options
+		want    string
+		yielded string
+	}{
+		"unknown":                  {Options{}, "A     B   C    D\nab   12   cd   long\n", ""},
+		"room for all":             {Options{Fit: 18}, "A     B   C    D\nab   12   cd   long\n", ""},
+		"room for all but nearer":  {Options{Fit: 16}, "A    B  C   D\nab  12  cd  long\n", ""},
+		"room for all but one":     {Options{Fit: 13}, "A   C   D\nab  cd  long\n", "B"},
+		"room for none that yield": {Options{Fit: 9}, "A   D\nab  long\n", "B C"},
+		"no room whatever yields":  {Options{Fit: 3}, "A   D\nab  long\n", "B C"},
+		"wide is all":              {Options{Fit: 9, Wide: true}, "A    B  C   D\nab  12  cd  long\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tab := &Table{Columns: []Column{{Name: "A"}, {Name: "B", Right: true, Yields: 1}, {Name: "C", Yields: 2}, {Name: "D"}}, Rows: [][]string{{"ab", "12", "cd", "long"}}}
+			var out strings.Builder
+			if err := tab.Write(&out, tt.options); err != nil || out.String() != tt.want || strings.Join(tab.Yielded(), " ") != tt.yielded {
+				t.Errorf("%v, left out %q:\n%s\nwant\n%s", err, tab.Yielded(), &out, tt.want)
+			}
+		})
+	}
+}

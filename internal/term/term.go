@@ -61,7 +61,7 @@ var ErrDeclined = errors.New("nothing was removed")
 // command it would be done: repeat is that command without --yes.
 func (s Streams) Confirm(question, repeat string) error {
 	if !IsTerminal(s.In) {
-		return fmt.Errorf("refusing to remove without a yes, and standard input is no terminal to ask at\nrun: %s --yes", repeat)
+		return fmt.Errorf("images are removed only after you confirm, and standard input is not a terminal\nrun: %s --yes", repeat)
 	}
 	fmt.Fprintf(s.Err, "%s [y/N] ", question)
 	line, err := bufio.NewReader(s.In).ReadString('\n')

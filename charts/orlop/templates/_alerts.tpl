@@ -16,7 +16,7 @@ groups:
     annotations:
       summary: {{ `{{ $value }} Orlop agents are not ready` | quote }}
       description: >-
-        {{ `{{ $value }}` }} agents have not been ready for {{ $t.agentDownFor }}. Their nodes pull, hold and remove nothing for Orlop.
+        {{ `{{ $value }}` }} agents have not been ready for {{ $t.agentDownFor }}. Their nodes pull and remove nothing for Orlop; existing pins stay.
         kubectl orlop status names them.
   - alert: OrlopRuntimeFailing
     # A Prometheus that takes native histograms has no series named _count.
@@ -31,9 +31,9 @@ groups:
     for: {{ $t.runtimeFailingFor }}
     labels: {severity: warning}
     annotations:
-      summary: {{ `The container runtime of {{ $labels.node }} fails` | quote }}
+      summary: {{ `The container runtime on {{ $labels.node }} is failing` | quote }}
       description: >-
-        {{ `{{ $value | humanizePercentage }} of what the agent asks of the container runtime on {{ $labels.node }} fails.` }}
+        {{ `{{ $value | humanizePercentage }} of the agent's calls to the container runtime on {{ $labels.node }} fail.` }}
   - alert: OrlopNodeImageFSNearGC
     expr: |-
       100 * orlop_node_imagefs_used_bytes / orlop_node_imagefs_capacity_bytes > {{ $near }}
@@ -41,10 +41,10 @@ groups:
     for: {{ $t.imageFSFor }}
     labels: {severity: warning}
     annotations:
-      summary: {{ `The images' disk of {{ $labels.node }} is nearly full` | quote }}
+      summary: {{ `The image disk of {{ $labels.node }} is nearly full` | quote }}
       description: >-
-        {{ `{{ $value | printf "%.0f" }} % of the images' disk on {{ $labels.node }} is used` }}, and from {{ $t.imageFSHighPercent }} % on the kubelet removes images
-        of its own choice. More than {{ $t.reclaimablePercent }} % of the disk are images that nothing needs.
+        {{ `{{ $value | printf "%.0f" }} % of the image disk on {{ $labels.node }} is used` }}, and from {{ $t.imageFSHighPercent }} % on the kubelet removes images
+        of its own choice. Images that nothing needs take more than {{ $t.reclaimablePercent }} % of the disk.
 - name: orlop-images
   rules:
   - alert: OrlopImagePullFailing
@@ -64,7 +64,7 @@ groups:
     annotations:
       summary: {{ `The registry {{ $labels.registry }} refuses the controller` | quote }}
       description: >-
-        {{ `{{ $labels.registry }} answers no question of the controller: {{ $labels.result }}. Tags of it are not resolved centrally; nodes are asked instead.` }}
+        {{ `{{ $labels.registry }} does not answer the controller: {{ $labels.result }}. Its tags are not resolved centrally; a node is asked instead.` }}
   - alert: OrlopTagDriftOld
     expr: max by (ref) (max_over_time(orlop_tag_drift_nodes[15m])) > 0
     for: {{ $t.tagDriftFor }}
@@ -72,7 +72,7 @@ groups:
     annotations:
       summary: {{ `{{ $labels.ref }} is not the same image on every node` | quote }}
       description: >-
-        {{ `For` }} {{ $t.tagDriftFor }} {{ `{{ $labels.ref }} has been another image than the registry's on {{ $value }} nodes.` }}
+        {{ `For` }} {{ $t.tagDriftFor }} {{ `{{ $labels.ref }} has meant another image on {{ $value }} nodes than in the registry.` }}
   - alert: OrlopCacheNotReady
     expr: sum by (namespace, name) (orlop_cache_nodes{state=~"failed|pulling"}) > 0
     for: {{ $t.cacheNotReadyFor }}
@@ -80,7 +80,7 @@ groups:
     annotations:
       summary: {{ `ImageCache {{ $labels.namespace }}/{{ $labels.name }} is not complete` | quote }}
       description: >-
-        {{ `{{ $value }} nodes have not had every image of ImageCache {{ $labels.namespace }}/{{ $labels.name }}` }} for {{ $t.cacheNotReadyFor }}.
+        {{ `{{ $value }} nodes have lacked images of ImageCache {{ $labels.namespace }}/{{ $labels.name }}` }} for {{ $t.cacheNotReadyFor }}.
 - name: orlop-work
   rules:
   - alert: OrlopNodeJobFailed
@@ -90,7 +90,7 @@ groups:
     annotations:
       summary: {{ `NodeJob {{ $labels.namespace }}/{{ $labels.name }} failed on {{ $value }} nodes` | quote }}
       description: >-
-        {{ `kubectl orlop job list {{ $labels.name }} -n {{ $labels.namespace }} --details tells of each node why.` }}
+        {{ `kubectl orlop job list {{ $labels.name }} -n {{ $labels.namespace }} --details says why, for each node.` }}
   - alert: OrlopCleanupNotRunning
     expr: |-
       time() - max by (namespace, name) (orlop_cronjob_next_run_timestamp_seconds) > {{ $t.cleanupLateSeconds }}
@@ -98,17 +98,17 @@ groups:
       > 2 * max by (namespace, name) (orlop_cronjob_next_run_timestamp_seconds - orlop_cronjob_last_run_timestamp_seconds)
     labels: {severity: warning}
     annotations:
-      summary: {{ `NodeCronJob {{ $labels.namespace }}/{{ $labels.name }} does not do its work` | quote }}
+      summary: {{ `NodeCronJob {{ $labels.namespace }}/{{ $labels.name }} is not running as it should` | quote }}
       description: >-
-        {{ `NodeCronJob {{ $labels.namespace }}/{{ $labels.name }} is {{ $value | humanizeDuration }} behind: it has not run when it was due, or its last runs did not end well.` }}
+        {{ `NodeCronJob {{ $labels.namespace }}/{{ $labels.name }} is {{ $value | humanizeDuration }} behind: it did not run when it was due, or its last runs did not succeed.` }}
   - alert: OrlopControllerDown
     expr: absent(orlop_agents{state="ready"})
     for: {{ $t.controllerDownFor }}
     labels: {severity: warning}
     annotations:
-      summary: No Orlop controller is at work
+      summary: No Orlop controller is running
       description: >-
-        For {{ $t.controllerDownFor }} no controller that leads was seen. Nodes hold what they have; nothing new is asked of them, and nothing is removed.
+        For {{ $t.controllerDownFor }} no leading controller was seen. Nodes hold what they have; nothing new is asked of them, and nothing is removed.
 {{- end -}}
 
 {{/* Those rules that are not left out, with what is the same for all. */}}

@@ -24,9 +24,9 @@ type drift struct {
 
 var (
 	driftNodes = metric.Description{Name: "orlop_tag_drift_nodes", Type: metric.Gauge, Labels: []string{"ref"},
-		Help: "Nodes on which a tag that an ImageCache names is another image than the registry's. Of more tags than --drift-series-limit, those with the most such nodes."}
+		Help: "Nodes on which a tag that an ImageCache names means another image than in the registry. With more tags than --drift-series-limit, those with the most such nodes."}
 	driftOmitted = metric.Description{Name: "orlop_tag_drift_omitted_refs", Type: metric.Gauge,
-		Help: "Tags that found no room in orlop_tag_drift_nodes."}
+		Help: "Tags left out of orlop_tag_drift_nodes for lack of room."}
 	driftNodesDesc   = prometheus.NewDesc(driftNodes.Name, driftNodes.Help, driftNodes.Labels, nil)
 	driftOmittedDesc = prometheus.NewDesc(driftOmitted.Name, driftOmitted.Help, nil, nil)
 )

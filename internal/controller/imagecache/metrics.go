@@ -19,7 +19,7 @@ var (
 	cacheNodes = measures.Gauges("orlop_cache_nodes",
 		"Nodes of an ImageCache by state (ready, pulling, failed, unavailable).", "namespace", "name", "state")
 	registryChecks = measures.Counters("orlop_registry_checks_total",
-		"Questions to registries by host and by result (OK, or the reason of the refusal); beyond 50 hosts, other.", "registry", "result")
+		"Requests to registries, by host and result (OK, or the reason of the refusal); beyond 50 hosts, other.", "registry", "result")
 	hosts  = metric.Values{Limit: maxHosts}
 	drifts = &drift{}
 )

@@ -15,11 +15,11 @@ import (
 var (
 	measures = metric.NewSet(metrics.Registry)
 	lastRun  = measures.Gauges("orlop_cronjob_last_run_timestamp_seconds",
-		"The time of the schedule that a NodeCronJob acted upon last.", "namespace", "name")
+		"The scheduled time that a NodeCronJob last acted upon.", "namespace", "name")
 	lastSuccess = measures.Gauges("orlop_cronjob_last_success_timestamp_seconds",
-		"When a run of a NodeCronJob last ended well.", "namespace", "name")
+		"When a run of a NodeCronJob last succeeded.", "namespace", "name")
 	nextRun = measures.Gauges("orlop_cronjob_next_run_timestamp_seconds",
-		"When a NodeCronJob is due next; of one that is suspended there is no such time.", "namespace", "name")
+		"When a NodeCronJob is due next; not set while it is suspended.", "namespace", "name")
 )
 
 // Metrics are what this package measures.

@@ -17,7 +17,7 @@ var (
 	jobNodes = measures.Gauges("orlop_nodejob_nodes",
 		"Nodes of a NodeJob by state (active, succeeded, failed, skipped).", "namespace", "name", "state")
 	jobFreed = measures.Gauges("orlop_nodejob_freed_bytes",
-		"What a NodeJob has freed on all nodes together; of a dry run, what it would.", "namespace", "name")
+		"How much a NodeJob freed on all nodes together; for a dry run, how much it would free.", "namespace", "name")
 )
 
 // Metrics are what this package measures.

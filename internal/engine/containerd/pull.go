@@ -42,7 +42,7 @@ func (r *Runtime) pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 		return engine.Image{}, err
 	}
 	if len(now) == 0 {
-		return engine.Image{}, engine.Becausef(engine.NoEffect, "pulling %s: the runtime said OK, and the image is not there", asked)
+		return engine.Image{}, engine.Becausef(engine.NoEffect, "pulling %s: the runtime said OK, but the image is not there", asked)
 	}
 	return now[0], nil
 }
@@ -54,7 +54,7 @@ func (r *Runtime) setTag(ctx context.Context, ref oci.Ref, id string) error {
 		return err
 	}
 	if found == nil {
-		return engine.Becausef(engine.NoEffect, "the runtime said OK, and %s is not there", ref.WithoutTag())
+		return engine.Becausef(engine.NoEffect, "the runtime said OK, but %s is not there", ref.WithoutTag())
 	}
 	tag, target := ref.WithoutDigest(), found.Target
 	managed := map[string]string{labelManaged: valueManaged}

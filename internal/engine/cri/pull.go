@@ -86,13 +86,13 @@ func (r *Runtime) pulled(ctx context.Context, answer string) (*engine.Image, err
 // arrived checks that the image is there as it was asked for.
 func arrived(image *engine.Image, asked oci.Ref) error {
 	if image == nil {
-		return engine.Becausef(engine.NoEffect, "the runtime said OK, and the image is not there")
+		return engine.Becausef(engine.NoEffect, "the runtime said OK, but the image is not there")
 	}
 	if asked.Digest() != "" && !hasDigest(image.Digests, asked) {
 		return engine.Becausef(engine.NoEffect, "the registry serves %s under this tag, not %s", digestsOf(image.Digests, asked.Repository()), asked.Digest())
 	}
 	if asked.Tag() != "" && !slices.Contains(image.Tags, asked.WithoutDigest()) {
-		return engine.Becausef(engine.NoEffect, "the runtime said OK, and the image %s does not have this name", image.ID)
+		return engine.Becausef(engine.NoEffect, "the runtime said OK, but the image %s does not have this name", image.ID)
 	}
 	return nil
 }

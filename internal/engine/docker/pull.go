@@ -27,7 +27,7 @@ func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Imag
 		return engine.Image{}, err
 	}
 	if len(images) == 0 {
-		return engine.Image{}, engine.Becausef(engine.NoEffect, "pulling %s: Docker said OK, and the image is not there", req.Ref)
+		return engine.Image{}, engine.Becausef(engine.NoEffect, "pulling %s: Docker said OK, but the image is not there", req.Ref)
 	}
 	return images[0], nil
 }
@@ -53,7 +53,7 @@ func (r *Runtime) pull(ctx context.Context, req engine.PullRequest) (string, err
 	}
 	id, err := r.idOf(ctx, wanted.String())
 	if errdefs.IsNotFound(err) {
-		return "", engine.Becausef(engine.NoEffect, "Docker said OK, and there is no %s", wanted)
+		return "", engine.Becausef(engine.NoEffect, "Docker said OK, but there is no %s", wanted)
 	}
 	if err != nil || wanted == req.Ref {
 		return id, err

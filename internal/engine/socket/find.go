@@ -92,7 +92,7 @@ func (s Search) Find(ctx context.Context) (engine.Interface, error) {
 			release(idle)
 			return rt, nil
 		case idle == nil:
-			said.add(c.Path, "answers, and holds nothing of Kubernetes")
+			said.add(c.Path, "answers, but has no Kubernetes images")
 			idle = rt
 		default:
 			release(rt)
@@ -132,7 +132,7 @@ func (r refusals) String() string {
 }
 
 func (s Search) nothing(said refusals) error {
-	what := "no container runtime that serves Kubernetes found"
+	what := "found no container runtime that serves Kubernetes"
 	if s.Runtime != "" {
 		what = "no " + nameOf(s.Runtime) + " found, which this node reports as its runtime"
 	}

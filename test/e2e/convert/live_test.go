@@ -103,9 +103,9 @@ func TestFromCluster(t *testing.T) {
 
 	part := here.Orlop(t, "convert", "--from-cluster", "--as", "reader").Want(t, 3)
 	says(t, part.Out, "name: live\n", "REVIEW 15m is kube-fledged's default")
-	says(t, part.Err, "you have no right to list configmaps in namespace default", "kubectl auth can-i list configmaps -n default")
+	says(t, part.Err, "you have no permission to list configmaps in namespace default", "kubectl auth can-i list configmaps -n default")
 	none := here.Orlop(t, "convert", "--from-cluster", "--as", "nobody").Want(t, 1)
-	if says(t, none.Err, "you have no right to list"); none.Out != "" {
+	if says(t, none.Err, "you have no permission to list"); none.Out != "" {
 		t.Errorf("%s", none)
 	}
 }
