@@ -194,7 +194,7 @@ func TestKindsWithoutAgents(t *testing.T) {
 	if code != term.ExitPartial {
 		t.Errorf("exit code %d", code)
 	}
-	expect(t, errs, "no agent is", "asking 1 node")
+	expect(t, errs, "no agent was", "asking 1 node")
 }
 
 func TestRightsToTheKinds(t *testing.T) {
@@ -265,7 +265,7 @@ redis:none             1/3        2   -               NotFound
 	}
 	expect(t, errs, "ImageCache webb does not exist in namespace shop", `did you mean "web"`)
 	_, _, errs = s.run("status", "ic/web")
-	expect(t, errs, "does not exist in namespace default, but in shop", "-n shop")
+	expect(t, errs, "does not exist in namespace default, but does in shop", "-n shop")
 	if code, _, errs = s.run("status", "ic/web", "-n", "shop", "--wait"); code != term.ExitPartial {
 		t.Errorf("stalled: exit code %d %s", code, errs)
 	}
@@ -327,7 +327,7 @@ func TestWhatAnUninstallLeaves(t *testing.T) {
 	}
 	expect(t, errs, "not installed", "neither a controller nor an agent", "kubectl orlop check --pre")
 	_, out, _ = s.run("check", "--pre")
-	expect(t, out, "! neither a controller nor an agent is found", "kubectl orlop uninstall --crds --dry-run")
+	expect(t, out, "! neither a controller nor an agent was found", "kubectl orlop uninstall --crds --dry-run")
 	if strings.Contains(out, "✗") || strings.Contains(out, "this program") {
 		t.Errorf("it looks further: %s", out)
 	}

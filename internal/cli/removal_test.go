@@ -34,8 +34,8 @@ func TestReportOfWhatIsNotKnown(t *testing.T) {
 	}{
 		"not told to go on":        {[]fleet.Outcome{planned}, []string{"Interrupted: nothing was removed."}, "not known"},
 		"told, and answered":       {[]fleet.Outcome{answered}, []string{"Interrupted: nothing was removed."}, "not known"},
-		"told, and not answered":   {[]fleet.Outcome{told("a", fleet.StateInterrupted)}, []string{"at least 0 images removed, ? freed", "on a is not known", "list --node a"}, "nothing was removed"},
-		"one of them is lost":      {[]fleet.Outcome{answered, told("b", fleet.StateLost)}, []string{"on b is not known"}, "nothing was removed"},
+		"told, and not answered":   {[]fleet.Outcome{told("a", fleet.StateInterrupted)}, []string{"at least 0 images removed, ? freed", "not everything that was removed on a is known", "list --node a"}, "nothing was removed"},
+		"one of them is lost":      {[]fleet.Outcome{answered, told("b", fleet.StateLost)}, []string{"not everything that was removed on b is known"}, "nothing was removed"},
 		"some of it was heard":     {[]fleet.Outcome{told("a", fleet.StateLost, removed)}, []string{"at least 1 image removed", "≥ 1"}, ""},
 		"nothing was heard in all": {[]fleet.Outcome{told("a", fleet.StateTimedOut)}, []string{"timed out         ?       ?"}, ""},
 	}

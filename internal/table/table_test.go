@@ -34,7 +34,7 @@ func TestYields(t *testing.T) {
 		yielded string
 	}{
 		"unknown":                  {Options{}, "A     B   C    D\nab   12   cd   long\n", ""},
-		"room for all":             {Options{Fit: 18}, "A     B   C    D\nab   12   cd   long\n", ""},
+		"room for all":             {Options{Fit: 19}, "A     B   C    D\nab   12   cd   long\n", ""},
 		"room for all but nearer":  {Options{Fit: 16}, "A    B  C   D\nab  12  cd  long\n", ""},
 		"room for all but one":     {Options{Fit: 13}, "A   C   D\nab  cd  long\n", "B"},
 		"room for none that yield": {Options{Fit: 9}, "A   D\nab  long\n", "B C"},
