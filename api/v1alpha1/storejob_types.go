@@ -4,6 +4,8 @@
 package v1alpha1
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -208,3 +210,22 @@ const (
 	JobFailed    JobState = "Failed"
 	JobCancelled JobState = "Cancelled"
 )
+
+// Final reports whether a node has nothing more to say.
+func (s JobState) Final() bool { return s == JobSucceeded || s == JobFailed || s == JobCancelled }
+
+// Job is what a NodeJob asks of the node, by the NodeJob's uid; nil: nothing.
+func (s *ImageStore) Job(uid string) *StoreJob {
+	if i := slices.IndexFunc(s.Spec.Jobs, func(j StoreJob) bool { return j.UID == uid }); i >= 0 {
+		return &s.Spec.Jobs[i]
+	}
+	return nil
+}
+
+// Answer is what the node has said to a NodeJob, by the NodeJob's uid; nil: nothing yet.
+func (s *ImageStore) Answer(uid string) *StoreJobStatus {
+	if i := slices.IndexFunc(s.Status.Jobs, func(j StoreJobStatus) bool { return j.UID == uid }); i >= 0 {
+		return &s.Status.Jobs[i]
+	}
+	return nil
+}

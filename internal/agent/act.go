@@ -53,17 +53,15 @@ func (a *Agent) undecided() decision {
 
 // act begins what was decided, as far as its records have been written.
 func (a *Agent) act(ctx context.Context, now time.Time, made *decision, next *earliest) {
-	for _, name := range made.forget {
-		delete(a.tries, name)
+	for _, what := range made.forget {
+		delete(a.tries, what)
 	}
-	for _, name := range made.hasten {
-		t := a.tries[name]
+	for _, what := range made.hasten {
+		t := a.tries[what]
 		t.next = time.Time{}
-		a.tries[name] = t
+		a.tries[what] = t
 	}
-	if !made.wake.IsZero() {
-		next.or(made.wake)
-	}
+	next.or(made.wake.at)
 	a.cancelPulls(func(name string) bool { return slices.Contains(made.cancel, name) })
 	// What somebody else brought before it was asked for must not be taken for ours.
 	current := !a.view.looking && !a.view.at.Before(a.specSince)
@@ -90,15 +88,9 @@ func (a *Agent) remember(made *decision) {
 			a.intended[o.entry.Image] = true
 		}
 	}
-	for name := range a.tries {
-		image := name
-		for _, prefix := range []string{pinKey(""), removeKey(""), recheckKey("")} {
-			if len(name) > len(prefix) && name[:len(prefix)] == prefix {
-				image = name[len(prefix):]
-			}
-		}
-		if _, ok := a.records[image]; !ok {
-			delete(a.tries, name)
+	for what := range a.tries {
+		if _, ok := a.records[what.image]; !ok {
+			delete(a.tries, what)
 		}
 	}
 }

@@ -111,7 +111,7 @@ type Agent struct {
 	recorded map[string]v1alpha1.StoreImageStatus // what the API has for certain
 	report   reporter
 	pulls    map[string]*pull
-	tries    map[string]try
+	tries    map[tried]try
 	intended map[string]bool  // records say pulled, and no pull has begun
 	removing map[oci.Ref]bool // names of what is being removed
 	going    map[string]bool  // and its entries
@@ -133,8 +133,8 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	return &Agent{
-		cfg: cfg.withDefaults(), key: key, inbox: newInbox(),
-		pulls: map[string]*pull{}, tries: map[string]try{}, intended: map[string]bool{}, work: newWork(),
+		cfg: cfg.withDefaults(), key: key, inbox: inbox{wake: make(chan struct{}, 1)},
+		pulls: map[string]*pull{}, tries: map[tried]try{}, intended: map[string]bool{}, work: newWork(),
 	}, nil
 }
 
@@ -258,11 +258,11 @@ func (a *Agent) pass(ctx context.Context) time.Time {
 	return next.at
 }
 
-// earliest is the first of several times.
+// earliest is the first of several times; zero: there is none.
 type earliest struct{ at time.Time }
 
 func (e *earliest) or(at time.Time) {
-	if at.Before(e.at) {
+	if !at.IsZero() && (e.at.IsZero() || at.Before(e.at)) {
 		e.at = at
 	}
 }
@@ -270,15 +270,13 @@ func (e *earliest) or(at time.Time) {
 // inbox holds what other goroutines have for the agent. It never blocks them, so that none outlives the agent waiting.
 type inbox struct {
 	wake  chan struct{}
-	mu    *sync.Mutex
-	queue *[]func()
+	mu    sync.Mutex
+	queue []func()
 }
 
-func newInbox() inbox { return inbox{make(chan struct{}, 1), &sync.Mutex{}, &[]func(){}} }
-
-func (i inbox) put(f func()) {
+func (i *inbox) put(f func()) {
 	i.mu.Lock()
-	*i.queue = append(*i.queue, f)
+	i.queue = append(i.queue, f)
 	i.mu.Unlock()
 	select {
 	case i.wake <- struct{}{}:
@@ -286,11 +284,11 @@ func (i inbox) put(f func()) {
 	}
 }
 
-func (i inbox) take() []func() {
+func (i *inbox) take() []func() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	all := *i.queue
-	*i.queue = nil
+	all := i.queue
+	i.queue = nil
 	return all
 }
 

@@ -16,14 +16,21 @@ import (
 	"orlop.dev/orlop/internal/seal"
 )
 
+// sealedAs are the credentials of that name in the store; nil: they have not come yet.
+func (a *Agent) sealedAs(name string) *v1alpha1.SealedCredentials {
+	if i := slices.IndexFunc(a.store.Spec.Credentials, func(c v1alpha1.SealedCredentials) bool { return c.Name == name }); i >= 0 {
+		return &a.store.Spec.Credentials[i]
+	}
+	return nil
+}
+
 // sealed is why the credentials of an entry cannot be opened yet; empty where they can, or none are named.
 func (a *Agent) sealed(e v1alpha1.StoreImage) string {
 	for _, name := range e.Credentials {
-		at := slices.IndexFunc(a.store.Spec.Credentials, func(c v1alpha1.SealedCredentials) bool { return c.Name == name })
-		switch {
-		case at < 0:
+		switch c := a.sealedAs(name); {
+		case c == nil:
 			return "its credentials have not come yet"
-		case a.store.Spec.Credentials[at].KeyID != a.key.ID():
+		case c.KeyID != a.key.ID():
 			return "its credentials are sealed to the key that the agent had before its restart"
 		}
 	}
@@ -33,11 +40,11 @@ func (a *Agent) sealed(e v1alpha1.StoreImage) string {
 // credentials opens those of an entry, in their order. What does not open is left out, and told.
 func (a *Agent) credentials(e v1alpha1.StoreImage) (logins []engine.Credentials, unread error) {
 	for _, name := range e.Credentials {
-		at := slices.IndexFunc(a.store.Spec.Credentials, func(c v1alpha1.SealedCredentials) bool { return c.Name == name })
-		if at < 0 {
+		c := a.sealedAs(name)
+		if c == nil {
 			continue
 		}
-		login, err := a.open(a.store.Spec.Credentials[at], e)
+		login, err := a.open(c, e)
 		if err != nil {
 			unread = errors.Join(unread, err)
 			continue
@@ -47,7 +54,7 @@ func (a *Agent) credentials(e v1alpha1.StoreImage) (logins []engine.Credentials,
 	return logins, unread
 }
 
-func (a *Agent) open(c v1alpha1.SealedCredentials, e v1alpha1.StoreImage) (login engine.Credentials, err error) {
+func (a *Agent) open(c *v1alpha1.SealedCredentials, e v1alpha1.StoreImage) (login engine.Credentials, err error) {
 	ref, err := wantNamed(e.Image, "")
 	if err != nil {
 		return login, err

@@ -25,7 +25,7 @@ type sight struct {
 	needs   *protection // of the spec
 	// pulls are under way; tries failed; intended are recorded as pulled, and no pull of them has begun.
 	pulls    map[string]*pull
-	tries    map[string]try
+	tries    map[tried]try
 	intended map[string]bool
 	going    map[string]bool    // entries whose removal is under way
 	fetches  map[*fetching]bool // jobs' pulls under way
@@ -52,9 +52,9 @@ type decision struct {
 	// retired: there is nothing left of ours.
 	retired bool
 	// forget are tries that count no more; hasten are those whose pause does not.
-	forget, hasten []string
-	// wake is when something that waits is looked at again; zero: nothing waits.
-	wake time.Time
+	forget, hasten []tried
+	// wake is when something that waits is looked at again.
+	wake earliest
 	// free is how many pulls may begin, whoever wants them; room, how many of the caches'.
 	free, room int
 }
@@ -69,11 +69,11 @@ type order struct {
 }
 
 // key is that of its tries.
-func (o order) key() string {
+func (o order) key() tried {
 	if o.recheck != "" {
-		return recheckKey(o.entry.Image)
+		return recheckOf(o.entry.Image)
 	}
-	return o.entry.Image
+	return pullOf(o.entry.Image)
 }
 
 // pinOrder is a pin to set or to lift.
@@ -156,7 +156,7 @@ func (d *decider) prepare() {
 			d.room--
 			d.held += need(p.size)
 			if due := p.began.Add(slowAfter); due.After(d.now) {
-				d.later(due)
+				d.wake.or(due)
 				young++
 			}
 		}
@@ -197,17 +197,9 @@ func (d *decider) waits(t try) bool {
 	if !d.now.Before(t.next) {
 		return false
 	}
-	d.later(t.next)
+	d.wake.or(t.next)
 	return true
 }
-
-func (d *decider) later(at time.Time) {
-	if d.wake.IsZero() || at.Before(d.wake) {
-		d.wake = at
-	}
-}
-
-func removeKey(image string) string { return "remove " + image }
 
 // orphans are records of which the spec says nothing, such as of a tag that has moved before the controller saw it: they
 // stay until it does.

@@ -28,8 +28,6 @@ const (
 	maxUsers           = 3
 )
 
-var metav1Zero metav1.Time
-
 // inventory is everything that is known of the node's images.
 func (a *Agent) inventory(now time.Time) v1alpha1.ImageInventoryStatus {
 	s := &a.stock

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/condition"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/plan"
 )
@@ -115,10 +116,7 @@ func (t *task) remark(message string) string {
 	if t.interrupted {
 		message = strings.TrimPrefix(message+"; begun before by an agent that was ended", "; ")
 	}
-	if runes := []rune(message); len(runes) > maxJobMessage {
-		return string(runes[:maxJobMessage-1]) + "…"
-	}
-	return message
+	return condition.Cut(message, maxJobMessage)
 }
 
 // interim is what there is to say of a task that takes its time: whether it has begun, and what it waits for. It does not
@@ -141,9 +139,9 @@ func (t *task) interim(watched, blind bool) v1alpha1.StoreJobStatus {
 	case blind:
 		st.Reason, st.Message = string(engine.RuntimeUnavailable), "the container runtime does not answer"
 	case t.sealed != "":
-		st.Reason, st.Message = reasonWaitingForCredentials, t.sealed
+		st.Reason, st.Message = v1alpha1.ReasonWaitingForCredentials, t.sealed
 	case t.asks:
-		st.Reason, st.Message = string(plan.ReasonStaleNeeds), "waiting to hear what pods on this node need"
+		st.Reason, st.Message = string(plan.ReasonStaleNeeds), waitsForNeeds
 	}
 	return st
 }
@@ -201,97 +199,8 @@ func (w *work) kept(written []v1alpha1.StoreJobStatus) {
 	for i := range written {
 		st := &written[i]
 		has, ok := w.answers[st.UID]
-		if ok && isFinal(st.State) && has.Run == st.Run && has.DryRun == st.DryRun && has.State == st.State && has.CompletionTime.Equal(st.CompletionTime) {
+		if ok && st.State.Final() && has.Run == st.Run && has.DryRun == st.DryRun && has.State == st.State && has.CompletionTime.Equal(st.CompletionTime) {
 			w.answers[st.UID] = *st
 		}
-	}
-}
-
-// The bounds of what is told of jobs.
-const (
-	maxJobImages = 1000 // as in the schema
-	perJob       = 280  // what the names of the fields, the numbers and the times of one answer take in JSON
-	perJobImage  = 68
-	perReason    = 26
-)
-
-func sizeOfJobs(jobs []v1alpha1.StoreJobStatus) int {
-	size := 0
-	for i := range jobs {
-		size += perJob + len(jobs[i].UID) + len(jobs[i].Message)
-		for k := range jobs[i].Images {
-			size += sizeOfImage(&jobs[i].Images[k])
-		}
-	}
-	return size
-}
-
-func sizeOfImage(image *v1alpha1.JobImage) int {
-	size := perJobImage + len(image.Image) + len(image.ID) + len(image.Digest) + len(image.Reason) + len(image.Message)
-	if image.Reason != "" {
-		size += perReason
-	}
-	for _, name := range image.Names {
-		size += len(name) + 4
-	}
-	return size
-}
-
-// boundJobs leaves decisions out until the jobs take no more than room: those of the oldest answers first, and of one answer those
-// that tell least. Counts stay. What is left out is not cut from the slices given, which others hold.
-func boundJobs(jobs []v1alpha1.StoreJobStatus, room int) {
-	size := sizeOfJobs(jobs)
-	for i := range jobs {
-		excess := max(0, len(jobs[i].Images)-maxJobImages)
-		size -= omit(&jobs[i], excess, 0)
-	}
-	for _, final := range []bool{true, false} {
-		for i := range jobs {
-			if size <= room {
-				return
-			}
-			if isFinal(jobs[i].State) == final {
-				size -= omit(&jobs[i], 0, size-room)
-			}
-		}
-	}
-}
-
-// omit leaves out decisions of one answer, as many as are told, or as take so many bytes. It gives the bytes.
-func omit(st *v1alpha1.StoreJobStatus, number, bytes int) (omitted int) {
-	if number <= 0 && bytes <= 0 {
-		return 0
-	}
-	gone := make([]bool, len(st.Images))
-	n := 0
-	for _, rank := range []int{0, 1, 2} {
-		for i := len(st.Images) - 1; i >= 0 && (n < number || omitted < bytes); i-- {
-			if !gone[i] && rankOf(&st.Images[i]) == rank {
-				gone[i] = true
-				n++
-				omitted += sizeOfImage(&st.Images[i])
-			}
-		}
-	}
-	var left []v1alpha1.JobImage
-	for i := range st.Images {
-		if !gone[i] {
-			left = append(left, st.Images[i])
-		}
-	}
-	st.Images = left
-	st.OmittedImages += int32(n)
-	return omitted
-}
-
-// rankOf is how much a decision tells: least that of an image which nobody asked for.
-func rankOf(image *v1alpha1.JobImage) int {
-	switch {
-	case image.Reason == string(plan.ReasonNotSelected):
-		return 0
-	case image.State == v1alpha1.JobImageKept, image.State == v1alpha1.JobImageAbsent, image.State == v1alpha1.JobImagePresent:
-		return 1
-	default:
-		return 2
 	}
 }

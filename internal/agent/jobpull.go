@@ -6,8 +6,6 @@ package agent
 import (
 	"context"
 	"errors"
-	"fmt"
-	"slices"
 	"time"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -96,8 +94,7 @@ func (a *Agent) sealedFor() func(t *task, registry string) string {
 func (a *Agent) namesFor(t *task, registry string) []string {
 	var names []string
 	for _, name := range t.entry.Pull.Credentials {
-		at := slices.IndexFunc(a.store.Spec.Credentials, func(c v1alpha1.SealedCredentials) bool { return c.Name == name })
-		if at < 0 || a.store.Spec.Credentials[at].Registry == registry {
+		if c := a.sealedAs(name); c == nil || c.Registry == registry {
 			names = append(names, name)
 		}
 	}
@@ -106,9 +103,7 @@ func (a *Agent) namesFor(t *task, registry string) []string {
 
 // carryOut begins what was decided.
 func (a *Agent) carryOut(ctx context.Context, now time.Time, todo *jobDecision, next *earliest) {
-	if !todo.wake.IsZero() {
-		next.or(todo.wake)
-	}
+	next.or(todo.wake.at)
 	for i := range todo.settled {
 		s := &todo.settled[i]
 		it := &s.t.items[s.item]
@@ -161,10 +156,7 @@ func (a *Agent) startFetch(ctx context.Context, now time.Time, t *task, i int) {
 	rt := a.rt.current
 	a.jobs.Go(func() {
 		defer cancel()
-		img, err := fetch(ctx, rt, a.requestFor(f.ref, &f.gauge), logins)
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
-			err = engine.Because(engine.Timeout, fmt.Errorf("not done within %s: %w", a.cfg.PullTimeout, err))
-		}
+		img, err := a.fetch(ctx, rt, a.requestFor(f.ref, &f.gauge), logins)
 		took := time.Since(now)
 		a.post(func() { a.fetched(f, img, err, took) })
 	})

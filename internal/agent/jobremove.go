@@ -94,8 +94,6 @@ func (a *Agent) startJobRemoval(ctx context.Context, now time.Time, next *earlie
 	}
 }
 
-const tooManyNeeds = "the pods of this node name more images than can be told: nothing is removed"
-
 // needsOmitted reports whether what the controller has told just now is not all.
 func (a *Agent) needsOmitted(now time.Time) bool {
 	pods := a.store.Spec.Needs
@@ -197,12 +195,12 @@ func (a *Agent) pulling() map[oci.Ref]string {
 			by = p.entry.Caches[0]
 		}
 		for _, name := range namesOf(p.want) {
-			names[name] = "ImageCache " + by
+			names[name] = actorCache + by
 		}
 	}
 	for f := range a.work.fetches {
 		for _, name := range namesOf(f.ref) {
-			names[name] = "NodeJob " + f.task.entry.Job
+			names[name] = actorJob + f.task.entry.Job
 		}
 	}
 	return names

@@ -4,6 +4,7 @@
 package agent
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -40,7 +41,7 @@ func (t *task) again(p plan.Plan, result session.Result, err error, now time.Tim
 	default:
 		why := err
 		if why == nil {
-			why = engine.Because(engine.Reason(result.Steps[failed].Reason), errText(result.Steps[failed].Message))
+			why = engine.Because(engine.Reason(result.Steps[failed].Reason), errors.New(result.Steps[failed].Message))
 		}
 		t.try = t.try.failed("", why, now)
 		t.over = t.try.attempts > t.entry.RestartLimit

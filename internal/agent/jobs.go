@@ -79,17 +79,13 @@ func (w *work) conclude(now time.Time) {
 	}
 }
 
-func isFinal(state v1alpha1.JobState) bool {
-	return state == v1alpha1.JobSucceeded || state == v1alpha1.JobFailed || state == v1alpha1.JobCancelled
-}
-
 // answered reports whether the entry needs nothing more of this node.
 func (w *work) answered(e *v1alpha1.StoreJob) bool {
 	if e.Outcome != nil || e.Pull == nil && e.Remove == nil && e.Prune == nil {
 		return true
 	}
 	st, ok := w.answers[e.UID]
-	return ok && st.Run == e.Run && st.DryRun == e.DryRun && isFinal(st.State)
+	return ok && st.Run == e.Run && st.DryRun == e.DryRun && st.State.Final()
 }
 
 // enlist makes the tasks those that the spec asks for. What is asked for no more is ended, and its answer forgotten.
@@ -216,11 +212,11 @@ func (w *work) finish(t *task, answer v1alpha1.StoreJobStatus) {
 
 // young is when the first of the tasks that have begun, or went on, just now is to be told of, if it is not done by then; zero: there are none.
 func (w *work) young(now time.Time) time.Time {
-	var first time.Time
+	var first earliest
 	for _, t := range w.tasks {
-		if due := t.stirred.Add(firstGap); due.After(now) && (first.IsZero() || due.Before(first)) {
-			first = due
+		if due := t.stirred.Add(firstGap); due.After(now) {
+			first.or(due)
 		}
 	}
-	return first
+	return first.at
 }

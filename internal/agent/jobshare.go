@@ -37,7 +37,7 @@ type jobDecision struct {
 	settled []settled
 	starts  []start
 	granted int // to caches
-	wake    time.Time
+	wake    earliest
 }
 
 // settled is an image about which there is nothing to do, or nothing to be done.
@@ -52,12 +52,6 @@ type settled struct {
 type start struct {
 	t    *task
 	item int
-}
-
-func (d *jobDecision) later(at time.Time) {
-	if d.wake.IsZero() || at.Before(d.wake) {
-		d.wake = at
-	}
 }
 
 // maxFetches bounds the pulls of jobs that are under way, as a multiple of the limit: registries that hang take none of
@@ -75,7 +69,7 @@ func decideJobs(s jobSight) jobDecision {
 			continue
 		}
 		mine[f.task]++
-		made.later(f.began.Add(slowAfter))
+		made.wake.or(f.began.Add(slowAfter))
 	}
 	free := min(s.free, maxFetches*s.pulls-len(s.under))
 	parties := []party{{most: min(s.caches, s.room), served: s.served[""]}}
@@ -177,7 +171,7 @@ func (s *jobSight) scan(t *task, made *jobDecision, most int) []int {
 			continue
 		}
 		if s.now.Before(it.try.next) {
-			made.later(it.try.next)
+			made.wake.or(it.try.next)
 			continue
 		}
 		switch why := s.sealed(t, it.ref.Registry()); {

@@ -27,6 +27,12 @@ const (
 	clockSkew = 2 * time.Second
 )
 
+// Why a removal does not begin.
+const (
+	waitsForNeeds = "waiting to hear what pods on this node need"
+	tooManyNeeds  = "the pods of this node name more images than can be told: nothing is removed"
+)
+
 // needsOf are the needs of caches and of pods, dated by this node's clock.
 func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, records map[string]v1alpha1.StoreImageStatus, now time.Time) plan.Needs {
 	needs := plan.Needs{Known: true}

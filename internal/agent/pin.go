@@ -71,7 +71,7 @@ func (a *Agent) pinned(orders []pinOrder, errs []error, unmarked []oci.Ref, fail
 	now := time.Now()
 	a.pinning = false
 	for i, o := range orders {
-		key := pinKey(o.image)
+		key := pinOf(o.image)
 		if errs[i] != nil {
 			a.tries[key] = a.tries[key].failed("", errs[i], now)
 			a.cfg.Log.Warn("pinning", "node", a.cfg.Node, "reference", o.ref.String(), "pinned", o.pinned, "error", errs[i])
@@ -128,5 +128,3 @@ func setMark(ctx context.Context, rt engine.Interface, ref oci.Ref, pulled bool)
 	}
 	return err
 }
-
-func pinKey(image string) string { return "pin " + image }

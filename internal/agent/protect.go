@@ -14,8 +14,8 @@ import (
 
 // protection is which names the entries that are not released stand for, and which of them want a pin.
 type protection struct {
-	by   map[oci.Ref]string  // the cache
-	pin  map[oci.Ref]bool    //
+	by   map[oci.Ref]string // the cache
+	pin  map[oci.Ref]bool
 	want map[oci.Ref]oci.Ref // by tag, with the digest that it must stand for
 }
 

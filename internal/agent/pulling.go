@@ -20,7 +20,7 @@ type pull struct {
 	want  oci.Ref
 	pin   bool
 	about string
-	key   string // of its tries
+	key   tried
 	size  int64
 	began time.Time
 	// arrived: the image is here, and is being marked and pinned.
@@ -61,10 +61,7 @@ func (a *Agent) startPull(ctx context.Context, now time.Time, o order) {
 	rt := a.rt.current
 	a.jobs.Go(func() {
 		defer cancel()
-		img, err := fetch(ctx, rt, a.requestFor(p.want, &p.gauge), logins)
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
-			err = engine.Because(engine.Timeout, fmt.Errorf("not done within %s: %w", a.cfg.PullTimeout, err))
-		}
+		img, err := a.fetch(ctx, rt, a.requestFor(p.want, &p.gauge), logins)
 		took := time.Since(now)
 		a.post(func() { a.arrived(p, img, err, took) })
 		if err != nil {
@@ -75,9 +72,18 @@ func (a *Agent) startPull(ctx context.Context, now time.Time, o order) {
 	})
 }
 
-// fetch pulls, with each of the logins in turn, and at last without. Where none opens the registry, it is the refusal of the
+// fetch pulls within the time that a pull has.
+func (a *Agent) fetch(ctx context.Context, rt engine.Interface, req engine.PullRequest, logins []engine.Credentials) (engine.Image, error) {
+	img, err := pullWith(ctx, rt, req, logins)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		err = engine.Because(engine.Timeout, fmt.Errorf("not done within %s: %w", a.cfg.PullTimeout, err))
+	}
+	return img, err
+}
+
+// pullWith pulls with each of the logins in turn, and at last without. Where none opens the registry, it is the refusal of the
 // first that tells most.
-func fetch(ctx context.Context, rt engine.Interface, req engine.PullRequest, logins []engine.Credentials) (engine.Image, error) {
+func pullWith(ctx context.Context, rt engine.Interface, req engine.PullRequest, logins []engine.Credentials) (engine.Image, error) {
 	var first error
 	for i := range len(logins) + 1 {
 		req.Credentials = nil
@@ -154,7 +160,7 @@ func (a *Agent) settled(p *pull, img engine.Image, marked, pinned error) {
 	_, canPin := engine.As[engine.Pinner](a.rt.current)
 	switch {
 	case pinned != nil:
-		a.tries[pinKey(p.entry.Image)] = a.tries[pinKey(p.entry.Image)].failed("", pinned, time.Now())
+		a.tries[pinOf(p.entry.Image)] = a.tries[pinOf(p.entry.Image)].failed("", pinned, time.Now())
 	case canPin && p.pin:
 		a.view.setPinned(img.ID, true)
 	}

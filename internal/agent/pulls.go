@@ -17,6 +17,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/condition"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 )
@@ -34,6 +35,14 @@ const (
 	// diskRetry is how soon a full disk is looked at again.
 	diskRetry = time.Minute
 )
+
+// tried is what may fail: an act, of an entry.
+type tried struct{ act, image string }
+
+func pullOf(image string) tried    { return tried{"pull", image} }
+func recheckOf(image string) tried { return tried{"recheck", image} }
+func pinOf(image string) tried     { return tried{"pin", image} }
+func removalOf(image string) tried { return tried{"remove", image} }
 
 // try is an act that failed, and when it is tried again.
 type try struct {
@@ -117,16 +126,13 @@ func aboutOf(e v1alpha1.StoreImage, credentials []v1alpha1.SealedCredentials) st
 
 // try is the failure that counts for an entry now.
 func (d *decider) try(e v1alpha1.StoreImage) (try, bool) {
-	t, ok := d.tries[e.Image]
+	t, ok := d.tries[pullOf(e.Image)]
 	if ok && t.about != d.about(e) {
-		d.forget = append(d.forget, e.Image)
+		d.forget = append(d.forget, pullOf(e.Image))
 		return try{}, false
 	}
 	return t, ok
 }
-
-// ReasonWaitingForCredentials and the reasons of v1alpha1.HoldReason tell why a pull has not begun.
-const reasonWaitingForCredentials = v1alpha1.ReasonWaitingForCredentials
 
 // absent is about an image that is not here, or not as it should be.
 func (d *decider) absent(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, want oci.Ref) v1alpha1.StoreImageStatus {
@@ -139,18 +145,18 @@ func (d *decider) absent(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, wa
 		if t.attempts == 0 {
 			st.Reason, st.Message = string(e.Hold), holdText[e.Hold]
 		} else {
-			d.hasten = append(d.hasten, e.Image)
+			d.hasten = append(d.hasten, pullOf(e.Image))
 		}
 		return st
 	case d.sealed(e) != "":
-		st.State, st.Reason, st.Message = v1alpha1.ImageWaiting, reasonWaitingForCredentials, d.sealed(e)
+		st.State, st.Reason, st.Message = v1alpha1.ImageWaiting, v1alpha1.ReasonWaitingForCredentials, d.sealed(e)
 		return st
 	case tried && d.waits(t):
 		return st
 	}
 	if full := d.full(e, d.records[e.Image]); full != "" {
 		st.State, st.Reason, st.Message = v1alpha1.ImageFailed, string(engine.InsufficientDisk), full
-		d.later(d.now.Add(diskRetry))
+		d.wake.or(d.now.Add(diskRetry))
 		return st
 	}
 	if d.crowded(e) {
@@ -228,9 +234,4 @@ func (d *decision) grant(number int) {
 // maxMessage bounds a message in the status.
 const maxMessage = 256
 
-func cut(text string) string {
-	if runes := []rune(text); len(runes) > maxMessage {
-		return string(runes[:maxMessage-1]) + "…"
-	}
-	return text
-}
+func cut(text string) string { return condition.Cut(text, maxMessage) }

@@ -16,8 +16,6 @@ import (
 // node looks for all. What it brings stays, and is told; the correction to the spec's digest is held back until the spec
 // follows.
 
-func recheckKey(image string) string { return "recheck " + image }
-
 // holdBack makes entries whose name was rechecked stand for what this node found.
 func (d *decider) holdBack() {
 	copied := false
@@ -64,9 +62,9 @@ func (d *decider) recheck(e v1alpha1.StoreImage, st *v1alpha1.StoreImageStatus) 
 	case err != nil || name.Tag() == "" || name.Digest() != "":
 		return false
 	}
-	t, tried := d.tries[recheckKey(e.Image)]
+	t, tried := d.tries[recheckOf(e.Image)]
 	if tried && t.about != recheckAbout(e, d.spec.Credentials) {
-		d.forget = append(d.forget, recheckKey(e.Image))
+		d.forget = append(d.forget, recheckOf(e.Image))
 		t, tried = try{}, false
 	}
 	if t.attempts > 0 {
@@ -77,7 +75,7 @@ func (d *decider) recheck(e v1alpha1.StoreImage, st *v1alpha1.StoreImageStatus) 
 		return false
 	case d.full(e, v1alpha1.StoreImageStatus{}) != "":
 		st.RecheckReason = string(engine.InsufficientDisk)
-		d.later(d.now.Add(diskRetry))
+		d.wake.or(d.now.Add(diskRetry))
 		return false
 	}
 	d.pull = append(d.pull, order{entry: e, want: name, pin: e.Pin && d.canPin && st.Pinned && d.fitsPin(e), recheck: e.Recheck})

@@ -48,13 +48,13 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 	if d.going[e.Image] {
 		return st, true // It may be put back.
 	}
-	d.forget = append(d.forget, e.Image)
+	d.forget = append(d.forget, pullOf(e.Image))
 	if !present || !rec.Pulled && !rec.Pinned || d.intended[e.Image] && !rec.Pinned {
 		return st, false
 	}
 	w := d.needs.wanter(img)
 	// A pin of which the runtime gave no answer may be there, unseen as yet: not lifted, it would be taken for somebody else's.
-	if t, failed := d.tries[pinKey(e.Image)]; rec.Pinned && !w.pin && (img.Pinned || failed) {
+	if t, failed := d.tries[pinOf(e.Image)]; rec.Pinned && !w.pin && (img.Pinned || failed) {
 		if failed && d.waits(t) {
 			st.Reason, st.Message = t.reason, "unpinning it failed: "+t.message
 			return st, true
@@ -71,7 +71,7 @@ func (d *decider) unpinned(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, 
 	kept := e.RemovalPolicy == v1alpha1.RemovalPolicyKeep
 	switch {
 	case w.by != "" && (w.passing || st.Pulled && !kept):
-		st.Reason, st.Message = string(plan.ReasonCached), "kept by ImageCache "+w.by
+		st.Reason, st.Message = string(plan.ReasonCached), "kept by "+actorCache+w.by
 		return st, true
 	case st.Pulled && kept:
 		if w.by == "" {
@@ -81,7 +81,7 @@ func (d *decider) unpinned(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, 
 	case !st.Pulled, d.othersName(img, want):
 		return st, false
 	}
-	if t, failed := d.tries[removeKey(e.Image)]; failed {
+	if t, failed := d.tries[removalOf(e.Image)]; failed {
 		st.Reason, st.Message = t.reason, t.message
 		if d.waits(t) {
 			return st, true
@@ -117,7 +117,7 @@ func (d *decider) retire() decision {
 	for _, name := range names {
 		rec := d.records[name]
 		img, want, present := d.recorded(name, rec)
-		t, failed := d.tries[pinKey(name)]
+		t, failed := d.tries[pinOf(name)]
 		if !present || !rec.Pinned || !img.Pinned && !failed || !d.canPin {
 			continue
 		}

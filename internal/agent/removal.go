@@ -5,6 +5,7 @@ package agent
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -38,9 +39,9 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 		needs.Items = slices.DeleteFunc(slices.Clone(needs.Items), func(n plan.Need) bool { return !n.Cache })
 	}
 	held, planned := heldHere(made.release, plan.State{Images: a.view.images, Uses: a.view.uses, Needs: needs, Now: now})
-	waiting := "waiting to hear what pods on this node need"
+	waiting := waitsForNeeds
 	if pods := a.store.Spec.Needs; pods != nil && pods.Omitted > 0 {
-		waiting = "the pods of this node name more images than can be told: nothing is removed"
+		waiting = tooManyNeeds
 	}
 	for i := range made.images {
 		st := &made.images[i]
@@ -109,15 +110,15 @@ func (a *Agent) removed(candidates []candidate, result session.Result, err error
 	if err != nil {
 		a.cfg.Log.Warn("removing", "node", a.cfg.Node, "error", err)
 		for _, c := range candidates {
-			if _, told := a.tries[removeKey(c.image)]; !told {
-				a.tries[removeKey(c.image)] = try{}.failed("", err, now)
+			if _, told := a.tries[removalOf(c.image)]; !told {
+				a.tries[removalOf(c.image)] = try{}.failed("", err, now)
 			}
 		}
 	}
 }
 
 func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
-	key := removeKey(c.image)
+	key := removalOf(c.image)
 	switch step.State {
 	case session.StateRemoved, session.StateAbsent:
 		delete(a.tries, key)
@@ -129,13 +130,9 @@ func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 		a.tries[key] = t
 		a.cfg.Log.Info("kept", "node", a.cfg.Node, "reference", c.want.String(), "reason", step.Reason, "message", step.Message)
 	default:
-		a.tries[key] = a.tries[key].failed("", engine.Because(engine.Reason(step.Reason), errText(step.Message)), now)
+		a.tries[key] = a.tries[key].failed("", engine.Because(engine.Reason(step.Reason), errors.New(step.Message)), now)
 	}
 }
-
-type errText string
-
-func (e errText) Error() string { return string(e) }
 
 func (a *Agent) actor(image string) []string {
 	if a.store == nil {
@@ -208,7 +205,7 @@ func (a *Agent) leave(ctx context.Context) {
 	defer cancel()
 	until := time.Now().Add(leavePatience)
 	for stocked := false; a.report.known; stocked = true {
-		if isGone(a.cfg.API.MayRead(ctx, a.cfg.Node)) {
+		if errors.Is(a.cfg.API.MayRead(ctx, a.cfg.Node), ErrGone) {
 			a.letGo(ctx)
 			return
 		}

@@ -5,14 +5,12 @@ package agent
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -46,8 +44,6 @@ const (
 
 // ErrGone is MayRead's answer when the store is not there, or may not be read any more.
 var ErrGone = errors.New("the ImageStore is gone")
-
-func isGone(err error) bool { return errors.Is(err, ErrGone) }
 
 // reporter knows what the API has of our status.
 type reporter struct {
@@ -309,50 +305,3 @@ func (a *Agent) setConditions(made *decision, generation int64) {
 	}
 	a.report.conditions = conditions
 }
-
-// bound leaves out decisions of jobs, and cuts messages, where everything together would be too large for an object. Of more
-// images than the schema takes those are told of first which are records: the entries that the spec may have, and as many
-// names by digest of tags that moved.
-func bound(status *v1alpha1.ImageStoreStatus) {
-	if len(status.Images) > maxImages {
-		slices.SortStableFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int {
-			return cmp.Compare(weightOf(b), weightOf(a))
-		})
-		status.Images = status.Images[:maxImages]
-		slices.SortFunc(status.Images, func(a, b v1alpha1.StoreImageStatus) int { return cmp.Compare(a.Image, b.Image) })
-	}
-	images := 0
-	for i := range status.Images {
-		st := &status.Images[i]
-		images += len(st.Image) + len(st.Digest) + len(st.Message) + perImage
-	}
-	boundJobs(status.Jobs, max(maxStatus-images, 0))
-	for _, length := range []int{128, 64, 32, 0} {
-		size := sizeOfJobs(status.Jobs)
-		for i := range status.Images {
-			st := &status.Images[i]
-			size += len(st.Image) + len(st.Digest) + len(st.Message) + perImage
-		}
-		if size <= maxStatus {
-			return
-		}
-		for i := range status.Images {
-			if message := status.Images[i].Message; len(message) > length {
-				status.Images[i].Message = strings.ToValidUTF8(message[:length], "")
-			}
-		}
-	}
-}
-
-func weightOf(st v1alpha1.StoreImageStatus) (weight int) {
-	if st.Pulled {
-		weight += 2
-	}
-	if st.Pinned {
-		weight++
-	}
-	return weight
-}
-
-// perImage is what the names of the fields and the times of one image take in JSON.
-const perImage = 190

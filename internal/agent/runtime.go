@@ -6,6 +6,7 @@ package agent
 import (
 	"context"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -167,10 +168,6 @@ func (a *Agent) away(err error) {
 
 // kindOf is the name in what a Node reports, such as containerd://2.4.2.
 func kindOf(reported string) string {
-	for i := range reported {
-		if reported[i] == ':' {
-			return reported[:i]
-		}
-	}
-	return reported
+	kind, _, _ := strings.Cut(reported, ":")
+	return kind
 }

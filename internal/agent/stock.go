@@ -10,6 +10,7 @@ import (
 	"hash/maphash"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"orlop.dev/orlop/api/v1alpha1"
@@ -46,8 +47,8 @@ type stock struct {
 	measured uint64 // the mark of the images that were measured
 
 	images, uses uint64    // the marks of this moment
-	shownImages  uint64    // those written
-	shownUses    uint64    //
+	shownImages  uint64    // the mark of the images that were written
+	shownUses    uint64    // and of the uses
 	changed      time.Time // since when the images are others than those written
 	latest       time.Time // when they changed as last
 	written      []byte
@@ -113,9 +114,8 @@ func (s *stock) look(v *view, now time.Time) {
 			delete(s.measures, id)
 		}
 	}
-	for id, using := range plan.UsesOf(plan.State{Images: v.images, Uses: v.uses}) {
+	for id := range plan.UsesOf(plan.State{Images: v.images, Uses: v.uses}) {
 		s.lastUsed[id] = now
-		_ = using
 	}
 	for _, use := range v.uses {
 		uses.WriteString(use.ImageID)
@@ -319,7 +319,7 @@ func (a *Agent) stocked(object *v1alpha1.ImageInventory, essence []byte, images,
 // essence is what must differ for a write to be worth it: not the time of the look, nor how full the disk is.
 func (s *stock) essence(status *v1alpha1.ImageInventoryStatus) []byte {
 	bare := *status
-	bare.ObservedTime = metav1Zero
+	bare.ObservedTime = metav1.Time{}
 	bare.ImageFS = v1alpha1.ImageFS{}
 	bare.DiskUse = ""
 	text, err := json.Marshal(bare)

@@ -68,8 +68,8 @@ func (d *decider) pulling(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus) v
 //
 //nolint:gocognit // The cases of one thing, one after the other: apart they would be harder to compare.
 func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, want oci.Ref, img engine.Image) v1alpha1.StoreImageStatus {
-	if _, tried := d.tries[e.Image]; tried {
-		d.forget = append(d.forget, e.Image)
+	if _, tried := d.tries[pullOf(e.Image)]; tried {
+		d.forget = append(d.forget, pullOf(e.Image))
 	}
 	if d.intended[e.Image] || d.canMark && d.records[e.Image].State == v1alpha1.ImageWaiting {
 		// It came before its pull began: somebody else was quicker, unless it is ours from before. An agent that was ended may
@@ -91,7 +91,7 @@ func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, w
 		st.Message = fmt.Sprintf("present, but not pinned: pinned images would take more than %d %% of the disk", d.limits.pin)
 	case e.Pin:
 		st.Pinned = true
-		if t, failed := d.tries[pinKey(e.Image)]; failed {
+		if t, failed := d.tries[pinOf(e.Image)]; failed {
 			st.Reason, st.Message = t.reason, "present, but pinning it failed: "+t.message
 			if d.waits(t) {
 				return st
@@ -99,7 +99,7 @@ func (d *decider) present(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, w
 		}
 		d.pins = append(d.pins, pinOrder{image: e.Image, id: img.ID, ref: byDigest, pinned: true})
 	case st.Pinned:
-		t, failed := d.tries[pinKey(e.Image)]
+		t, failed := d.tries[pinOf(e.Image)]
 		if d.needs.wanter(img).pin || !img.Pinned && !failed {
 			st.Pinned = false
 			return st

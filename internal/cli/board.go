@@ -17,7 +17,6 @@ import (
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/fleet"
 	"orlop.dev/orlop/internal/session"
-	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/tell"
 	"orlop.dev/orlop/internal/term"
@@ -26,19 +25,11 @@ import (
 // progressModes are how a command under way shows itself.
 var progressModes = []string{"auto", "tty", "plain", "json", "none"}
 
-func checkProgress(mode string) error {
-	if slices.Contains(progressModes, mode) {
-		return nil
-	}
-	return fmt.Errorf("--progress is one of %s, not %q%s", strings.Join(progressModes, ", "), mode, suggest.DidYouMean(mode, progressModes))
-}
-
 // board shows on standard error how far each node is: a line for each that is drawn over on a terminal, else a line for
 // each thing that has happened.
 type board struct {
 	to    io.Writer
 	mode  string
-	paint paint
 	start time.Time
 
 	mu     sync.Mutex
@@ -85,7 +76,7 @@ func (a *app) newBoard(mode string, nodes []fleet.Node) *board {
 			mode = "tty"
 		}
 	}
-	b := &board{to: a.Err, mode: mode, paint: a.paint, start: time.Now(), lines: map[string]*boardLine{}, stop: make(chan struct{})}
+	b := &board{to: a.Err, mode: mode, start: time.Now(), lines: map[string]*boardLine{}, stop: make(chan struct{})}
 	for _, node := range nodes {
 		b.nodes = append(b.nodes, node.Name)
 		b.lines[node.Name] = &boardLine{state: "waiting"}

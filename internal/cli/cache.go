@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,7 +20,6 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/operator"
-	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -38,17 +36,7 @@ kubectl get, edit, apply, wait and delete work on them as well.`,
 			{} cache create web --image nginx:1.29 --dry-run=client -o yaml > web.yaml
 			{} cache refresh web
 			{} cache purge web -n shop`),
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
-				return nil
-			}
-			known := []string{}
-			for _, sub := range cmd.Commands() {
-				known = append(known, sub.Name())
-			}
-			return usageError{fmt.Errorf("unknown command %q for cache%s", args[0], suggest.DidYouMean(args[0], known)), a.program + " cache --help"}
-		},
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: a.unknownCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.cacheCreateCommand(), a.pokeCommand(refreshing), a.pokeCommand(purging))
 	for _, sub := range cmd.Commands() {
@@ -127,14 +115,12 @@ func (o *cacheCreateOptions) complete(args []string, refresh bool) (*v1alpha1.Im
 	switch {
 	case len(o.images) == 0:
 		return nil, errors.New("name at least one image with --image")
-	case !slices.Contains(dryRuns, o.dryRun):
-		return nil, fmt.Errorf("--dry-run is one of %s, not %q%s", strings.Join(dryRuns, ", "), o.dryRun, suggest.DidYouMean(o.dryRun, dryRuns))
 	case o.wait && o.dryRun != "none":
 		return nil, errors.New("--wait has nothing to wait for with --dry-run")
 	case o.refresh < 0:
 		return nil, fmt.Errorf("--refresh is a time span such as 15m, or 0s, not %s", o.refresh)
 	}
-	if err := o.output.check(); err != nil {
+	if err := errors.Join(oneOf("--dry-run", o.dryRun, dryRuns), o.output.check()); err != nil {
 		return nil, err
 	}
 	cache := &v1alpha1.ImageCache{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "ImageCache"}, ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -260,13 +246,4 @@ func (o *cacheCreateOptions) run(ctx context.Context, wanted *v1alpha1.ImageCach
 // told prints a cache as kubectl prints what it has created.
 func (o *cacheCreateOptions) told(cache *v1alpha1.ImageCache, how string) error {
 	return o.toldCreated(&o.output, cache, "imagecache.orlop.dev/"+cache.Name, how)
-}
-
-// commandLine is a command of this program for the same cluster, as a person would type it.
-func (a *app) commandLine(words ...string) string {
-	words = append(strings.Fields(a.program), words...)
-	if context := *a.conn.Context; context != "" {
-		words = append(words, "--context", context)
-	}
-	return term.CommandLine(words...)
 }

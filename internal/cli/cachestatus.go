@@ -177,23 +177,17 @@ func (s *cacheStatus) table(cache *v1alpha1.ImageCache) *table.Table {
 
 // failures tells what went wrong, once for all nodes of which the same is said.
 func (s *cacheStatus) failures(cache *v1alpha1.ImageCache) {
-	type group struct{ image, reason, message string }
-	var order []group
-	nodes := map[group][]string{}
+	var found groups[failure]
 	for _, f := range cache.Status.Failures {
 		message := f.Message
 		if f.Attempts > 1 {
 			message += fmt.Sprintf(" (attempt %d)", f.Attempts)
 		}
-		g := group{f.Image, f.Reason, message}
-		if nodes[g] == nil {
-			order = append(order, g)
-		}
-		nodes[g] = append(nodes[g], cmp.Or(f.Node, "the registry, asked by the controller"))
+		found.add(failure{f.Image, f.Reason, message}, cmp.Or(f.Node, "the registry, asked by the controller"))
 	}
-	for _, g := range order {
-		sentence(s.Out, 4, "  %s: %s%s: %s", some(nodes[g]), g.image, bracketed(g.reason, g.message), g.message)
-		if g.reason == string(engine.Unauthorized) {
+	for _, g := range found.all {
+		sentence(s.Out, 4, "  %s: %s%s: %s", some(g.names), g.said.asked, bracketed(g.said.reason, g.said.message), g.said.message)
+		if g.said.reason == string(engine.Unauthorized) {
 			sentence(s.Out, 6, "    try: %s", login(cache))
 		}
 	}
@@ -302,12 +296,7 @@ func progressOf(cache *v1alpha1.ImageCache, left *meter) string {
 	if wanted > 0 {
 		parts = append(parts, fmt.Sprintf("%d of %s", there, count(wanted, "copy")))
 	}
-	if st.FailedNodes > 0 {
-		parts = append(parts, fmt.Sprintf("%d failed", st.FailedNodes))
-	}
-	if st.UnavailableNodes > 0 {
-		parts = append(parts, fmt.Sprintf("%d unavailable", st.UnavailableNodes))
-	}
+	parts = append(parts, counted(tallied{int(st.FailedNodes), "failed"}, tallied{int(st.UnavailableNodes), "unavailable"})...)
 	if st.BytesLeft != nil {
 		left.add(*st.BytesLeft, time.Now())
 		parts = append(parts, left.String())

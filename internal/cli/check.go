@@ -237,7 +237,7 @@ func (o *checkOptions) checkLeftovers(ctx context.Context, f *fleet.Fleet) {
 		}
 	}
 	if dead > 0 {
-		o.warn("leftovers", count(dead, "pod")+" left over from earlier commands", term.CommandLine(append(strings.Fields(o.program), "cleanup")...))
+		o.warn("leftovers", count(dead, "pod")+" left over from earlier commands", o.commandLine("cleanup"))
 		return
 	}
 	o.ok("leftovers", "no pods left over from earlier commands")
@@ -293,7 +293,7 @@ func (o *checkOptions) report(code int) error {
 	}
 	fmt.Fprintf(o.Err, "%s, %s.\n", count(wrong, "error"), count(warnings, "warning"))
 	if o.pre {
-		fmt.Fprintf(o.Err, "Not checked: whether the nodes can pull %s. To try it, with a pod on each node: %s\n", o.nodes.config.Image, term.CommandLine(o.without("--pre")...))
+		fmt.Fprintf(o.Err, "Not checked: whether the nodes can pull %s. To try it, with a pod on each node: %s\n", o.nodes.config.Image, o.without("--pre"))
 	}
 	switch {
 	case code != term.ExitOK:

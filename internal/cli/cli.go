@@ -151,6 +151,7 @@ func (a *app) examples(text string) string {
 	return strings.Join(lines, "\n")
 }
 
+// unknownCommand refuses a word that is none of a command's own.
 func (a *app) unknownCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -159,7 +160,11 @@ func (a *app) unknownCommand(cmd *cobra.Command, args []string) error {
 	for _, sub := range cmd.Commands() {
 		known = append(append(known, sub.Name()), sub.Aliases...)
 	}
-	return usageError{fmt.Errorf("unknown command %q%s", args[0], suggest.DidYouMean(args[0], known)), a.program + " --help"}
+	of, help := "", a.program+" --help"
+	if cmd.HasParent() {
+		of, help = " for "+cmd.Name(), a.program+" "+cmd.Name()+" --help"
+	}
+	return usageError{fmt.Errorf("unknown command %q%s%s", args[0], of, suggest.DidYouMean(args[0], known)), help}
 }
 
 // noArgs refuses arguments: passed over, they would leave more chosen than was meant.

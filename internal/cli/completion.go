@@ -20,7 +20,6 @@ import (
 	"k8s.io/client-go/kubernetes"
 
 	"orlop.dev/orlop/internal/plan"
-	"orlop.dev/orlop/internal/session"
 )
 
 // shells are those for which completion can be printed.
@@ -107,9 +106,9 @@ const completeTimeout = 2 * time.Second
 // completeFlags teaches a command's flags their values.
 func (a *app) completeFlags(cmd *cobra.Command) {
 	fixed := map[string][]string{
-		"policy":   {string(session.PullAlways), string(session.PullIfNotPresent)},
+		"policy":   pullPolicies,
 		"progress": progressModes,
-		"color":    {"auto", "always", "never"},
+		"color":    colorModes,
 	}
 	var keys []string
 	for _, key := range plan.FilterKeys() {

@@ -8,13 +8,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"orlop.dev/orlop/internal/convert"
-	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -67,8 +65,6 @@ such place is named.`,
 
 func (o *convertOptions) check() error {
 	switch {
-	case !slices.Contains(convertFormats, o.format):
-		return fmt.Errorf("--output is one of %s, not %q%s", strings.Join(convertFormats, ", "), o.format, suggest.DidYouMean(o.format, convertFormats))
 	case o.fromCluster && len(o.files) > 0:
 		return errors.New("either -f or --from-cluster: what the two say of one object may differ")
 	case !o.fromCluster && len(o.files) == 0:
@@ -80,7 +76,7 @@ func (o *convertOptions) check() error {
 	case o.recursive && len(o.files) == 0:
 		return errors.New("--recursive is for folders that -f names")
 	}
-	return nil
+	return oneOf("--output", o.format, convertFormats)
 }
 
 func (o *convertOptions) run(ctx context.Context) error {

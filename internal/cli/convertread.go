@@ -15,7 +15,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
@@ -178,7 +177,7 @@ func readLive(ctx context.Context, from dynamic.ResourceInterface) (docs []*conv
 			if metav1.GetControllerOf(object) != nil || object.GetDeletionTimestamp() != nil { // Its maker is converted, or nobody wants it.
 				continue
 			}
-			doc, err := liveDocument(object)
+			doc, err := convert.Live(object.Object)
 			if err != nil {
 				return nil, err
 			}
@@ -190,8 +189,4 @@ func readLive(ctx context.Context, from dynamic.ResourceInterface) (docs []*conv
 			return docs, nil
 		}
 	}
-}
-
-func liveDocument(object *unstructured.Unstructured) (*convert.Document, error) {
-	return convert.Live(object.Object)
 }

@@ -87,7 +87,7 @@ func (o *convertOptions) tellNext(ctx context.Context) {
 	short, cancel := context.WithTimeout(ctx, completeTimeout)
 	defer cancel()
 	if op, err := o.installed(short); err == nil && op == nil {
-		sentence(o.Err, 2, "%s %s. To install it, begin with: %s", o.paint.warn(), errNotInstalled, term.CommandLine(append(strings.Fields(o.program), "check", "--pre")...))
+		sentence(o.Err, 2, "%s %s. To install it, begin with: %s", o.paint.warn(), errNotInstalled, o.commandLine("check", "--pre"))
 	}
 }
 

@@ -22,7 +22,6 @@ import (
 	"orlop.dev/orlop/internal/action"
 	"orlop.dev/orlop/internal/ask"
 	"orlop.dev/orlop/internal/plan"
-	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/suggest"
 )
 
@@ -36,7 +35,7 @@ get, edit, apply and delete work on it as well.`,
 			{} cron create nightly --schedule @daily --time-zone Europe/Berlin pull ghcr.io/acme/web:latest -l pool=web
 			{} cron create weekly --schedule '0 3 * * 0' prune --all --dry-run=client -o yaml > weekly.yaml
 			{} cron run weekly`),
-		Args: a.noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: a.unknownCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.cronCreateCommand(), a.cronRunCommand())
 	for _, sub := range cmd.Commands() {
@@ -142,14 +141,13 @@ func (o *cronCreateOptions) complete(args []string) (*v1alpha1.NodeCronJob, erro
 		return nil, errors.New("say when, with --schedule, such as --schedule '0 3 * * 0'")
 	case strings.Contains(o.schedule, "TZ="):
 		return nil, errors.New("the time zone is not part of the schedule: give it with --time-zone")
-	case o.policy != "" && !slices.Contains(concurrency, o.policy):
-		return nil, fmt.Errorf("--concurrency-policy is one of %s, not %q%s", strings.Join(concurrency, ", "), o.policy, suggest.DidYouMean(o.policy, concurrency))
-	case !slices.Contains(dryRuns, o.dryRun):
-		return nil, fmt.Errorf("--dry-run is one of %s, not %q%s", strings.Join(dryRuns, ", "), o.dryRun, suggest.DidYouMean(o.dryRun, dryRuns))
 	case o.parallel < 0 || o.deadline < 0:
 		return nil, errors.New("--max-parallel and --starting-deadline must not be negative")
 	}
-	if err := errors.Join(o.output.check(), o.strangers(args[1])); err != nil {
+	if o.policy != "" {
+		err = oneOf("--concurrency-policy", o.policy, concurrency)
+	}
+	if err := errors.Join(err, oneOf("--dry-run", o.dryRun, dryRuns), o.output.check(), o.strangers(args[1])); err != nil {
 		return nil, err
 	}
 	cron := &v1alpha1.NodeCronJob{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeCronJob"}, ObjectMeta: metav1.ObjectMeta{Name: name}}
@@ -212,14 +210,14 @@ func (o *cronCreateOptions) spec(act string, images []string) (v1alpha1.NodeJobS
 		return spec, err
 	}
 	refs, err := parseRefs(images)
-	policies := []string{"", string(session.PullAlways), string(session.PullIfNotPresent)}
-	switch {
-	case err != nil:
+	if err == nil && len(refs) == 0 {
+		err = errors.New("name at least one image to pull, such as nginx:1.29")
+	}
+	if err == nil && o.pull != "" {
+		err = oneOf("--policy", o.pull, pullPolicies)
+	}
+	if err != nil {
 		return spec, err
-	case len(refs) == 0:
-		return spec, errors.New("name at least one image to pull, such as nginx:1.29")
-	case !slices.Contains(policies, o.pull):
-		return spec, fmt.Errorf("--policy is %s, not %q%s", strings.Join(policies[1:], " or "), o.pull, suggest.DidYouMean(o.pull, policies[1:]))
 	}
 	spec.Pull = &v1alpha1.PullAction{ImagePullPolicy: corev1.PullPolicy(o.pull)}
 	for _, ref := range refs {

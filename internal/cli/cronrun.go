@@ -5,7 +5,6 @@ package cli
 
 import (
 	"maps"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -14,7 +13,6 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/jobrun"
 	"orlop.dev/orlop/internal/operator"
-	"orlop.dev/orlop/internal/term"
 )
 
 func (a *app) cronRunCommand() *cobra.Command {
@@ -78,7 +76,7 @@ func manualRun(cron *v1alpha1.NodeCronJob) *v1alpha1.NodeJob {
 
 // scheduleLine is the command that puts this prune on a schedule: what it chooses, and where.
 func (r *removal) scheduleLine(flags *pflag.FlagSet) string {
-	words := append(strings.Fields(r.program), "cron", "create", "weekly", "--schedule", "0 3 * * 0")
+	words := []string{"cron", "create", "weekly", "--schedule", "0 3 * * 0"}
 	if r.job.namespace != "" {
 		words = append(words, "-n", r.job.namespace)
 	}
@@ -95,7 +93,7 @@ func (r *removal) scheduleLine(flags *pflag.FlagSet) string {
 			}
 		}
 	})
-	return term.CommandLine(words...)
+	return r.commandLine(words...)
 }
 
 func valuesOf(f *pflag.Flag) []string {

@@ -219,12 +219,11 @@ func (o *driftOptions) summary(tags []survey.Tag) bool {
 			counts[survey.VerdictDrift], counts[survey.VerdictBehind], counts[survey.VerdictUnknown], counts[survey.VerdictSame])
 	}
 	o.silent(tags)
-	words := strings.Fields(o.program)
 	if len(differing) > 0 && len(o.targets) == 0 {
-		fmt.Fprintf(o.Err, "  See where: %s\n", term.CommandLine(append(slices.Clone(words), "drift", differing[0])...))
+		fmt.Fprintf(o.Err, "  See where: %s\n", o.commandLine("drift", differing[0]))
 	}
 	if len(stale) > 0 {
-		fmt.Fprintf(o.Err, "  Fix: %s\n", term.CommandLine(append(append(slices.Clone(words), "pull", "--policy", "Always"), stale...)...))
+		fmt.Fprintf(o.Err, "  Fix: %s\n", o.commandLine(append([]string{"pull", "--policy", "Always"}, stale...)...))
 	}
 	return len(stale) > 0
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,6 +19,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/operator"
+	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -43,6 +45,24 @@ func (e advised) Unwrap() error { return e.err }
 type exitError struct{ code int }
 
 func (e exitError) Error() string { return fmt.Sprintf("exit code %d", e.code) }
+
+func exitWith(code int) error {
+	if code == 0 {
+		return nil
+	}
+	return exitError{code}
+}
+
+// errNoYes is for commands that ask first, where nobody can answer.
+var errNoYes = errors.New("images are removed only after you confirm, and standard input is not a terminal")
+
+// oneOf refuses what is not among the values that a flag takes.
+func oneOf(flag, value string, values []string) error {
+	if slices.Contains(values, value) {
+		return nil
+	}
+	return fmt.Errorf("%s is one of %s, not %q%s", flag, strings.Join(values, ", "), value, suggest.DidYouMean(value, values))
+}
 
 // exit tells an error as what failed, why, and what to run, and gives the exit code.
 func (a *app) exit(ctx context.Context, err error) int {

@@ -155,7 +155,7 @@ func (h *jobHands) credentials(_ context.Context, refs []oci.Ref, secrets []secr
 	}
 	if len(registries) > 0 {
 		fmt.Fprintf(h.Err, "%s your docker login for %s stays on this machine: a NodeJob takes credentials from Secrets\n  try: %s, or --secret NAMESPACE/NAME\n",
-			h.paint.warn(), some(registries), term.CommandLine(append(slices.Clone(h.words), "--ephemeral")...))
+			h.paint.warn(), some(registries), h.with("--ephemeral"))
 	}
 	return nil, nil
 }
@@ -169,7 +169,7 @@ func (h *jobHands) namespace() (string, error) {
 			namespace = secret.namespace
 		case namespace != secret.namespace:
 			return "", advised{fmt.Errorf("a NodeJob in namespace %s takes Secrets of that namespace only, and --secret names %s/%s", namespace, secret.namespace, secret.name),
-				"use Secrets of one namespace, or short-lived pods: " + term.CommandLine(append(slices.Clone(h.words), "--ephemeral")...)}
+				"use Secrets of one namespace, or short-lived pods: " + h.with("--ephemeral")}
 		}
 	}
 	if namespace != "" {
@@ -215,19 +215,6 @@ func (h *jobHands) ask(ctx context.Context, nodes []fleet.Node, job fleet.Job) (
 		h.say("%s NodeJob %s/%s may go on\n  see: %s\n", h.paint.warn(), made.Namespace, made.Name, h.see(made))
 	}
 	return outcomes, err
-}
-
-// see and cancel are how a NodeJob is followed, and ended, by a person.
-func (a *app) see(job *v1alpha1.NodeJob) string {
-	return a.commandLine("job", "list", job.Name, "-n", job.Namespace)
-}
-
-func (a *app) cancel(job *v1alpha1.NodeJob) string {
-	words := []string{"kubectl", "delete", "nodejob", job.Name, "-n", job.Namespace}
-	if *a.conn.Context != "" {
-		words = append(words, "--context", *a.conn.Context)
-	}
-	return term.CommandLine(words...)
 }
 
 // leftError ends a command that has made a NodeJob and does not wait for it.

@@ -18,7 +18,6 @@ import (
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/survey"
-	"orlop.dev/orlop/internal/term"
 )
 
 // The reasons why the inventory of a node is not an answer, beside fleet's.
@@ -59,7 +58,7 @@ func (a *app) installed(ctx context.Context) (*operator.Client, error) {
 func (a *app) mustBeInstalled(ctx context.Context) (*operator.Client, error) {
 	op, err := a.installed(ctx)
 	if err == nil && op == nil {
-		err = advised{errNotInstalled, term.CommandLine(append(strings.Fields(a.program), "check", "--pre")...)}
+		err = advised{errNotInstalled, a.commandLine("check", "--pre")}
 	}
 	return op, err
 }

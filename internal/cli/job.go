@@ -12,7 +12,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/action"
-	"orlop.dev/orlop/internal/suggest"
+	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/table"
 )
 
@@ -28,25 +28,13 @@ work on them as well.`,
 			{} job run clean -n ops
 			{} job run clean --retry
 			{} job logs upgrade --follow`),
-		Args: a.noSubcommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		Args: a.unknownCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(a.jobListCommand(), a.jobRunCommand(), a.jobLogsCommand())
 	for _, sub := range cmd.Commands() {
 		a.completeFlags(sub)
 	}
 	return cmd
-}
-
-// noSubcommand refuses a word that is no subcommand.
-func (a *app) noSubcommand(cmd *cobra.Command, args []string) error {
-	if len(args) == 0 {
-		return nil
-	}
-	known := []string{}
-	for _, sub := range cmd.Commands() {
-		known = append(known, sub.Name())
-	}
-	return usageError{fmt.Errorf("unknown command %q for %s%s", args[0], cmd.Name(), suggest.DidYouMean(args[0], known)), a.program + " " + cmd.Name() + " --help"}
 }
 
 type jobListOptions struct {
@@ -116,10 +104,7 @@ func (o *jobListOptions) run(ctx context.Context, name string) error {
 	return view.print(o.app, &o.output, o.details)
 }
 
-// jobItem is a NodeJob in a list for programs: the object, without what only the API server reads.
-type jobItem = v1alpha1.NodeJob
-
-func (o *jobListOptions) list(ctx context.Context, op jobLister, namespace string) error {
+func (o *jobListOptions) list(ctx context.Context, op *operator.Client, namespace string) error {
 	if o.all {
 		namespace = ""
 	}
@@ -134,13 +119,11 @@ func (o *jobListOptions) list(ctx context.Context, op jobLister, namespace strin
 		t.Columns = append([]table.Column{{Name: "NAMESPACE"}}, t.Columns...)
 	}
 	ans := answer{kind: "NodeJobList", table: t}
-	var items []jobItem
 	now := time.Now()
 	for i := range jobs {
 		job := &jobs[i]
 		job.ManagedFields = nil
 		job.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(jobKind.title))
-		items = append(items, *job)
 		row := []string{job.Name, doing(job), job.Status.Summary, fmt.Sprint(job.Status.Failed), fmt.Sprint(job.Status.Skipped), job.Status.Freed, phaseOf(job),
 			table.Age(job.CreationTimestamp.Time, now), askedBy(job), job.Status.Message}
 		if o.all {
@@ -149,7 +132,7 @@ func (o *jobListOptions) list(ctx context.Context, op jobLister, namespace strin
 		t.Add(row...)
 		ans.names = append(ans.names, "nodejob.orlop.dev/"+job.Name)
 	}
-	ans.items = items
+	ans.items = jobs
 	if err := o.print(&o.output, ans); err != nil {
 		return err
 	}
@@ -161,11 +144,6 @@ func (o *jobListOptions) list(ctx context.Context, op jobLister, namespace strin
 		fmt.Fprintf(o.Err, "There is no NodeJob %s.\n", where)
 	}
 	return nil
-}
-
-// jobLister is what a list of NodeJobs needs.
-type jobLister interface {
-	Jobs(ctx context.Context, namespace, selector string) ([]v1alpha1.NodeJob, error)
 }
 
 // doing is what a job does, in a word; that it only plans is part of it.

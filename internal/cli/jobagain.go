@@ -13,7 +13,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/action"
@@ -120,11 +119,11 @@ func (o *jobRunOptions) run(ctx context.Context, name string) error {
 func (o *jobRunOptions) make(ctx context.Context, op *operator.Client, wanted *v1alpha1.NodeJob) error {
 	removes := wanted.Spec.Remove != nil || wanted.Spec.Prune != nil
 	if o.dryRun && wanted.Spec.Template != nil {
-		return advised{errors.New("a NodeJob with a template has no dry run: nobody can tell what its pod would do"), term.CommandLine(o.without("--dry-run")...)}
+		return advised{errors.New("a NodeJob with a template has no dry run: nobody can tell what its pod would do"), o.without("--dry-run")}
 	}
 	ask := removes && !o.yes && !o.dryRun && !wanted.Spec.DryRun
 	if ask && !term.IsTerminal(o.In) {
-		return advised{errors.New("images are removed only after you confirm, and standard input is not a terminal"), term.CommandLine(append(o.words, "--yes")...)}
+		return advised{errNoYes, o.with("--yes")}
 	}
 	wanted.Spec.DryRun = wanted.Spec.DryRun || o.dryRun || ask
 	if who := op.WhoAmI(ctx); who != "" {
@@ -188,7 +187,7 @@ func (o *jobRunOptions) again(ctx context.Context, op *operator.Client, job *v1a
 		fmt.Fprintf(o.Err, "NodeJob %s/%s has no node that failed: there is nothing to try again.\n", job.Namespace, job.Name)
 		return nil
 	}
-	value := metav1.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	value := stamp()
 	job, err := op.AnnotateJob(ctx, job.Namespace, job.Name, v1alpha1.AnnotationRetry, value)
 	if err != nil {
 		return err
@@ -286,14 +285,7 @@ func jobProgress(job *v1alpha1.NodeJob) string {
 		return line + "not looked at yet"
 	}
 	parts := []string{fmt.Sprintf("%d of %s done", st.Succeeded, count(int(st.Desired), "node"))}
-	for _, part := range []struct {
-		n    int32
-		word string
-	}{{st.Active, "at work"}, {st.Failed, "failed"}, {st.Skipped, "skipped"}} {
-		if part.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.word))
-		}
-	}
+	parts = append(parts, counted(tallied{int(st.Active), "at work"}, tallied{int(st.Failed), "failed"}, tallied{int(st.Skipped), "skipped"})...)
 	if p := st.Progress; p != nil && p.TotalBytes > 0 {
 		parts = append(parts, table.Size(p.DoneBytes)+" of "+table.Size(p.TotalBytes))
 	}

@@ -10,16 +10,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
-	"orlop.dev/orlop/internal/jobrun"
 	"orlop.dev/orlop/internal/operator"
-	"orlop.dev/orlop/internal/table"
-	"orlop.dev/orlop/internal/tell"
 )
 
 // jobView is a NodeJob with what every node answered.
@@ -92,16 +88,11 @@ func newJobView(job *v1alpha1.NodeJob, stores map[string]*v1alpha1.ImageStore, p
 		rows[node] = nodeAnswer{Node: node, State: strings.ToLower(string(pod.Status.Phase)), Pod: pod.Name, Message: waitingFor(pod)}
 	}
 	for node, store := range stores {
-		i := slices.IndexFunc(store.Spec.Jobs, func(e v1alpha1.StoreJob) bool { return e.UID == string(job.UID) })
-		answer := jobrun.AnswerIn(store, string(job.UID))
-		if i < 0 && answer == nil {
+		entry, answer := store.Job(string(job.UID)), store.Answer(string(job.UID))
+		if entry == nil && answer == nil {
 			continue
 		}
-		var entry v1alpha1.StoreJob
-		if i >= 0 {
-			entry = store.Spec.Jobs[i]
-		}
-		if row, ok := answerOf(node, entry, answer); ok && (row.State != "waiting" || rows[node].State == "") { // Why one that is asked does not answer stands in the job.
+		if row, ok := answerOf(node, cmp.Or(entry, &v1alpha1.StoreJob{}), answer); ok && (row.State != "waiting" || rows[node].State == "") { // Why one that is asked does not answer stands in the job.
 			row.Pod = cmp.Or(row.Pod, rows[node].Pod)
 			rows[node] = row
 		}
@@ -114,7 +105,7 @@ func newJobView(job *v1alpha1.NodeJob, stores map[string]*v1alpha1.ImageStore, p
 }
 
 // answerOf is what a node says to its entry; not ok: nothing yet that counts, as far as pods do it.
-func answerOf(node string, entry v1alpha1.StoreJob, answer *v1alpha1.StoreJobStatus) (row nodeAnswer, ok bool) {
+func answerOf(node string, entry *v1alpha1.StoreJob, answer *v1alpha1.StoreJobStatus) (row nodeAnswer, ok bool) {
 	row = nodeAnswer{Node: node, State: "waiting"}
 	switch {
 	case entry.Outcome != nil:
@@ -210,14 +201,9 @@ func (v *jobView) summary(a *app) string {
 		sign = a.paint.good()
 	}
 	parts := []string{fmt.Sprintf("%s %s/%s: %s %s, %d of %s done", sign, v.job.Namespace, v.job.Name, doing(v.job), strings.ToLower(phaseOf(v.job)), st.Succeeded, count(int(st.Desired), "node"))}
-	for _, part := range []struct {
-		n    int32
-		word string
-	}{{st.Active, "at work"}, {st.Failed, "failed"}, {st.Skipped, "skipped"}, {st.Desired - st.Active - st.Succeeded - st.Failed - st.Skipped, "waiting for their turn"}} {
-		if part.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.word))
-		}
-	}
+	waiting := st.Desired - st.Active - st.Succeeded - st.Failed - st.Skipped
+	parts = append(parts, counted(tallied{int(st.Active), "at work"}, tallied{int(st.Failed), "failed"}, tallied{int(st.Skipped), "skipped"},
+		tallied{int(waiting), "waiting for their turn"})...)
 	if st.Freed != "" {
 		word := "freed"
 		if v.job.Spec.DryRun {
@@ -230,153 +216,4 @@ func (v *jobView) summary(a *app) string {
 		line += ". " + strings.TrimSuffix(st.Message, ".")
 	}
 	return line + "."
-}
-
-func (v *jobView) table(o *output) *table.Table {
-	switch {
-	case v.job.Spec.Template != nil:
-		return v.podTable()
-	case v.job.Spec.Pull != nil:
-		return v.pullTable(o)
-	}
-	return v.removalTable(o)
-}
-
-func (v *jobView) pullTable(o *output) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "PULLED", Right: true}, {Name: "PRESENT", Right: true}, {Name: "FAILED", Right: true},
-		{Name: "SIZE", Right: true}, {Name: "TOOK", Right: true}, {Name: "MESSAGE"}}}
-	for _, row := range v.rows {
-		a := row.Answer
-		if a == nil {
-			t.Add(row.Node, row.State, "", "", "", "", "", row.why())
-			continue
-		}
-		size := o.size(a.Bytes)
-		if p := a.Progress; p != nil && !jobrun.Final(a.State) {
-			size = table.Size(p.DoneBytes) + " of " + table.Size(p.TotalBytes)
-		}
-		t.Add(row.Node, row.State, fmt.Sprint(a.Pulled), fmt.Sprint(a.Present), fmt.Sprint(a.Failed), size, took(a.StartTime, a.CompletionTime), row.why())
-	}
-	return t
-}
-
-func (v *jobView) removalTable(o *output) *table.Table {
-	gone, freed := "REMOVED", "FREED"
-	if v.job.Spec.DryRun {
-		gone, freed = "TO REMOVE", "FREES"
-	}
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: gone, Right: true}, {Name: freed, Right: true}, {Name: "KEPT", Right: true},
-		{Name: "FAILED", Right: true}, {Name: "DISK"}, {Name: "TOOK", Right: true}, {Name: "MESSAGE"}}}
-	for _, row := range v.rows {
-		a := row.Answer
-		if a == nil {
-			t.Add(row.Node, row.State, "", "", "", "", "", "", row.why())
-			continue
-		}
-		bytes := o.size0(a.Bytes)
-		if !a.DryRun {
-			bytes = "?"
-			if a.FreedBytes != nil {
-				bytes = o.size0(*a.FreedBytes)
-			}
-		}
-		t.Add(row.Node, row.State, fmt.Sprint(a.Removed), bytes, fmt.Sprint(a.Kept), fmt.Sprint(a.Failed), fullness(a), took(a.StartTime, a.CompletionTime), row.why())
-	}
-	return t
-}
-
-// fullness is how full the disk was before and after, in hundredths of a percent.
-func fullness(a *v1alpha1.StoreJobStatus) string {
-	switch {
-	case a.DiskBefore == 0:
-		return ""
-	case a.DiskAfter == 0:
-		return fmt.Sprintf("%.0f %%", float64(a.DiskBefore)/100)
-	}
-	return fmt.Sprintf("%.0f %% → %.0f %%", float64(a.DiskBefore)/100, float64(a.DiskAfter)/100)
-}
-
-func (v *jobView) podTable() *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "EXIT", Right: true}, {Name: "RESTARTS", Right: true}, {Name: "TOOK", Right: true}, {Name: "POD", Wide: true}, {Name: "MESSAGE"}}}
-	for _, row := range v.rows {
-		exit, restarts, lasted := "", "", ""
-		if o := row.Outcome; o != nil {
-			restarts, lasted = fmt.Sprint(o.Restarts), took(o.StartTime, o.CompletionTime)
-			if o.ExitCode != nil {
-				exit = fmt.Sprint(*o.ExitCode)
-			}
-		}
-		t.Add(row.Node, row.State, exit, restarts, lasted, row.Pod, row.why())
-	}
-	return t
-}
-
-// maxWhy is how much of a message a line of a table takes; -o json has all of it.
-const maxWhy = 120
-
-func (n nodeAnswer) why() string {
-	text := strings.Join(strings.Fields(n.Message), " ")
-	if n.Reason != "" && !strings.HasPrefix(text, n.Reason) {
-		text = strings.TrimSuffix(n.Reason+": "+text, ": ")
-	}
-	if runes := []rune(text); len(runes) > maxWhy {
-		text = string(runes[:maxWhy-1]) + "…"
-	}
-	return text
-}
-
-func took(from, to *metav1.Time) string {
-	if from == nil || to == nil {
-		return ""
-	}
-	return tell.Took(to.Sub(from.Time).Round(time.Second))
-}
-
-// detailed has a line for each image on each node.
-func (v *jobView) detailed(o *output) *table.Table {
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "SIZE", Right: true}, {Name: "ID", Wide: true}, {Name: "MESSAGE"}}}
-	for _, row := range v.rows {
-		if row.Answer == nil || len(row.Answer.Images) == 0 {
-			t.Add(row.Node, "", row.State, "", "", row.why())
-			continue
-		}
-		for _, image := range row.Answer.Images {
-			t.Add(row.Node, strings.Join(append([]string{image.Image}, others(image)...), ", "), decided(image.State, row.Answer.DryRun), o.size(image.Bytes),
-				o.id(cmp.Or(image.ID, image.Digest)), nodeAnswer{Reason: reasonInTable(image), Message: image.Message}.why())
-		}
-	}
-	return t
-}
-
-// reasonInTable leaves a reason out that only says that the image was not asked for, or that its message says already.
-func reasonInTable(image v1alpha1.JobImage) string {
-	if image.State == v1alpha1.JobImageFailed || image.Message == "" {
-		return image.Reason
-	}
-	return ""
-}
-
-func others(image v1alpha1.JobImage) (names []string) {
-	for _, name := range image.Names {
-		if name != image.Image {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// decided is what became of an image; of a plan, what would.
-func decided(state v1alpha1.JobImageState, dryRun bool) string {
-	if dryRun {
-		switch state {
-		case v1alpha1.JobImageRemoved:
-			return "to remove"
-		case v1alpha1.JobImagePulled:
-			return "to pull"
-		case v1alpha1.JobImageKept:
-			return "to keep"
-		default: // The others are no decisions.
-		}
-	}
-	return strings.ToLower(string(state))
 }

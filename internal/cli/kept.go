@@ -14,7 +14,6 @@ import (
 	"orlop.dev/orlop/internal/fleet"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
-	"orlop.dev/orlop/internal/term"
 )
 
 // caches reads what ImageCaches want, and gives where it is followed while the command works; nil: Orlop is not installed.
@@ -49,10 +48,10 @@ func (r *removal) willReturn(outcomes []fleet.Outcome) {
 		}
 	})
 	for _, g := range back {
-		fmt.Fprintf(r.Err, "%s %s, which brings it back: %s\n", r.paint.warn(), g.text, some(g.nodes))
+		fmt.Fprintf(r.Err, "%s %s, which brings it back: %s\n", r.paint.warn(), g.said, some(g.names))
 	}
 	if len(back) > 0 {
-		fmt.Fprintf(r.Err, "  try: %s\n", term.CommandLine(append(strings.Fields(r.program), "cache", "purge", "--help")...))
+		fmt.Fprintf(r.Err, "  try: %s\n", r.commandLine("cache", "purge", "--help"))
 	}
 }
 

@@ -22,7 +22,6 @@ import (
 	"orlop.dev/orlop/internal/session"
 	"orlop.dev/orlop/internal/survey"
 	"orlop.dev/orlop/internal/table"
-	"orlop.dev/orlop/internal/term"
 )
 
 // lookTimeout is for commands that only read: it covers the first fetch of the node image.
@@ -127,13 +126,6 @@ func (o *listOptions) run(ctx context.Context) error {
 		}
 	}
 	return exitWith(o.troubles(outcomes))
-}
-
-func exitWith(code int) error {
-	if code == 0 {
-		return nil
-	}
-	return exitError{code}
 }
 
 func answersOf(outcomes []fleet.Outcome) []survey.Answer {
@@ -272,13 +264,6 @@ func (o *listOptions) summary(rows []survey.Image, answers []survey.Answer, unkn
 	}
 }
 
-func were(n int, noun string) string {
-	if n == 1 {
-		return count(n, noun) + " was"
-	}
-	return count(n, noun) + " were"
-}
-
 // legend explains the letters that are there.
 func legend(flags string) string {
 	var parts []string
@@ -313,6 +298,6 @@ func (o *listOptions) nothing(answers []survey.Answer) {
 		}
 	}
 	if len(alike) > 0 {
-		fmt.Fprintf(o.Err, "  try: %s\n", term.CommandLine(append(append(strings.Fields(o.program), "list"), alike...)...))
+		fmt.Fprintf(o.Err, "  try: %s\n", o.commandLine(append([]string{"list"}, alike...)...))
 	}
 }

@@ -213,40 +213,9 @@ func refused(outcomes []fleet.Outcome) error {
 	return advised{errors.New(t.Message), t.Advice}
 }
 
-func (a *app) cleanupLine(f *fleet.Fleet) string {
-	words := append(strings.Fields(a.program), "cleanup", "--run", f.RunID())
-	if f.Namespace() != fleet.DefaultNamespace {
-		words = append(words, "--agent-namespace", f.Namespace())
-	}
-	if *a.conn.Context != "" {
-		words = append(words, "--context", *a.conn.Context)
-	}
-	return term.CommandLine(words...)
-}
-
-// again is this command line for some nodes only, and without the arguments that need not be repeated.
-func (a *app) again(nodes []string, done ...string) string {
-	var words []string
-	first := len(strings.Fields(a.program)) + 1 // the first word behind the command
-	for i := 0; i < len(a.words); i++ {
-		word := a.words[i]
-		switch {
-		case word == "--node":
-			i++
-		case strings.HasPrefix(word, "--node="):
-		case i >= first && slices.Contains(done, word) && !strings.HasPrefix(a.words[i-1], "-"): // Behind a flag it may be that one's value.
-		default:
-			words = append(words, word)
-		}
-	}
-	return term.CommandLine(append(words, "--node", strings.Join(nodes, ","))...)
-}
-
 // troubles tells which nodes have not answered, by reason, and how to ask them again; and gives the exit code.
 func (a *app) troubles(outcomes []fleet.Outcome) int {
-	type group struct{ reason, message, advice string }
-	var order []group
-	nodes := map[group][]string{}
+	var found groups[fleet.Trouble]
 	var retry []string
 	code := term.ExitOK
 	for _, o := range outcomes {
@@ -256,24 +225,20 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 		code = worse(code, o.State)
 		// The API server names the pod, which would make each node's words another's.
 		alike := strings.ReplaceAll(o.Trouble.Message, "-"+o.Node.Name+`"`, `-NODE"`)
-		g := group{o.Trouble.Reason, alike, o.Trouble.Advice}
-		if nodes[g] == nil {
-			order = append(order, g)
-		}
-		nodes[g] = append(nodes[g], o.Node.Name)
+		found.add(fleet.Trouble{Reason: o.Trouble.Reason, Message: alike, Advice: o.Trouble.Advice}, o.Node.Name)
 		retry = append(retry, o.Node.Name)
 	}
 	if code == term.ExitOK {
 		return code
 	}
 	fmt.Fprintf(a.Err, "%s %d of %s answered.\n", a.paint.bad("✗"), len(outcomes)-len(retry), count(len(outcomes), "node"))
-	for _, g := range order {
-		if g.reason == fleet.ReasonInterrupted {
+	for _, g := range found.all {
+		if g.said.Reason == fleet.ReasonInterrupted {
 			continue // Whoever interrupts knows why.
 		}
-		sentence(a.Err, 4, "  %s%s: %s", some(nodes[g]), bracketed(g.reason, g.message), g.message)
-		if g.advice != "" {
-			fmt.Fprintf(a.Err, "    try: %s\n", g.advice)
+		sentence(a.Err, 4, "  %s%s: %s", some(g.names), bracketed(g.said.Reason, g.said.Message), g.said.Message)
+		if g.said.Advice != "" {
+			fmt.Fprintf(a.Err, "    try: %s\n", g.said.Advice)
 		}
 	}
 	line := a.again(retry)
@@ -282,14 +247,6 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 	}
 	fmt.Fprintf(a.Err, "  Retry: %s\n", line)
 	return code
-}
-
-// bracketed is a reason in brackets, unless the message begins with it.
-func bracketed(reason, message string) string {
-	if strings.HasPrefix(message, reason) {
-		return ""
-	}
-	return " (" + reason + ")"
 }
 
 // worse is the exit code of a command that had code before and now has a node in this state.
@@ -301,27 +258,6 @@ func worse(code int, state fleet.State) int {
 		return term.ExitTimeout
 	}
 	return term.ExitPartial
-}
-
-// maxNamed is how many nodes a line names before it only counts them.
-const maxNamed = 8
-
-func some(names []string) string {
-	if len(names) <= maxNamed {
-		return strings.Join(names, ", ")
-	}
-	return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
-}
-
-// count is a number of things in words.
-func count(n int, noun string) string {
-	switch {
-	case n == 1:
-		return "1 " + noun
-	case strings.HasSuffix(noun, "y"):
-		return fmt.Sprintf("%d %sies", n, strings.TrimSuffix(noun, "y"))
-	}
-	return fmt.Sprintf("%d %ss", n, noun)
 }
 
 // nodeState is one node in an answer for programs.

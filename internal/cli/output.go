@@ -5,7 +5,6 @@ package cli
 
 import (
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -150,11 +149,6 @@ func (a *app) print(o *output, ans answer) error {
 		return fmt.Errorf("writing the answer: %w", err)
 	}
 	return printer.PrintObj(list, a.Out)
-}
-
-// sentence writes lines for a person to read, broken between words where the terminal is narrower, what follows indented by hang.
-func sentence(to io.Writer, hang int, format string, args ...any) {
-	fmt.Fprintln(to, table.Wrap(fmt.Sprintf(format, args...), term.Width(to, 0), hang))
 }
 
 // document makes an answer what kubectl's printers take: a list of objects with apiVersion and kind.

@@ -4,11 +4,9 @@
 package cli
 
 import (
-	"fmt"
 	"os"
 	"strings"
 
-	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/term"
 )
 
@@ -22,6 +20,9 @@ const (
 	yellow = "\x1b[33m"
 	plain  = "\x1b[0m"
 )
+
+// colorModes are what --color takes.
+var colorModes = []string{"auto", "always", "never"}
 
 func newPaint(mode string, s term.Streams) (paint, error) {
 	switch mode {
@@ -39,8 +40,7 @@ func newPaint(mode string, s term.Streams) (paint, error) {
 		}
 		return paint{term.IsTerminal(s.Out), term.IsTerminal(s.Err)}, nil
 	}
-	modes := []string{"auto", "always", "never"}
-	return paint{}, fmt.Errorf("--color is one of %s, not %q%s", strings.Join(modes, ", "), mode, suggest.DidYouMean(mode, modes))
+	return paint{}, oneOf("--color", mode, colorModes)
 }
 
 func (p paint) bad(s string) string { return dye(p.err, red, s) }

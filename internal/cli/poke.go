@@ -61,7 +61,7 @@ func (a *app) pokeCommand(p poke) *cobra.Command {
 				return usageError{err, a.program + " cache " + p.verb + " --help"}
 			}
 			if p.question != "" && !o.yes && !term.IsTerminal(o.In) {
-				return advised{errors.New("images are removed only after you confirm, and standard input is not a terminal"), term.CommandLine(append(o.words, "--yes")...)}
+				return advised{errNoYes, o.with("--yes")}
 			}
 			return o.run(cmd.Context())
 		},
@@ -99,7 +99,7 @@ func (o *pokeOptions) run(ctx context.Context) error {
 			return err
 		}
 	}
-	value := time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00")
+	value := stamp()
 	for _, name := range o.names {
 		if _, err := op.AnnotateCache(ctx, namespace, name, o.poke.annotation, value); err != nil {
 			return err
@@ -156,3 +156,6 @@ func (o *pokeOptions) show(cache *v1alpha1.ImageCache) {
 
 // maxShown is how many images a question names.
 const maxShown = 20
+
+// stamp is a value of an annotation that asks for something: another one each time.
+func stamp() string { return time.Now().UTC().Format("2006-01-02T15:04:05.000Z07:00") }

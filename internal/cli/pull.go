@@ -16,7 +16,6 @@ import (
 	"orlop.dev/orlop/internal/fleet"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/session"
-	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/tell"
 	"orlop.dev/orlop/internal/term"
@@ -24,6 +23,9 @@ import (
 
 // pullTimeout is for one node: large images over slow lines take long, and are seen to move.
 const pullTimeout = 30 * time.Minute
+
+// pullPolicies are what --policy takes; unset is as for a Pod.
+var pullPolicies = []string{string(session.PullAlways), string(session.PullIfNotPresent)}
 
 type pullOptions struct {
 	*app
@@ -86,9 +88,10 @@ func (o *pullOptions) complete(args []string) error {
 		return errors.New("name at least one image, such as nginx:1.29")
 	}
 	o.args, o.refs = args, refs
-	policies := []string{string(session.PullAlways), string(session.PullIfNotPresent)}
-	if o.policy != "" && !slices.Contains(policies, o.policy) {
-		return fmt.Errorf("--policy is %s, not %q%s", strings.Join(policies, " or "), o.policy, suggest.DidYouMean(o.policy, policies))
+	if o.policy != "" {
+		if err := oneOf("--policy", o.policy, pullPolicies); err != nil {
+			return err
+		}
 	}
 	for _, text := range o.secrets {
 		secret, err := parseSecret(text)
@@ -97,7 +100,7 @@ func (o *pullOptions) complete(args []string) error {
 		}
 		o.from = append(o.from, secret)
 	}
-	return errors.Join(checkProgress(o.progress), o.output.check(), o.job.check())
+	return errors.Join(oneOf("--progress", o.progress, progressModes), o.output.check(), o.job.check())
 }
 
 // parseRefs reads whole references; every one that is none is told, and none is pulled then.
@@ -131,8 +134,7 @@ func (o *pullOptions) run(ctx context.Context) error {
 	}
 	request := session.Request{Verb: session.VerbPull, Pull: &session.PullRequest{Images: o.refs, Policy: session.PullPolicy(o.policy), Credentials: found}}
 	start := time.Now()
-	var b *board
-	outcomes, err := o.askWithBoard(ctx, o.hand, nodes, o.boardMode(), &b, fleet.Job{
+	outcomes, err := o.askWithBoard(ctx, o.hand, o.newBoard(o.boardMode(), nodes), nodes, fleet.Job{
 		Verb: "pull", Timeout: o.nodes.timeout, Ask: func(fleet.Node) session.Request { return request },
 	})
 	if err != nil {
@@ -155,14 +157,13 @@ func (o *pullOptions) boardMode() string {
 	return o.progress
 }
 
-// askWithBoard is a hand's ask with a board, which is given out for what must be written while it stands.
-func (a *app) askWithBoard(ctx context.Context, h hands, nodes []fleet.Node, mode string, b **board, job fleet.Job) ([]fleet.Outcome, error) {
-	*b = a.newBoard(mode, nodes)
-	job.Heard, job.Ended = (*b).heard, (*b).ended
-	a.standing = *b
+// askWithBoard is a hand's ask with a board, which goes when all have answered.
+func (a *app) askWithBoard(ctx context.Context, h hands, b *board, nodes []fleet.Node, job fleet.Job) ([]fleet.Outcome, error) {
+	job.Heard, job.Ended = b.heard, b.ended
+	a.standing = b
 	outcomes, err := h.ask(ctx, nodes, job)
 	a.standing = nil
-	(*b).close()
+	b.close()
 	return outcomes, err
 }
 
@@ -237,7 +238,7 @@ func byDigest(step session.Step) string {
 func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) error {
 	states := map[session.State]int{}
 	var bytes int64
-	failures := newFailures()
+	failures := new(failures)
 	whole, interrupted := true, false
 	for _, outcome := range outcomes {
 		whole, interrupted = whole && !outcome.Fail(), interrupted || outcome.State == fleet.StateInterrupted

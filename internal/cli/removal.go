@@ -59,11 +59,11 @@ func (r *removal) add(flags *pflag.FlagSet) {
 
 // check refuses what cannot be carried out, before anything happens.
 func (r *removal) check() error {
-	if err := errors.Join(checkProgress(r.progress), r.output.check(), r.job.check()); err != nil {
+	if err := errors.Join(oneOf("--progress", r.progress, progressModes), r.output.check(), r.job.check()); err != nil {
 		return err
 	}
 	if !r.dryRun && !r.yes && !term.IsTerminal(r.In) {
-		return advised{errors.New("images are removed only after you confirm, and standard input is not a terminal"), term.CommandLine(append(r.words, "--yes")...)}
+		return advised{errNoYes, r.with("--yes")}
 	}
 	return nil
 }
@@ -91,7 +91,8 @@ func (r *removal) run(ctx context.Context) error {
 	if !r.dryRun && !r.yes {
 		job.Confirm = r.confirm
 	}
-	outcomes, err := r.askWithBoard(ctx, hand, nodes, r.boardMode(), &r.board, job)
+	r.board = r.newBoard(r.boardMode(), nodes)
+	outcomes, err := r.askWithBoard(ctx, hand, r.board, nodes, job)
 	if err != nil {
 		return r.left(&r.output, err)
 	}
@@ -125,7 +126,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 	}
 	r.notes(outcomes)
 	for _, g := range lateNodes(outcomes) {
-		fmt.Fprintf(r.Err, "%s not asked about: %s: %s\n", r.paint.warn(), some(g.nodes), g.text)
+		fmt.Fprintf(r.Err, "%s not asked about: %s: %s\n", r.paint.warn(), some(g.names), g.said)
 	}
 	r.asked = true
 	question := fmt.Sprintf("Remove %s on %s and free about %s?", count(images, "image"), count(nodes, "node"), r.output.told(bytes))
@@ -142,7 +143,7 @@ func (r *removal) confirm(ctx context.Context, outcomes []fleet.Outcome) (yes bo
 }
 
 // lateNodes are those that the question does not wait for.
-func lateNodes(outcomes []fleet.Outcome) []textGroup {
+func lateNodes(outcomes []fleet.Outcome) []group[string] {
 	return grouped(outcomes, func(o fleet.Outcome, add func(string)) {
 		if o.Trouble != nil && o.Trouble.Reason == fleet.ReasonLate {
 			add(o.Trouble.Message)
@@ -173,8 +174,8 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 		}
 	})
 	for _, g := range absent {
-		fmt.Fprintf(r.Err, "- %s is not on %s\n", g.text, some(g.nodes))
-		r.near(g.text, outcomes)
+		fmt.Fprintf(r.Err, "- %s is not on %s\n", g.said, some(g.names))
+		r.near(g.said, outcomes)
 	}
 	atMost := grouped(outcomes, func(o fleet.Outcome, add func(string)) {
 		if o.Plan != nil && !o.Plan.Shared && len(o.Plan.Remove) > 0 {
@@ -182,34 +183,10 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 		}
 	})
 	for _, g := range atMost {
-		fmt.Fprintf(r.Err, "%s on %s the runtime does not report shared layers: less may be freed there\n", r.paint.warn(), some(g.nodes))
+		fmt.Fprintf(r.Err, "%s on %s the runtime does not report shared layers: less may be freed there\n", r.paint.warn(), some(g.names))
 	}
 	r.willReturn(outcomes)
 	r.hints(outcomes)
-}
-
-// textGroup is one text with the nodes of which it is said.
-type textGroup struct {
-	text  string
-	nodes []string
-}
-
-// grouped collects what is said of each node, in the order of its first mention.
-func grouped(outcomes []fleet.Outcome, say func(o fleet.Outcome, add func(string))) []textGroup {
-	var groups []textGroup
-	at := map[string]int{}
-	for _, o := range outcomes {
-		say(o, func(text string) {
-			i, ok := at[text]
-			if !ok {
-				i = len(groups)
-				at[text] = i
-				groups = append(groups, textGroup{text: text})
-			}
-			groups[i].nodes = append(groups[i].nodes, o.Node.Name)
-		})
-	}
-	return groups
 }
 
 // removalItem is one node in an answer for programs.
@@ -237,22 +214,11 @@ func removalItems(outcomes []fleet.Outcome) []removalItem {
 	return items
 }
 
-// without is this command line without a flag.
-func (a *app) without(flag string) []string {
-	var words []string
-	for _, word := range a.words {
-		if word != flag && !strings.HasPrefix(word, flag+"=") {
-			words = append(words, word)
-		}
-	}
-	return words
-}
-
 // report tells what was done on each node, and what it freed.
 func (r *removal) report(outcomes []fleet.Outcome) error {
 	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "STATE"}, {Name: "REMOVED", Right: true}, {Name: "FREED", Right: true}, {Name: "SPARED", Right: true},
 		{Name: "FAILED", Right: true}, {Name: "DISK"}, {Name: "MESSAGE"}}}
-	failures := newFailures()
+	failures := new(failures)
 	sum := tally{}
 	declined, interrupted := false, false
 	for _, o := range outcomes {
@@ -300,57 +266,4 @@ func (r *removal) inTable(o fleet.Outcome) string {
 		return o.Trouble.Reason
 	}
 	return o.Trouble.Message
-}
-
-// tally counts what was done.
-type tally struct {
-	removed, spared, failed int
-	freed                   int64
-	measured                bool
-	unsettled               bool // more may be gone than is counted
-}
-
-func tallyOf(o fleet.Outcome, failures *failures) tally {
-	c := tally{unsettled: o.Unsettled()}
-	for _, step := range stepsOf(o) {
-		switch step.State {
-		case session.StateRemoved:
-			c.removed++
-		case session.StateKept:
-			if plan.Reason(step.Reason).Protects() {
-				c.spared++
-			}
-		case session.StateFailed:
-			c.failed++
-			failures.add(o.Node.Name, step)
-		default: // Absent: there was nothing to do.
-		}
-	}
-	if o.Result != nil && o.Result.FreedBytes != nil {
-		c.freed, c.measured = *o.Result.FreedBytes, true
-	}
-	return c
-}
-
-func (t *tally) add(c tally) {
-	t.removed, t.spared, t.failed = t.removed+c.removed, t.spared+c.spared, t.failed+c.failed
-	t.freed, t.measured = t.freed+c.freed, t.measured || c.measured
-	t.unsettled = t.unsettled || c.unsettled
-}
-
-func (t tally) freedText(text func(int64) string) string {
-	if !t.measured {
-		if t.removed == 0 && !t.unsettled {
-			return text(0)
-		}
-		return "?"
-	}
-	return text(t.freed)
-}
-
-func diskChange(o fleet.Outcome) string {
-	if o.Result == nil || o.Result.DiskAfter.Capacity == 0 || o.Result.DiskBefore.Capacity == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%.0f %% → %.0f %%", o.Result.DiskBefore.Percent(), o.Result.DiskAfter.Percent())
 }

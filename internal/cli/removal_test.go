@@ -32,8 +32,8 @@ func TestReportOfWhatIsNotKnown(t *testing.T) {
 		says     []string
 		not      string
 	}{
-		"not told to go on":        {[]fleet.Outcome{planned}, []string{"Interrupted: nothing was removed."}, "is known"},
-		"told, and answered":       {[]fleet.Outcome{answered}, []string{"Interrupted: nothing was removed."}, "is known"},
+		"not told to go on":        {[]fleet.Outcome{planned}, []string{"Interrupted: nothing was removed."}, "not known"},
+		"told, and answered":       {[]fleet.Outcome{answered}, []string{"Interrupted: nothing was removed."}, "not known"},
 		"told, and not answered":   {[]fleet.Outcome{told("a", fleet.StateInterrupted)}, []string{"at least 0 images removed, ? freed", "not everything that was removed on a is known", "list --node a"}, "nothing was removed"},
 		"one of them is lost":      {[]fleet.Outcome{answered, told("b", fleet.StateLost)}, []string{"not everything that was removed on b is known"}, "nothing was removed"},
 		"some of it was heard":     {[]fleet.Outcome{told("a", fleet.StateLost, removed)}, []string{"at least 1 image removed", "≥ 1"}, ""},

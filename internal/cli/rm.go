@@ -117,20 +117,20 @@ func goingOf(outcomes []fleet.Outcome) []*going {
 }
 
 // sparedTable has what was asked for and stays, with the reason; none if all goes.
-func (r *removal) sparedTable(spared []textGroup) []*table.Table {
+func (r *removal) sparedTable(spared []group[string]) []*table.Table {
 	if len(spared) == 0 {
 		return nil
 	}
 	t := &table.Table{Columns: []table.Column{{Name: "SPARED"}, {Name: "BECAUSE"}, {Name: "WHERE"}}}
 	for _, g := range spared {
-		title, message, _ := strings.Cut(g.text, "\x00")
-		t.Add(title, message, r.where(g.nodes))
+		title, message, _ := strings.Cut(g.said, "\x00")
+		t.Add(title, message, r.where(g.names))
 	}
 	return []*table.Table{t}
 }
 
 // toSpare is what the plans keep of what was asked for.
-func toSpare(outcomes []fleet.Outcome) []textGroup {
+func toSpare(outcomes []fleet.Outcome) []group[string] {
 	return grouped(outcomes, func(o fleet.Outcome, add func(string)) {
 		if o.Plan == nil {
 			return
@@ -144,7 +144,7 @@ func toSpare(outcomes []fleet.Outcome) []textGroup {
 }
 
 // spared is what was kept in the end: of the plan, and by the last look before each removal.
-func spared(outcomes []fleet.Outcome) []textGroup {
+func spared(outcomes []fleet.Outcome) []group[string] {
 	return grouped(outcomes, func(o fleet.Outcome, add func(string)) {
 		for _, step := range stepsOf(o) {
 			if step.State == session.StateKept {

@@ -305,32 +305,19 @@ func (o *statusOptions) hidden(now installStatus) {
 
 // notReady names the nodes of which the same is said together, and the most of them first.
 func (o *statusOptions) notReady(troubles []agentTrouble) string {
-	var order []string
-	nodes := map[string][]string{}
+	var found groups[string]
 	for _, trouble := range troubles {
 		_, why, _ := strings.Cut(trouble.Message, ": ")
-		if nodes[why] == nil {
-			order = append(order, why)
-		}
-		nodes[why] = append(nodes[why], trouble.Node)
+		found.add(why, trouble.Node)
 	}
-	slices.SortStableFunc(order, func(a, b string) int { return cmp.Compare(len(nodes[b]), len(nodes[a])) })
+	slices.SortStableFunc(found.all, func(a, b group[string]) int { return cmp.Compare(len(b.names), len(a.names)) })
 	var parts []string
-	for _, why := range order {
-		parts = append(parts, some(nodes[why])+": "+why)
+	for _, g := range found.all {
+		parts = append(parts, some(g.names)+": "+g.said)
 	}
 	return strings.Join(parts, "; ")
 }
 
 func (c cacheCounts) String() string {
-	var parts []string
-	for _, part := range []struct {
-		n    int
-		word string
-	}{{c.Ready, "ready"}, {c.Progressing, "progressing"}, {c.Stalled, "stalled"}, {c.Idle, "suspended or purged"}} {
-		if part.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", part.n, part.word))
-		}
-	}
-	return cmp.Or(strings.Join(parts, ", "), "none")
+	return inLine(tallied{c.Ready, "ready"}, tallied{c.Progressing, "progressing"}, tallied{c.Stalled, "stalled"}, tallied{c.Idle, "suspended or purged"})
 }

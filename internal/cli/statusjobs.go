@@ -83,7 +83,7 @@ func countJobs(all []v1alpha1.NodeJob) jobCounts {
 }
 
 func (c jobCounts) String() string {
-	return parts([]tallied{{c.Running, "under way"}, {c.Complete, "complete"}, {c.Failed, "failed"}, {c.Halted, "halted"}})
+	return inLine(tallied{c.Running, "under way"}, tallied{c.Complete, "complete"}, tallied{c.Failed, "failed"}, tallied{c.Halted, "halted"})
 }
 
 func countCrons(all []v1alpha1.NodeCronJob) cronCounts {
@@ -109,7 +109,7 @@ func countCrons(all []v1alpha1.NodeCronJob) cronCounts {
 }
 
 func (c cronCounts) String() string {
-	return parts([]tallied{{c.Active, "active"}, {c.Suspended, "suspended"}, {c.Stalled, "stalled"}})
+	return inLine(tallied{c.Active, "active"}, tallied{c.Suspended, "suspended"}, tallied{c.Stalled, "stalled"})
 }
 
 // next is when something is due, and what the last run freed.
@@ -134,23 +134,6 @@ func when(at, now time.Time) string {
 		return at.Format("Mon 15:04")
 	}
 	return at.Format("2 Jan 15:04")
-}
-
-// tallied is a count with its word.
-type tallied struct {
-	n    int
-	word string
-}
-
-// parts are the counts that there are, in a line.
-func parts(of []tallied) string {
-	var texts []string
-	for _, p := range of {
-		if p.n > 0 {
-			texts = append(texts, fmt.Sprintf("%d %s", p.n, p.word))
-		}
-	}
-	return cmp.Or(strings.Join(texts, ", "), "none")
 }
 
 // job shows a NodeJob, or waits for its end.

@@ -65,7 +65,7 @@ without a terminal, --yes is needed.`,
 				return usageError{fmt.Errorf("--timeout is a time span such as 30s, not %s", o.timeout), a.program + " uninstall --help"}
 			}
 			if !o.dryRun && !o.yes && !term.IsTerminal(o.In) {
-				return advised{errors.New("Orlop is uninstalled only after you confirm, and standard input is not a terminal"), term.CommandLine(append(o.words, "--yes")...)}
+				return advised{errors.New("Orlop is uninstalled only after you confirm, and standard input is not a terminal"), o.with("--yes")}
 			}
 			return o.run(cmd.Context())
 		},
@@ -197,22 +197,17 @@ func (o *uninstallOptions) show() error {
 		t.Add("by Helm", "release", "1", o.helmLine())
 		return t.Write(o.Out, table.Options{Fit: term.Width(o.Out, 0)})
 	}
-	var order []string
-	names := map[string][]string{}
+	var kinds groups[string]
 	parts := o.parts.All()
 	if o.crds {
 		parts = append(parts, o.parts.CRDs...)
 	}
 	for _, part := range parts {
-		kind := part.Resource.Resource
-		if names[kind] == nil {
-			order = append(order, kind)
-		}
-		names[kind] = append(names[kind], part.Name)
+		kinds.add(part.Resource.Resource, part.Name)
 	}
-	for _, kind := range order {
-		t.Add("delete", kind, fmt.Sprint(len(names[kind])), strings.Join(names[kind], ", "))
-		if kind == "daemonsets" && len(o.nodes) > 0 {
+	for _, kind := range kinds.all {
+		t.Add("delete", kind.said, fmt.Sprint(len(kind.names)), strings.Join(kind.names, ", "))
+		if kind.said == "daemonsets" && len(o.nodes) > 0 {
 			t.Add("delete", "imagestores, imageinventories", fmt.Sprint(len(o.nodes)), "of each node")
 		}
 	}
@@ -249,7 +244,7 @@ func (o *uninstallOptions) retire(ctx context.Context) ([]string, error) {
 	}
 	fmt.Fprintf(o.Err, "%s %d of %s let go\n", mark, len(answered), count(len(o.nodes), "node"))
 	for _, g := range o.silence(silent) {
-		sentence(o.Err, 4, "  %s: %s", some(g.nodes), g.text)
+		sentence(o.Err, 4, "  %s: %s", some(g.names), g.said)
 	}
 	if len(silent) > 0 {
 		sentence(o.Err, 2, "  Images that Orlop had pinned there stay pinned. When such a node is back, lift the pins there: orlop-node unpin IMAGE")
@@ -258,8 +253,8 @@ func (o *uninstallOptions) retire(ctx context.Context) ([]string, error) {
 }
 
 // silence is why nodes have not answered.
-func (o *uninstallOptions) silence(nodes []string) []textGroup {
-	var groups []textGroup
+func (o *uninstallOptions) silence(nodes []string) []group[string] {
+	var found groups[string]
 	for _, node := range nodes {
 		why := "no agent runs there"
 		if agent, ok := o.install.Agents[node]; ok && agent.Ready {
@@ -267,14 +262,9 @@ func (o *uninstallOptions) silence(nodes []string) []textGroup {
 		} else if ok {
 			why = agent.Why
 		}
-		at := slices.IndexFunc(groups, func(g textGroup) bool { return g.text == why })
-		if at < 0 {
-			at = len(groups)
-			groups = append(groups, textGroup{text: why})
-		}
-		groups[at].nodes = append(groups[at].nodes, node)
+		found.add(why, node)
 	}
-	return groups
+	return found.all
 }
 
 // away reports whether a node has an agent that is not ready, so that nothing on it can be waited for.

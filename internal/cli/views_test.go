@@ -32,6 +32,7 @@ import (
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
+	"orlop.dev/orlop/internal/survey"
 	"orlop.dev/orlop/internal/table"
 	"orlop.dev/orlop/internal/term"
 )
@@ -65,6 +66,24 @@ func TestAgain(t *testing.T) {
 				t.Errorf("%s, want %s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestAdviceIsForTheSameCluster: a command that is to be copied must not act upon the cluster of another context.
+func TestAdviceIsForTheSameCluster(t *testing.T) {
+	a, _, err := testApp("drift")
+	*a.conn.Context = "far"
+	o := &driftOptions{app: a, output: output{format: "table"}}
+	o.summary([]survey.Tag{{Ref: ref(t, "nginx:latest"), Verdict: survey.VerdictDrift}})
+	prune := a.pruneCommand().Flags()
+	if err := prune.Parse([]string{"--all"}); err != nil {
+		t.Fatal(err)
+	}
+	told := err.String() + (&removal{app: a}).scheduleLine(prune)
+	for _, line := range []string{"drift nginx:latest", "pull --policy Always nginx:latest", "prune --all"} {
+		if !strings.Contains(told, line+" --context far") {
+			t.Errorf("%q does not say %q with the context", told, line)
+		}
 	}
 }
 

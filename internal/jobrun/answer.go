@@ -41,26 +41,12 @@ func (r *run) seeStore(store *v1alpha1.ImageStore) {
 	if v == nil || v.over {
 		return
 	}
-	answer := AnswerIn(store, string(r.made.UID))
+	answer := store.Answer(string(r.made.UID))
 	if answer == nil || answer.DryRun != r.dry {
 		return
 	}
 	r.hear(v, store, answer)
 	r.move()
-}
-
-// AnswerIn is what a node answered to a job; nil: nothing yet.
-func AnswerIn(store *v1alpha1.ImageStore, uid string) *v1alpha1.StoreJobStatus {
-	i := slices.IndexFunc(store.Status.Jobs, func(a v1alpha1.StoreJobStatus) bool { return a.UID == uid })
-	if i < 0 {
-		return nil
-	}
-	return &store.Status.Jobs[i]
-}
-
-// Final reports whether a node has nothing more to say.
-func Final(state v1alpha1.JobState) bool {
-	return state == v1alpha1.JobSucceeded || state == v1alpha1.JobFailed || state == v1alpha1.JobCancelled
 }
 
 // hear passes on what is new in an answer. The lock is held.
@@ -70,7 +56,7 @@ func (r *run) hear(v *visit, store *v1alpha1.ImageStore, answer *v1alpha1.StoreJ
 		v.running, v.out.Started = true, &engine.Description{Name: name, Version: version}
 		r.tell(v, session.Message{Started: v.out.Started})
 	}
-	if p := answer.Progress; p != nil && *p != v.at && !Final(answer.State) {
+	if p := answer.Progress; p != nil && *p != v.at && !answer.State.Final() {
 		v.at = *p
 		r.tell(v, session.Message{Progress: progressOf(*p)})
 	}
@@ -79,7 +65,7 @@ func (r *run) hear(v *visit, store *v1alpha1.ImageStore, answer *v1alpha1.StoreJ
 			r.step(v, step)
 		}
 	}
-	if Final(answer.State) {
+	if answer.State.Final() {
 		r.settle(v, answer)
 	}
 }

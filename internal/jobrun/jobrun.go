@@ -76,7 +76,7 @@ func Run(ctx context.Context, cfg Config, nodes []fleet.Node, job fleet.Job) ([]
 	if cfg.RequestedBy != "" {
 		wanted.Annotations = map[string]string{v1alpha1.AnnotationRequestedBy: cfg.RequestedBy}
 	}
-	made, err := create(ctx, cfg.Client, wanted)
+	made, err := Create(ctx, cfg.Client, wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -153,10 +153,6 @@ var words = map[string]string{
 
 // Create makes a NodeJob of New; a name that is taken gets another end.
 func Create(ctx context.Context, client *operator.Client, wanted *v1alpha1.NodeJob) (*v1alpha1.NodeJob, error) {
-	return create(ctx, client, wanted)
-}
-
-func create(ctx context.Context, client *operator.Client, wanted *v1alpha1.NodeJob) (*v1alpha1.NodeJob, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

@@ -82,14 +82,14 @@ func (t *Table) Write(w io.Writer, o Options) error {
 		}
 	}
 	shown, between := t.fit(shown, widths, o)
-	room := t.room(shown, widths, len(between), o.Fit)
+	l := layout{shown, widths, between, t.room(shown, widths, len(between), o.Fit)}
 	if !o.NoHeaders {
-		if err := t.writeLine(w, shown, widths, between, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
+		if err := t.writeLine(w, l, func(i int) string { return t.Columns[i].Name }, nil); err != nil {
 			return err
 		}
 	}
 	for _, row := range t.Rows {
-		if err := t.writeRow(w, row, layout{shown, widths, between, room}, o.Style); err != nil {
+		if err := t.writeRow(w, row, l, o.Style); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (t *Table) writeRow(w io.Writer, row []string, l layout, style func(column,
 			}
 			return cell(row, i)
 		}
-		if err := t.writeLine(w, l.shown, l.widths, l.between, text, style); err != nil {
+		if err := t.writeLine(w, l, text, style); err != nil {
 			return err
 		}
 	}
@@ -194,22 +194,22 @@ func (t *Table) least(shown, widths []int) int {
 	return width
 }
 
-func (t *Table) writeLine(w io.Writer, shown, widths []int, between string, text func(int) string, style func(column, cell string) string) error {
+func (t *Table) writeLine(w io.Writer, l layout, text func(int) string, style func(column, cell string) string) error {
 	var line strings.Builder
-	for n, i := range shown {
+	for n, i := range l.shown {
 		plain := text(i)
 		styled := plain
 		if style != nil {
 			styled = style(t.Columns[i].Name, plain)
 		}
-		pad := strings.Repeat(" ", max(0, widths[i]-utf8.RuneCountInString(plain)))
+		pad := strings.Repeat(" ", max(0, l.widths[i]-utf8.RuneCountInString(plain)))
 		if t.Columns[i].Right {
 			line.WriteString(pad + styled)
 		} else {
 			line.WriteString(styled + pad)
 		}
-		if n < len(shown)-1 {
-			line.WriteString(between)
+		if n < len(l.shown)-1 {
+			line.WriteString(l.between)
 		}
 	}
 	_, err := fmt.Fprintln(w, strings.TrimRight(line.String(), " "))

@@ -210,19 +210,20 @@ func (c *Client) Inventory(ctx context.Context, node string) (*v1alpha1.ImageInv
 
 // ApplyStore makes the status of the store that of the one given.
 func (c *Client) ApplyStore(ctx context.Context, store *v1alpha1.ImageStore) (string, error) {
-	return c.apply(ctx, stores, "ImageStore", store.Name, store.UID, store.Status)
+	return c.apply(ctx, stores, "ImageStore", store, store.Status)
 }
 
 // ApplyInventory makes the status of the inventory that of the one given.
 func (c *Client) ApplyInventory(ctx context.Context, inventory *v1alpha1.ImageInventory) error {
-	_, err := c.apply(ctx, inventories, "ImageInventory", inventory.Name, inventory.UID, inventory.Status)
+	_, err := c.apply(ctx, inventories, "ImageInventory", inventory, inventory.Status)
 	return err
 }
 
 // apply is server-side apply: the status is ours as a whole.
-func (c *Client) apply(ctx context.Context, resource, kind, name string, uid types.UID, status any) (version string, err error) {
+func (c *Client) apply(ctx context.Context, resource, kind string, object metav1.Object, status any) (version string, err error) {
+	name := object.GetName()
 	metadata := map[string]any{"name": name}
-	if uid != "" {
+	if uid := object.GetUID(); uid != "" {
 		metadata["uid"] = uid // One that was made anew under this name refuses it.
 	}
 	body, err := json.Marshal(map[string]any{

@@ -114,16 +114,10 @@ func (f fact) loses(d demand.Cache, rivals []rival, v view) string {
 }
 
 // conflict adds what is lost on one node.
-func (s *sum) conflict(h *here, images []fact, v view, fails *failures) {
+func (s *sum) conflict(h *here) {
 	for i, rivals := range s.rivals {
-		words := images[i].loses(s.demand, rivals, v)
-		if words == "" {
-			continue
+		if words := h.facts[i].loses(s.demand, rivals, h.view); words != "" {
+			s.fail(h, i, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonConflict, Message: words})
 		}
-		h.images[i] = heldFailed
-		h.failed++
-		s.images[i].failed++
-		s.images[i].why.hear(told{node: v.node.Name, reason: v1alpha1.ReasonConflict, message: words})
-		fails.add(i, v.node.Name, images[i].Written, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonConflict, Message: words})
 	}
 }

@@ -32,7 +32,7 @@ func fit(s v1alpha1.ImageCacheStatus, cache *v1alpha1.ImageCache) v1alpha1.Image
 	for i, f := range s.Failures {
 		weight := size(f) + 1
 		if failures -= weight; failures < 0 || i == maxFailures {
-			s.OmittedFailures += int32(len(s.Failures) - i) //nolint:gosec // It is bounded by the loop.
+			s.OmittedFailures += int32(len(s.Failures) - i)
 			s.Failures = s.Failures[:i]
 			break
 		}
@@ -57,7 +57,7 @@ func fit(s v1alpha1.ImageCacheStatus, cache *v1alpha1.ImageCache) v1alpha1.Image
 			images = append(images, img)
 		}
 	}
-	s.OmittedImages = int32(len(s.Images) - len(images)) //nolint:gosec // The schema bounds it.
+	s.OmittedImages = int32(len(s.Images) - len(images))
 	s.Images = slices.Clip(images)
 	return s
 }

@@ -65,13 +65,13 @@ func compose(p picture, now time.Time) v1alpha1.ImageCacheStatus {
 	s := v1alpha1.ImageCacheStatus{
 		ObservedGeneration: p.cache.Generation,
 		Summary:            fmt.Sprintf("%d/%d", p.sum.ready, p.sum.desired),
-		ImageCount:         int32(len(p.facts)),                                                                                                                //nolint:gosec // The schema bounds it.
-		DesiredNodes:       int32(p.sum.desired), ReadyNodes: int32(p.sum.ready), FailedNodes: int32(p.sum.failed), UnavailableNodes: int32(p.sum.unavailable), //nolint:gosec // Nodes are not that many.
+		ImageCount:         int32(len(p.facts)),
+		DesiredNodes:       int32(p.sum.desired), ReadyNodes: int32(p.sum.ready), FailedNodes: int32(p.sum.failed), UnavailableNodes: int32(p.sum.unavailable),
 		Refresh: old.Refresh, Purge: old.Purge, PurgedGeneration: old.PurgedGeneration,
 	}
 	for i, f := range p.facts {
 		s.Images = append(s.Images, v1alpha1.CachedImageStatus{
-			Image: f.Written, Digest: f.want().String(), ReadyNodes: int32(p.sum.images[i].ready), FailedNodes: int32(p.sum.images[i].failed), //nolint:gosec // As above.
+			Image: f.Written, Digest: f.want().String(), ReadyNodes: int32(p.sum.images[i].ready), FailedNodes: int32(p.sum.images[i].failed),
 		})
 	}
 	for _, is := range issues {
@@ -83,7 +83,7 @@ func compose(p picture, now time.Time) v1alpha1.ImageCacheStatus {
 			s.Failures = append(s.Failures, v1alpha1.CacheFailure{Image: is.Written, Reason: string(is.reason), Message: is.message})
 		}
 	}
-	s.Failures, s.OmittedFailures = append(s.Failures, p.sum.failures...), int32(p.sum.omitted) //nolint:gosec // As above.
+	s.Failures, s.OmittedFailures = append(s.Failures, p.sum.failures...), int32(p.sum.omitted)
 	steady(s.Failures, old.Failures)
 	v := p.judge(issues)
 	if was := meta.FindStatusCondition(old.Conditions, v1alpha1.ConditionDegraded); p.unanswered && was != nil && was.ObservedGeneration == p.cache.Generation {

@@ -5,14 +5,12 @@ package imagecache
 
 import (
 	"cmp"
-	"slices"
 
 	"github.com/opencontainers/go-digest"
 	corev1 "k8s.io/api/core/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
-	"orlop.dev/orlop/internal/condition"
 	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/engine"
 )
@@ -145,87 +143,20 @@ func total(d demand.Cache, images []fact, nodes []view, before earlier, rivals m
 			continue
 		}
 		s.desired++
-		s.count(d, images, at, v, place == demand.Usable, &fails)
+		s.count(&here{view: v, usable: place == demand.Usable, facts: images, failures: &fails}, at)
 	}
 	s.failures, s.omitted = fails.first(maxFailures)
 	return s
 }
 
-// count adds one node.
-func (s *sum) count(d demand.Cache, images []fact, at map[string][]int, v view, usable bool, fails *failures) {
-	if usable {
-		s.usable++
-	}
-	if !v.ready {
-		s.unavailable++
-		return
-	}
-	h := here{images: make([]held, len(images))}
-	if usable {
-		s.conflict(&h, images, v, fails)
-	}
-	s.hearAll(&h, images, at, v, usable, fails)
-	if v.refusal != "" && usable {
-		s.refused(&h, images, v, fails)
-	}
-	if usable {
-		s.bytesLeft += h.left(images, platformOf(v.node))
-	}
-	present, failed, bare := h.present, h.failed, h.bare
-	for i := range images {
-		if usable && h.images[i] == heldNot {
-			s.images[i].left++
-		}
-	}
-	switch {
-	case present == len(images):
-		s.ready++
-	case !usable:
-		s.unavailable++
-	case failed > 0:
-		s.failed++
-	}
-	switch {
-	case !d.Pin || present == 0:
-	case !v.store.Status.CanPin:
-		s.cannotPin++
-	case bare.node != "":
-		s.unpinned++
-		s.unpinnedWhy.hear(bare)
-	}
-}
-
-// hearAll adds what the node says of the images that are not decided yet.
-func (s *sum) hearAll(h *here, images []fact, at map[string][]int, v view, usable bool, fails *failures) {
-	if v.store == nil {
-		return
-	}
-	for i := range v.store.Status.Images {
-		for _, at := range at[v.store.Status.Images[i].Image] {
-			if h.images[at] != heldFailed {
-				s.hear(h, at, images[at], v, &v.store.Status.Images[i], usable, fails)
-			}
-		}
-	}
-}
-
-// refused adds a node whose store could not be written: what it does not have, it will not get.
-func (s *sum) refused(h *here, images []fact, v view, fails *failures) {
-	for i := range images {
-		if h.images[i] != heldNot {
-			continue
-		}
-		h.images[i] = heldFailed
-		h.failed++
-		s.images[i].failed++
-		s.images[i].why.hear(told{node: v.node.Name, reason: v1alpha1.ReasonRefused, message: v.refusal})
-		fails.add(i, v.node.Name, images[i].Written, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonRefused, Message: v.refusal})
-	}
-}
-
 // here is one node while it is counted.
 type here struct {
-	images          []held
+	view
+	usable   bool
+	facts    []fact
+	failures *failures
+
+	images          []held // as facts
 	present, failed int
 	bare            told // why something is not pinned
 	answers         answers
@@ -241,13 +172,85 @@ const (
 	heldFailed
 )
 
-// hear adds what one node says of one image.
-func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageStatus, usable bool, fails *failures) {
-	t := &s.images[at]
+// count adds one node. at has the places of the images by the names that nodes have for them.
+func (s *sum) count(h *here, at map[string][]int) {
+	if h.usable {
+		s.usable++
+	}
+	if !h.ready {
+		s.unavailable++
+		return
+	}
+	h.images = make([]held, len(h.facts))
+	if h.usable {
+		s.conflict(h)
+	}
+	s.hearAll(h, at)
+	if h.usable {
+		s.refused(h)
+		s.leave(h)
+	}
+	switch {
+	case h.present == len(h.facts):
+		s.ready++
+	case !h.usable:
+		s.unavailable++
+	case h.failed > 0:
+		s.failed++
+	}
+	switch {
+	case !s.demand.Pin || h.present == 0:
+	case !h.store.Status.CanPin:
+		s.cannotPin++
+	case h.bare.node != "":
+		s.unpinned++
+		s.unpinnedWhy.hear(h.bare)
+	}
+}
+
+// hearAll adds what the node says of the images that are not decided yet.
+func (s *sum) hearAll(h *here, at map[string][]int) {
+	if h.store == nil {
+		return
+	}
+	for i := range h.store.Status.Images {
+		for _, at := range at[h.store.Status.Images[i].Image] {
+			if h.images[at] != heldFailed {
+				s.hear(h, at, &h.store.Status.Images[i])
+			}
+		}
+	}
+}
+
+// refused adds a node whose store could not be written: what it does not have, it will not get.
+func (s *sum) refused(h *here) {
+	if h.refusal == "" {
+		return
+	}
+	for i := range h.facts {
+		if h.images[i] == heldNot {
+			s.fail(h, i, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonRefused, Message: h.refusal})
+		}
+	}
+}
+
+// leave adds what the node is still to pull.
+func (s *sum) leave(h *here) {
+	s.bytesLeft += h.left()
+	for i := range h.facts {
+		if h.images[i] == heldNot {
+			s.images[i].left++
+		}
+	}
+}
+
+// hear adds what the node says of one image.
+func (s *sum) hear(h *here, at int, status *v1alpha1.StoreImageStatus) {
+	t, f := &s.images[at], h.facts[at]
 	h.note(at, status)
-	t.recheckedOn(f, v, status)
+	t.recheckedOn(f, h.view, status)
 	if status.FoundDigest != "" && status.FoundDigest != f.want().String() {
-		t.drifted = append(t.drifted, v.node.Name)
+		t.drifted = append(t.drifted, h.node.Name)
 	}
 	switch want := f.want(); {
 	case status.State == v1alpha1.ImagePresent && want == "":
@@ -257,21 +260,26 @@ func (s *sum) hear(h *here, at int, f fact, v view, status *v1alpha1.StoreImageS
 		h.present++
 		t.ready++
 		if !status.Pinned && status.Reason != "" {
-			h.bare = told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
+			h.bare = told{node: h.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
 		}
-	case usable && fails.is(status) && s.heeds(h, f, v, status):
-		h.images[at] = heldFailed
-		h.failed++
-		t.failed++
+	case h.usable && h.failures.is(status) && s.heeds(h, f, status):
 		t.gone = t.gone || status.Reason == string(engine.NotFound)
-		t.why.hear(told{node: v.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
-		fails.add(at, v.node.Name, f.Written, status)
+		s.fail(h, at, status)
 	}
 }
 
+// fail adds an image that the node does not get.
+func (s *sum) fail(h *here, at int, status *v1alpha1.StoreImageStatus) {
+	h.images[at] = heldFailed
+	h.failed++
+	s.images[at].failed++
+	s.images[at].why.hear(told{node: h.node.Name, reason: engine.Reason(status.Reason), message: status.Message})
+	h.failures.add(at, h.node.Name, h.facts[at].Written, status)
+}
+
 // heeds: a failure counts that was told before, or is about this cache.
-func (s *sum) heeds(h *here, f fact, v view, status *v1alpha1.StoreImageStatus) bool {
-	return s.before.all || s.before.told[nodeImage{v.node.Name, f.Written}] || h.answers.about(s.demand, v.store, status.Image)
+func (s *sum) heeds(h *here, f fact, status *v1alpha1.StoreImageStatus) bool {
+	return s.before.all || s.before.told[nodeImage{h.node.Name, f.Written}] || h.answers.about(s.demand, h.store, status.Image)
 }
 
 func (t *tally) find(d digest.Digest) {
@@ -292,56 +300,4 @@ func (t *tally) common() (best digest.Digest) {
 		}
 	}
 	return best
-}
-
-// failures keeps the first, in the order of the cache's images and of the nodes' names, whatever the order in which they come.
-type failures struct {
-	kept  []failure
-	count int
-}
-
-type failure struct {
-	at     int
-	node   string
-	image  string
-	status *v1alpha1.StoreImageStatus
-}
-
-// is: it could not be had, and that was not cured yet. An agent that tries again says so, and keeps the reason until it knows.
-func (f *failures) is(s *v1alpha1.StoreImageStatus) bool {
-	switch s.State {
-	case v1alpha1.ImageFailed:
-		return true
-	case v1alpha1.ImagePulling, v1alpha1.ImageWaiting:
-		return s.Reason == string(engine.InsufficientDisk) || s.Attempts > 0 && engine.Reason(s.Reason) != "" && s.Reason != reasonNoKey
-	default:
-		return false
-	}
-}
-
-// reasonNoKey is what an agent says while it waits for credentials that are sealed to its new key.
-const reasonNoKey = "WaitingForCredentials"
-
-func (f *failures) add(at int, node, image string, status *v1alpha1.StoreImageStatus) {
-	f.count++
-	f.kept = append(f.kept, failure{at, node, image, status})
-	if len(f.kept) >= 4*maxFailures {
-		f.trim(maxFailures)
-	}
-}
-
-func (f *failures) trim(n int) {
-	slices.SortFunc(f.kept, func(a, b failure) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.node, b.node)) })
-	f.kept = f.kept[:min(n, len(f.kept))]
-}
-
-func (f *failures) first(n int) (list []v1alpha1.CacheFailure, omitted int) {
-	f.trim(n)
-	for _, k := range f.kept {
-		list = append(list, v1alpha1.CacheFailure{
-			Node: k.node, Image: k.image, Reason: cmp.Or(k.status.Reason, string(engine.Unknown)), Message: condition.Cut(k.status.Message, maxWords),
-			Attempts: k.status.Attempts, LastAttemptTime: k.status.LastAttemptTime,
-		})
-	}
-	return list, f.count - len(list)
 }

@@ -20,14 +20,15 @@ func (h *here) note(at int, status *v1alpha1.StoreImageStatus) {
 }
 
 // left is what the node is still to pull. An image that failed counts again once it is being pulled.
-func (h *here) left(images []fact, platform string) (bytes int64) {
-	for i := range images {
+func (h *here) left() (bytes int64) {
+	platform := platformOf(h.node)
+	for i := range h.facts {
 		switch p := h.progress[i]; {
 		case h.images[i] == heldWell:
 		case p != nil && p.TotalBytes > 0:
 			bytes += max(0, p.TotalBytes-p.DoneBytes)
 		case p != nil || h.images[i] == heldNot:
-			bytes += images[i].entry.Sizes[platform]
+			bytes += h.facts[i].entry.Sizes[platform]
 		}
 	}
 	return bytes

@@ -111,7 +111,7 @@ func (a *assigned) wait(l *load) {
 			}
 			a.left++
 			l.add(e, -1)
-			if had := a.standing(e.UID); had != nil {
+			if had := a.store.Job(e.UID); had != nil {
 				*e = *had
 				l.add(e, 1)
 				continue
@@ -135,7 +135,7 @@ func (l *load) exceeds(e *v1alpha1.StoreJob, alone bool) bool {
 
 // told: the store says it, or has had the room for it.
 func (a *assigned) told(e *v1alpha1.StoreJob) bool {
-	had := a.standing(e.UID)
+	had := a.store.Job(e.UID)
 	return had != nil && (had.Run == e.Run && had.DryRun == e.DryRun || jobWeight(e) <= jobWeight(had))
 }
 

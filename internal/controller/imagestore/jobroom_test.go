@@ -47,7 +47,7 @@ func (c *crowd) tell(room int) {
 	c.store.Spec.Jobs = slices.Clone(c.entries)
 }
 
-func (c *crowd) has(name string) bool { return c.standing("uid-"+name) != nil }
+func (c *crowd) has(name string) bool { return c.store.Job("uid-"+name) != nil }
 
 func outcome(kind, reason string) func(*v1alpha1.NodeJob, *v1alpha1.StoreJob) {
 	return func(j *v1alpha1.NodeJob, e *v1alpha1.StoreJob) {
@@ -154,7 +154,7 @@ func TestNoMoreIsDroppedThanMust(t *testing.T) {
 	before := c.store.Spec.Jobs
 	c.entries = slices.Clone(before)
 	for _, e := range said {
-		if c.standing(e.UID) == nil {
+		if c.store.Job(e.UID) == nil {
 			c.entries = append(c.entries, e)
 		}
 	}
@@ -211,12 +211,12 @@ func TestARetryWaitsForRoom(t *testing.T) {
 	c.entries[0].Run, c.entries[0].Remove = 1, &v1alpha1.RemoveAction{Images: []string{strings.Repeat("y", 2000)}}
 	wanted := c.entries[0]
 	c.tell(2500)
-	if had := c.standing("uid-again"); had == nil || had.Run != 0 || c.left != 1 {
+	if had := c.store.Job("uid-again"); had == nil || had.Run != 0 || c.left != 1 {
 		t.Errorf("%d left, the store says %+v", c.left, had)
 	}
 	c.entries[0] = wanted
 	c.tell(5000)
-	if had := c.standing("uid-again"); had.Run != 1 || c.left != 0 {
+	if had := c.store.Job("uid-again"); had.Run != 1 || c.left != 0 {
 		t.Errorf("%d left, the store says %+v", c.left, had)
 	}
 }

@@ -6,7 +6,6 @@ package imagestore
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -99,28 +98,11 @@ func (a *assigned) finished(e *v1alpha1.StoreJob) bool {
 	if e.Outcome != nil {
 		return true
 	}
-	answer := a.answer(e.UID)
+	answer := a.store.Answer(e.UID)
 	if answer == nil || answer.Run != e.Run || answer.DryRun != e.DryRun {
 		return false
 	}
-	return answer.State == v1alpha1.JobSucceeded || answer.State == v1alpha1.JobFailed || answer.State == v1alpha1.JobCancelled
-}
-
-func (a *assigned) answer(uid string) *v1alpha1.StoreJobStatus {
-	i := slices.IndexFunc(a.store.Status.Jobs, func(s v1alpha1.StoreJobStatus) bool { return s.UID == uid })
-	if i < 0 {
-		return nil
-	}
-	return &a.store.Status.Jobs[i]
-}
-
-// standing is the entry of the job that stands.
-func (a *assigned) standing(uid string) *v1alpha1.StoreJob {
-	i := slices.IndexFunc(a.store.Spec.Jobs, func(s v1alpha1.StoreJob) bool { return s.UID == uid })
-	if i < 0 {
-		return nil
-	}
-	return &a.store.Spec.Jobs[i]
+	return answer.State.Final()
 }
 
 // needs tells what entries that remove make of the needs in the spec: they stay as they stand, or the node's pods are to be listed. They stay
@@ -136,7 +118,7 @@ func (a *assigned) needs() (stay, list bool) {
 		if e.Cancel || a.finished(e) {
 			continue
 		}
-		had := a.standing(e.UID)
+		had := a.store.Job(e.UID)
 		fresh := had == nil || had.Run != e.Run || had.DryRun != e.DryRun
 		if stands == nil || fresh || asked != "" && asked != stands.Answers {
 			return true, true

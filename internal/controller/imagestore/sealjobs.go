@@ -56,7 +56,7 @@ func (s *safe) forJobs() error {
 		}
 	}
 	for _, e := range done {
-		if had := s.view.jobs.standing(e.UID); had != nil && had.Pull != nil {
+		if had := s.view.jobs.store.Job(e.UID); had != nil && had.Pull != nil {
 			e.Pull.Credentials = had.Pull.Credentials
 			s.keep(had.Pull.Credentials)
 		}

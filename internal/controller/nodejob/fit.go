@@ -27,14 +27,14 @@ func fit(s v1alpha1.NodeJobStatus, job *v1alpha1.NodeJob) v1alpha1.NodeJobStatus
 	room -= size(rest)
 	failures, skipped := room*mostFailures/100, room*mostSkipped/100
 	kept := fitting(len(s.Failures), failures, func(i int) int { return size(s.Failures[i]) })
-	s.OmittedFailures += int32(len(s.Failures) - kept) //nolint:gosec // The schema bounds it.
+	s.OmittedFailures += int32(len(s.Failures) - kept)
 	s.Failures = s.Failures[:kept]
 	kept = fitting(len(s.SkippedNodes), skipped, func(i int) int { return size(s.SkippedNodes[i]) })
-	s.OmittedSkipped += int32(len(s.SkippedNodes) - kept) //nolint:gosec // The schema bounds it.
+	s.OmittedSkipped += int32(len(s.SkippedNodes) - kept)
 	s.SkippedNodes = s.SkippedNodes[:kept]
 	room -= size(s.Failures) + size(s.SkippedNodes)
 	kept = fitting(len(s.Images), room, func(i int) int { return size(s.Images[i]) })
-	s.OmittedImages += int32(len(s.Images) - kept) //nolint:gosec // The schema bounds it.
+	s.OmittedImages += int32(len(s.Images) - kept)
 	s.Images = s.Images[:kept]
 	return s
 }

@@ -126,7 +126,7 @@ func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1
 	if store != nil && store.DeletionTimestamp == nil && ownedBy(store, m.node) {
 		at, ok := p.seen[m.name]
 		if !ok || at.version != store.ResourceVersion {
-			at = sightOf(store, string(p.job.UID))
+			at = sight{version: store.ResourceVersion, stood: store.Job(string(p.job.UID)), answer: store.Answer(string(p.job.UID))}
 			p.seen[m.name] = at
 			p.tally.hear(m.name, at.answer)
 		}
@@ -147,17 +147,6 @@ func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1
 
 func ownedBy(store *v1alpha1.ImageStore, node *corev1.Node) bool {
 	return slices.ContainsFunc(store.OwnerReferences, func(o metav1.OwnerReference) bool { return o.UID == node.UID })
-}
-
-func sightOf(store *v1alpha1.ImageStore, uid string) sight {
-	at := sight{version: store.ResourceVersion}
-	if i := slices.IndexFunc(store.Spec.Jobs, func(j v1alpha1.StoreJob) bool { return j.UID == uid }); i >= 0 {
-		at.stood = &store.Spec.Jobs[i]
-	}
-	if i := slices.IndexFunc(store.Status.Jobs, func(j v1alpha1.StoreJobStatus) bool { return j.UID == uid }); i >= 0 {
-		at.answer = &store.Status.Jobs[i]
-	}
-	return at
 }
 
 // forget drops what is remembered of nodes that are gone.

@@ -104,7 +104,7 @@ func (m *member) showed() bool {
 
 // final reports whether the node has spoken its last word on what was asked.
 func (m *member) final() bool {
-	return m.answers() && (m.answer.State == v1alpha1.JobSucceeded || m.answer.State == v1alpha1.JobFailed || m.answer.State == v1alpha1.JobCancelled)
+	return m.answers() && m.answer.State.Final()
 }
 
 // again is a node that did not do it: whether it has failed for good, and in which run it is asked next.

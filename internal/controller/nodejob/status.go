@@ -42,7 +42,7 @@ func (d *decision) report() {
 	if d.course == fails && !d.serves() {
 		d.blameEnded()
 	}
-	s.Desired, s.Active, s.Succeeded, s.Failed = int32(d.desired), int32(d.active), int32(d.succeeded), int32(d.failed) //nolint:gosec // Nodes are not that many.
+	s.Desired, s.Active, s.Succeeded, s.Failed = int32(d.desired), int32(d.active), int32(d.succeeded), int32(d.failed)
 	s.Summary = fmt.Sprintf("%d/%d", d.succeeded, d.desired)
 	s.Failures, s.OmittedFailures = first(d.failures)
 	s.SkippedNodes, s.OmittedSkipped = first(d.skipped)
@@ -97,7 +97,7 @@ func first(all []v1alpha1.NodeJobFailure) (kept []v1alpha1.NodeJobFailure, omitt
 		f.Message = condition.Cut(f.Message, maxWords)
 		kept = append(kept, f)
 	}
-	return kept, int32(len(all) - len(kept)) //nolint:gosec // Nodes are not that many.
+	return kept, int32(len(all) - len(kept))
 }
 
 // maxFailures is as the schema has it.

@@ -66,10 +66,10 @@ func (t *tally) add(answer *v1alpha1.StoreJobStatus, sign int) {
 			t.of[image.Image] = sum
 		}
 		if came {
-			sum.Nodes += int32(sign) //nolint:gosec // It is 1 or -1.
+			sum.Nodes += int32(sign)
 			sum.Bytes += int64(sign) * image.Bytes
 		} else {
-			sum.FailedNodes += int32(sign) //nolint:gosec // As above.
+			sum.FailedNodes += int32(sign)
 		}
 		if sum.Nodes == 0 && sum.FailedNodes == 0 {
 			delete(t.of, image.Image)
@@ -92,7 +92,7 @@ func (t *tally) images() (list []v1alpha1.NodeJobImage, omitted int32) {
 	if n == 0 {
 		return nil, 0
 	}
-	return slices.Clone(t.list[:n]), int32(len(t.list) - n) //nolint:gosec // The answers are bounded.
+	return slices.Clone(t.list[:n]), int32(len(t.list) - n)
 }
 
 // freed is what was freed, or, of a plan, would be; known is false if no node has told.
