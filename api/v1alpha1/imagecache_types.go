@@ -27,8 +27,8 @@ type ImageCache struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitzero"`
 
-	// spec says which images to keep, on which nodes, and how. It may be left out, as server-side apply does when
-	// the last image leaves the list: then no images are kept.
+	// spec says which images to keep, on which nodes, and how. It may be left out, as server-side apply does with the last
+	// image of a list that is emptied: then none are.
 	// +optional
 	// +kubebuilder:default={}
 	Spec ImageCacheSpec `json:"spec,omitzero"`
@@ -47,7 +47,7 @@ type ImageCacheList struct {
 
 // ImageCacheSpec says which images, on which nodes, and how.
 type ImageCacheSpec struct {
-	// images are the images to keep. An empty list empties the cache.
+	// images are those to keep. An empty list empties the cache.
 	// +optional
 	// +listType=map
 	// +listMapKey=image
@@ -69,21 +69,21 @@ type ImageCacheSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 
-	// imagePullSecrets are Secrets in this namespace with credentials for the registries.
+	// imagePullSecrets are Secrets of this namespace with credentials for the registries.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
 
-	// serviceAccountName is a ServiceAccount in this namespace whose pull secrets are used if imagePullSecrets is empty.
+	// serviceAccountName is a ServiceAccount of this namespace whose pull secrets serve where imagePullSecrets is empty.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:default=default
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 
 	// refreshInterval is how often the registry is asked whether a tag has moved, for images with imagePullPolicy Always.
-	// 0s means never; the annotation orlop.dev/refresh asks on demand.
+	// 0s is never; orlop.dev/refresh asks on demand.
 	// +optional
 	// +kubebuilder:default="15m"
 	// +kubebuilder:validation:MaxLength=32
@@ -91,7 +91,7 @@ type ImageCacheSpec struct {
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || duration(self) == duration('0s') || duration(self) >= duration('10s')",messageExpression="'refreshInterval ' + self + ' is too short: registries are not asked more often than every 10s; 0s is never'"
 	RefreshInterval string `json:"refreshInterval,omitempty"`
 
-	// pin protects the images from the kubelet's garbage collection, where the runtime can.
+	// pin holds the images against the kubelet's garbage collection, where the runtime can.
 	// +optional
 	// +kubebuilder:default=true
 	Pin *bool `json:"pin,omitempty"`
@@ -103,27 +103,27 @@ type ImageCacheSpec struct {
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 : (type(self) == string && self.matches('^(100|[1-9][0-9]?)%$'))",messageExpression="'maxParallelNodes ' + string(self) + ' is neither a number from 1 nor a percentage from 1% to 100%'"
 	MaxParallelNodes *intstr.IntOrString `json:"maxParallelNodes,omitempty"`
 
-	// removalPolicy says what happens to what this cache pulled when an image leaves the list or the cache is deleted.
+	// removalPolicy is what becomes of what this cache pulled when an image leaves the list or the cache goes.
 	// +optional
 	// +kubebuilder:default=Remove
 	RemovalPolicy RemovalPolicy `json:"removalPolicy,omitempty"`
 
-	// suspend pauses the cache: it starts no new pulls. What is there stays.
+	// suspend starts no new pulls. What is there stays.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
 
 // CachedImage is one image to keep.
 type CachedImage struct {
-	// image is the image's name, as in a Pod's container.
+	// image is its name, as in a Pod's container.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:XValidation:rule="self.matches('^(([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)([.][a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*(:[0-9]+)?/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$')",messageExpression="'\"' + self + '\" is not an image reference: write it as nginx:1.29, registry.example/team/app:v1 or app@sha256:...'"
 	Image string `json:"image"`
 
-	// imagePullPolicy is Always to resolve the tag again at each refresh, or IfNotPresent to resolve it once. The default is as for
-	// a Pod: Always for :latest or no tag, else IfNotPresent.
+	// imagePullPolicy is Always to resolve the tag anew at each refresh, IfNotPresent to resolve it once. The default is a Pod's:
+	// Always for :latest or no tag, else IfNotPresent.
 	// +optional
 	// +kubebuilder:validation:Enum=Always;IfNotPresent
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
@@ -175,7 +175,7 @@ const MaxWatch = 10 * time.Minute
 
 // ImageCacheStatus sums up what the nodes say.
 type ImageCacheStatus struct {
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is that of the spec which the rest is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -192,14 +192,14 @@ type ImageCacheStatus struct {
 	// readyNodes is how many of them hold all images.
 	// +optional
 	ReadyNodes int32 `json:"readyNodes"`
-	// failedNodes is how many could not get an image, and are retrying.
+	// failedNodes is how many could not get an image, and try again.
 	// +optional
 	FailedNodes int32 `json:"failedNodes"`
 	// unavailableNodes is how many are not ready or have no agent, and wait.
 	// +optional
 	UnavailableNodes int32 `json:"unavailableNodes"`
 
-	// images has the state of each image, as many as fit; omittedImages counts the rest. Images that are ready are left out first.
+	// images tells of each image, as many as fit; omittedImages counts the rest. What is ready is left out first.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=500
@@ -208,7 +208,7 @@ type ImageCacheStatus struct {
 	// +optional
 	OmittedImages int32 `json:"omittedImages,omitempty"`
 
-	// failures are the first failures; omittedFailures counts the rest.
+	// failures are the first of what went wrong; omittedFailures counts the rest.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
@@ -217,43 +217,43 @@ type ImageCacheStatus struct {
 	// +optional
 	OmittedFailures int32 `json:"omittedFailures,omitempty"`
 
-	// refresh is the last value of the annotation orlop.dev/refresh that was acted upon.
+	// refresh is the value of the annotation orlop.dev/refresh that was acted upon last.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Refresh string `json:"refresh,omitempty"`
-	// purge is the last value of the annotation orlop.dev/purge that was acted upon.
+	// purge is the value of the annotation orlop.dev/purge that was acted upon last.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
 	Purge string `json:"purge,omitempty"`
-	// purgedGeneration is the generation of the spec that was purged, or 0. An edit or a refresh ends a purge.
+	// purgedGeneration is that of the spec which was purged; 0: none is. An edit or a refresh ends it.
 	// +optional
 	PurgedGeneration int64 `json:"purgedGeneration,omitempty"`
 
-	// conditions are Ready, Reconciling, Stalled (retrying will not help: it needs you) and Degraded (it works, but not as asked).
+	// conditions are Ready, Reconciling, Stalled (it takes a person to cure it) and Degraded (it works, but not as asked).
 	// +optional
 	// +listType=map
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=8
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 
-	// bytesLeft is how much the nodes that may pull still have to pull, compressed, as far as sizes are known. It is set only while
-	// somebody watches (orlop.dev/watched-until).
+	// bytesLeft is what the nodes that may pull are still to pull, compressed, as far as sizes are known. It is there only while
+	// somebody looks on (orlop.dev/watched-until).
 	// +optional
 	BytesLeft *int64 `json:"bytesLeft,omitempty"`
 }
 
 // CachedImageStatus is one image of a cache, over all its nodes.
 type CachedImageStatus struct {
-	// image is the name as written in the spec.
+	// image is the name as it stands in the spec.
 	Image string `json:"image"`
-	// digest is what the name was resolved to; every node ends up with it.
+	// digest is what the name was resolved to; every node ends with it.
 	// +optional
 	Digest string `json:"digest,omitempty"`
 	// +optional
 	ReadyNodes int32 `json:"readyNodes"`
 	// +optional
 	FailedNodes int32 `json:"failedNodes,omitempty"`
-	// reason and message say what keeps the image from its nodes, in the registry's words.
+	// reason and message tell what keeps the image from its nodes, with the registry's words.
 	// +optional
 	Reason string `json:"reason,omitempty"`
 	// +optional
@@ -262,7 +262,7 @@ type CachedImageStatus struct {
 
 // CacheFailure is one image that one node could not get.
 type CacheFailure struct {
-	// node is empty where the registry refused the controller and no node has been asked yet.
+	// node is empty where the registry refused the controller, and no node was asked yet.
 	// +optional
 	Node    string `json:"node,omitempty"`
 	Image   string `json:"image"`

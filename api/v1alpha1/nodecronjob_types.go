@@ -45,30 +45,29 @@ type NodeCronJobList struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.jobTemplate.spec.?completionPolicy.?type.orValue('Always') != 'Never'",message="jobTemplate.spec.completionPolicy Never has no place in a schedule: no run would end"
 type NodeCronJobSpec struct {
-	// schedule is the five fields of cron, or one of @hourly, @daily, @weekly, @monthly, @yearly and @every 90m, which counts from
-	// the last run and is at least a minute.
+	// schedule has the five fields of cron, or is one of @hourly, @daily, @weekly, @monthly, @yearly and @every 90m, which counts from
+	// the last run, and is a minute at least.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=128
 	// +kubebuilder:validation:XValidation:rule="!self.contains('TZ')",messageExpression="'schedule \"' + self + '\" names a time zone: write that as timeZone'"
-	// +kubebuilder:validation:XValidation:rule="self.contains('TZ') || self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every +([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+|[ \\\\t]*([0-9a-zA-Z*/,?-]+[ \\\\t]+){4}[0-9a-zA-Z*/,?-]+[ \\\\t]*)$')",messageExpression="'schedule \"' + self + '\" does not have the five fields minute, hour, day of month, month, day of week, such as 0 3 * * 0, and is not @daily or the like'"
+	// +kubebuilder:validation:XValidation:rule="self.contains('TZ') || self.matches('^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|@every +([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+|[ \\\\t]*([0-9a-zA-Z*/,?-]+[ \\\\t]+){4}[0-9a-zA-Z*/,?-]+[ \\\\t]*)$')",messageExpression="'schedule \"' + self + '\" has not the five fields minute, hour, day of month, month, day of week, such as 0 3 * * 0, nor is it @daily or the like'"
 	// +kubebuilder:validation:XValidation:rule="!self.matches('^@every +([0-9]+([.][0-9]+)?(ns|us|ms|s|m|h))+$') || duration(self.replace('@every', '').trim()) >= duration('1m')",messageExpression="'schedule \"' + self + '\" would run more often than once a minute'"
 	Schedule string `json:"schedule"`
 
-	// timeZone is the name of a time zone, such as Europe/Berlin. Not set: UTC.
+	// timeZone is the name of one, such as Europe/Berlin. Not set: that of the controller, UTC.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=64
 	// +kubebuilder:validation:XValidation:rule="self != 'Local' && self.matches('^[A-Za-z0-9_+-]+(/[A-Za-z0-9_+-]+)*$')",messageExpression="'timeZone \"' + self + '\" is not the name of a time zone, such as Europe/Berlin or Etc/UTC'"
 	TimeZone *string `json:"timeZone,omitempty"`
 
-	// startingDeadlineSeconds is how late a run may start; one that would start later is skipped. Not set: a run may start any time later.
+	// startingDeadlineSeconds is how late a run may start after its time; one that is missed by more is left out. Not set: any.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	StartingDeadlineSeconds *int64 `json:"startingDeadlineSeconds,omitempty"`
 
-	// concurrencyPolicy is Allow, Forbid (a run waits while another is under way; of several that wait only the latest starts) or
-	// Replace (the other is ended).
+	// concurrencyPolicy is Allow, Forbid (a run waits while another is under way) or Replace (the other is ended).
 	// +optional
 	// +kubebuilder:default=Allow
 	ConcurrencyPolicy ConcurrencyPolicy `json:"concurrencyPolicy,omitempty"`
@@ -77,11 +76,11 @@ type NodeCronJobSpec struct {
 	// +optional
 	Suspend *bool `json:"suspend,omitempty"`
 
-	// jobTemplate is the NodeJob to create.
+	// jobTemplate is the NodeJob to make.
 	// +required
 	JobTemplate NodeJobTemplate `json:"jobTemplate"`
 
-	// successfulJobsHistoryLimit and failedJobsHistoryLimit are how many finished NodeJobs are kept.
+	// successfulJobsHistoryLimit and failedJobsHistoryLimit are how many ended NodeJobs stay.
 	// +optional
 	// +kubebuilder:default=3
 	// +kubebuilder:validation:Minimum=0
@@ -123,9 +122,9 @@ const (
 	AnnotationManual = "orlop.dev/manual"
 )
 
-// NodeCronJobStatus is the state of a schedule.
+// NodeCronJobStatus is how far a schedule is.
 type NodeCronJobStatus struct {
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is that of the spec which the rest is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// action is Pull, Remove, Prune or Run.
@@ -160,7 +159,7 @@ type NodeCronJobStatus struct {
 	// +kubebuilder:validation:MaxLength=32
 	LastFreed string `json:"lastFreed,omitempty"`
 
-	// conditions are Ready (the schedule is valid and followed) and Stalled (it needs you).
+	// conditions are Ready (the schedule is understood and followed) and Stalled (it takes a person to cure it).
 	// +optional
 	// +listType=map
 	// +listMapKey=type

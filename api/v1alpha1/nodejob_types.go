@@ -70,7 +70,7 @@ type NodeJobSpec struct {
 	// +kubebuilder:validation:MaxItems=64
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
 
-	// nodeNames narrows the choice to nodes with these names. Empty: all that the other fields choose.
+	// nodeNames choose nodes by name, of those that the rest chooses. Empty: all of those.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=5000
@@ -78,7 +78,7 @@ type NodeJobSpec struct {
 	// +kubebuilder:validation:items:MaxLength=253
 	NodeNames []string `json:"nodeNames,omitempty"`
 
-	// parallelism is how many nodes work at once: a number, or a percentage of the chosen nodes, rounded up. 0 starts none for now.
+	// parallelism is on how many nodes at once: a number, or a percentage of the chosen nodes, rounded up. 0 starts none for now.
 	// +optional
 	// +kubebuilder:default="100%"
 	// +kubebuilder:validation:XIntOrString
@@ -89,7 +89,7 @@ type NodeJobSpec struct {
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.images) || self.images.all(i, i.matches('^(([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)([.][a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*(:[0-9]+)?/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$'))",messageExpression="'\"' + self.images.filter(i, !i.matches('^(([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)([.][a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*(:[0-9]+)?/)?[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([.]|_|__|-+)[a-z0-9]+)*)*(:[a-zA-Z0-9_][a-zA-Z0-9_.-]{0,127})?(@sha256:[a-f0-9]{64})?$'))[0] + '\" is not an image reference: write it as nginx:1.29, registry.example/team/app:v1 or app@sha256:...'"
 	Pull *PullAction `json:"pull,omitempty"`
-	// remove removes the named images, unless something needs them.
+	// remove removes images that are named, unless something needs them.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="!has(self.images) || self.images.all(i, i.matches('^[a-zA-Z0-9*?][a-zA-Z0-9._:/@*?-]*$'))",messageExpression="'\"' + self.images.filter(i, !i.matches('^[a-zA-Z0-9*?][a-zA-Z0-9._:/@*?-]*$'))[0] + '\" is neither an image reference, nor a pattern such as docker.io/minchou/*, nor an id'"
 	Remove *RemoveAction `json:"remove,omitempty"`
@@ -105,37 +105,37 @@ type NodeJobSpec struct {
 	// +optional
 	Template *corev1.PodTemplateSpec `json:"template,omitempty"`
 
-	// dryRun only plans: the plan is in status and in each node's ImageStore. If it is turned off later, what was planned is carried
-	// out, and nothing beyond it.
+	// dryRun ends with the plan, in status and in each node's ImageStore. Turned off later, what was planned is carried out, and
+	// nothing beyond it.
 	// +optional
 	DryRun bool `json:"dryRun,omitempty"`
 
-	// completionPolicy says when the job has ended.
+	// completionPolicy tells when it has ended.
 	// +optional
 	CompletionPolicy CompletionPolicy `json:"completionPolicy,omitzero"`
 
-	// failurePolicy says what happens when a node fails.
+	// failurePolicy tells what a failed node means.
 	// +optional
 	FailurePolicy FailurePolicy `json:"failurePolicy,omitzero"`
 
-	// activeDeadlineSeconds is how long the job may take, from startTime. What is under way then is ended, and the job has failed.
+	// activeDeadlineSeconds is how long it may take, from startTime. What is under way then is ended, and the job has failed.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	ActiveDeadlineSeconds *int64 `json:"activeDeadlineSeconds,omitempty"`
 
-	// ttlSecondsAfterFinished is how long after its end the job is deleted, with its pods and its nodes' answers. Not set: never.
+	// ttlSecondsAfterFinished is when it is deleted after its end, with its pods and its nodes' answers. Not set: never.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	TTLSecondsAfterFinished *int32 `json:"ttlSecondsAfterFinished,omitempty"`
 
-	// suspend ends what is under way, and starts nothing; nodes that are done stay done. startTime is reset when the job goes on.
+	// suspend ends what is under way, and starts nothing; nodes that are done stay done. startTime begins anew when it goes on.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }
 
 // PullAction fetches images.
 type PullAction struct {
-	// images are the images to fetch, named as in a Pod's container.
+	// images are those to fetch, named as in a Pod's container.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -144,31 +144,31 @@ type PullAction struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	Images []string `json:"images"`
 
-	// imagePullPolicy is Always to ask the registry even where the image is there already, or IfNotPresent not to. The default is as
-	// for a Pod, for each image: Always for :latest or no tag, else IfNotPresent.
+	// imagePullPolicy is Always to ask the registry where the image is there already, IfNotPresent not to. The default is a
+	// Pod's, for each image: Always for :latest or no tag, else IfNotPresent.
 	// +optional
 	// +kubebuilder:validation:Enum=Always;IfNotPresent
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 
-	// imagePullSecrets are Secrets in this namespace with credentials for the registries.
+	// imagePullSecrets are Secrets of this namespace with credentials for the registries.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=32
 	ImagePullSecrets []SecretReference `json:"imagePullSecrets,omitempty"`
 
-	// serviceAccountName is a ServiceAccount in this namespace whose pull secrets are used if imagePullSecrets is empty.
+	// serviceAccountName is a ServiceAccount of this namespace whose pull secrets serve where imagePullSecrets is empty.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:default=default
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
 }
 
-// RemoveAction removes the named images. What is in use, pinned by others, named by a pod on the node or kept by an ImageCache
-// stays, with the reason in the node's answer.
+// RemoveAction removes images that are named. What is in use, pinned by others, named by a pod of the node or kept by an
+// ImageCache stays, with the reason in the node's answer.
 type RemoveAction struct {
-	// images are references, patterns with * (within one element of a path), ** (across them) and ?, or ids. A tag removes only
-	// that tag; a pattern without a tag removes every tag.
+	// images are references, patterns with * (within one element of a path), ** (across them) and ?, or ids. A tag takes only that tag
+	// away; a pattern without a tag takes every tag.
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MinItems=1
@@ -177,57 +177,56 @@ type RemoveAction struct {
 	// +kubebuilder:validation:items:MaxLength=512
 	Images []string `json:"images"`
 
-	// force overrides ImageCaches, use by containers that have exited, and the 10 minutes after an image arrived.
+	// force passes over ImageCaches, containers that have exited, and images that arrived in the last 10 minutes.
 	// +optional
 	Force bool `json:"force,omitempty"`
 }
 
-// PruneAction removes images that nothing needs. Every field narrows the choice; {} removes every image that nothing needs.
+// PruneAction removes images that nothing needs. Every field narrows it; {} is every image that nothing needs.
 type PruneAction struct {
-	// match: if there are any patterns, an image must match one of them.
+	// match: one of these patterns must fit, if there are any.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
 	Match []string `json:"match,omitempty"`
-	// keep: an image that matches one of these patterns stays.
+	// keep: none of these patterns may fit.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=100
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=512
 	Keep []string `json:"keep,omitempty"`
-	// filter has terms as for kubectl orlop list --filter, such as size>=1GB: terms with the same key are alternatives, different keys
-	// must all match.
+	// filter are terms as kubectl orlop list --filter takes them, such as size>=1GB; all must fit, those with the same key are alternatives.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=32
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=600
 	Filter []string `json:"filter,omitempty"`
-	// unusedFor: only images that, as far as is known, no container has used for this long, such as 168h or 7d.
+	// unusedFor: no container has used it for so long, as far as is known: 168h, 7d.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	UnusedFor string `json:"unusedFor,omitempty"`
-	// pulledBefore: only images that arrived before this time, such as 2026-11-01T00:00:00Z, or longer ago than a span such as 30d.
+	// pulledBefore: the node got it earlier than this time (2026-11-01T00:00:00Z), or than this span ago (30d).
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
 	PulledBefore string `json:"pulledBefore,omitempty"`
-	// keepLatest keeps the latest n images of each repository.
+	// keepLatest leaves the n images of each repository that came last.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=10000
 	KeepLatest int32 `json:"keepLatest,omitempty"`
-	// danglingOnly: only images without a tag.
+	// danglingOnly leaves every image that has a tag.
 	// +optional
 	DanglingOnly bool `json:"danglingOnly,omitempty"`
-	// whenDiskAbove: only on nodes whose image file system is fuller than this percentage.
+	// whenDiskAbove: only on nodes whose images' file system is fuller than so many percent.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
 	WhenDiskAbove int32 `json:"whenDiskAbove,omitempty"`
-	// untilDiskBelow: oldest first, and only until the file system is below this percentage.
+	// untilDiskBelow: oldest first, and only until it is below so many percent.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100
@@ -237,14 +236,14 @@ type PruneAction struct {
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=100000
 	MaxRemovals int32 `json:"maxRemovals,omitempty"`
-	// force overrides ImageCaches, use by containers that have exited, and the 10 minutes after an image arrived.
+	// force passes over ImageCaches, containers that have exited, and images that arrived in the last 10 minutes.
 	// +optional
 	Force bool `json:"force,omitempty"`
 }
 
 // CompletionPolicy tells when a NodeJob has ended.
 type CompletionPolicy struct {
-	// type is Always to end when every node that is there has answered, or Never to serve nodes that join later too.
+	// type is Always to end when every node that is there has answered, Never to serve nodes that come later too.
 	// +optional
 	// +kubebuilder:default=Always
 	Type CompletionPolicyType `json:"type,omitempty"`
@@ -263,13 +262,13 @@ const (
 
 // FailurePolicy tells what a failed node means for the others.
 type FailurePolicy struct {
-	// type is Continue: the other nodes go on. FailFast: what is under way is ended, and the job has failed. Pause: what is under way
-	// goes on, and nothing more is started until orlop.dev/retry gets a new value, or the policy is changed.
+	// type is Continue: the others go on. FailFast: what is under way is ended, and the job has failed. Pause: what is under way goes on,
+	// and nothing more is started until orlop.dev/retry is set anew, or the policy is changed.
 	// +optional
 	// +kubebuilder:default=Continue
 	Type FailurePolicyType `json:"type,omitempty"`
-	// restartLimit is how often a node may try again before it has failed: for a pod, the restarts of its containers together; for a
-	// pull, the retries of each image. Not set: 3 for pull, else 0. A pod created while it was 0 is not restarted, even if it is raised.
+	// restartLimit is how often a node may try again before it has failed: of a pod, the restarts of its containers together; of a
+	// pull, each image. Not set: 3 for pull, else 0. A pod that was made while it was 0 is not started again, whatever it is raised to.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
@@ -316,7 +315,7 @@ const (
 
 // NodeJobStatus sums up what the nodes answered. Each node's whole answer is in its ImageStore.
 type NodeJobStatus struct {
-	// observedGeneration is the generation of the spec that this status is about.
+	// observedGeneration is that of the spec which the rest is about.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
@@ -400,7 +399,7 @@ type NodeJobStatus struct {
 	// +optional
 	OmittedSkipped int32 `json:"omittedSkipped,omitempty"`
 
-	// conditions are Complete, Failed and Suspended, with the meaning that they have in a Job, and Stalled: it needs you.
+	// conditions are Complete, Failed and Suspended, with the meaning that they have in a Job, and Stalled: it takes a person to cure it.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

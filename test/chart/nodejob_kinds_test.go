@@ -93,7 +93,7 @@ func refuses(t *testing.T, resourceName, kind, name, spec, want string) {
 func TestNodeCronJobsThatAreRefused(t *testing.T) {
 	withKinds(t)
 	const job = "\njobTemplate: {spec: {prune: {}}}"
-	const fields = " does not have the five fields minute, hour, day of month, month, day of week, such as 0 3 * * 0, nor is it @daily or the like"
+	const fields = " has not the five fields minute, hour, day of month, month, day of week, such as 0 3 * * 0, nor is it @daily or the like"
 	const often = " would run more often than once a minute"
 	for label, c := range map[string]struct{ name, spec, want string }{
 		"no schedule":              {spec: "jobTemplate: {spec: {prune: {}}}", want: "spec.schedule: Required value"},
