@@ -58,9 +58,10 @@ type stock struct {
 
 // measure is what one image takes.
 type measure struct {
-	bytes     int64
-	layers    []engine.Layer
-	firstSeen time.Time
+	bytes          int64
+	layers         []engine.Layer
+	firstSeen      time.Time
+	pinnedByOthers bool
 }
 
 // uidMayChange starts over with another store: its inventory is another too.
@@ -264,7 +265,7 @@ func (a *Agent) weighed(images []engine.Image, mark uint64, err error) {
 	s.measured = mark
 	clear(s.measures)
 	for i := range images {
-		s.measures[images[i].ID] = measure{images[i].DiskBytes, images[i].Layers, images[i].FirstSeen}
+		s.measures[images[i].ID] = measure{images[i].DiskBytes, images[i].Layers, images[i].FirstSeen, images[i].PinnedByOthers}
 	}
 }
 

@@ -113,8 +113,10 @@ type Image struct {
 	// Tags are the names with a tag; Digests are repository@digest, of the index where the image came by one.
 	Tags    []oci.Ref `json:"tags,omitempty"`
 	Digests []oci.Ref `json:"digests,omitempty"`
-	// Pinned: the runtime reports it as held against garbage collection, by whomever.
-	Pinned bool `json:"pinned,omitempty"`
+	// Pinned: the runtime reports it as held against garbage collection, by whomever. PinnedByOthers: not by us alone, or by a
+	// person with our help; a list by ids tells, and a Measurer.
+	Pinned         bool `json:"pinned,omitempty"`
+	PinnedByOthers bool `json:"-"`
 	// Sandbox: the runtime is configured to start pods with it.
 	Sandbox bool `json:"sandbox,omitempty"`
 	// PullBytes is the compressed size, what a pull moves; DiskBytes what it takes on disk. 0 is unknown.

@@ -79,7 +79,7 @@ func (p protector) protects(img engine.Image, o Options, exact bool) (Kept, bool
 	if len(pods) > 0 {
 		return keep(ReasonNeeded, "named by pod %s", summary(pods, func(n Need) string { return n.By }))
 	}
-	if img.Pinned && !slices.ContainsFunc(caches, func(n Need) bool { return n.Pinned }) {
+	if img.Pinned && (img.PinnedByOthers || !slices.ContainsFunc(caches, func(n Need) bool { return n.Pinned })) {
 		return keep(ReasonPinned, "pinned")
 	}
 	if o.Force {
