@@ -112,7 +112,7 @@ type Agent struct {
 	report   reporter
 	pulls    map[string]*pull
 	tries    map[string]try
-	intended map[string]bool  // records say pulled, and no pull has begun
+	intended map[string]bool  // records say pulled, and no pull has begun, or the last has brought nothing
 	removing map[oci.Ref]bool // names of what is being removed
 	going    map[string]bool  // and its entries
 	removal  bool             // a removal is under way
@@ -222,6 +222,7 @@ func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 }
 
 func byName(images []v1alpha1.StoreImageStatus) map[string]v1alpha1.StoreImageStatus {
+	a.recall()
 	names := make(map[string]v1alpha1.StoreImageStatus, len(images))
 	for _, image := range images {
 		names[image.Image] = image
