@@ -56,7 +56,7 @@ type stock struct {
 	retry        time.Time
 }
 
-// measure is what one image takes.
+// measure is what one image takes, and what else is found out with it.
 type measure struct {
 	bytes          int64
 	layers         []engine.Layer
@@ -224,7 +224,8 @@ func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
 	s.loaded, s.failures, s.retry = true, 0, time.Time{}
 	s.object = inventory.UID
 	old := &inventory.Status
-	if !old.WatchedSince.IsZero() && now.Sub(old.ObservedTime.Time) < watchGap {
+	goesOn := !old.WatchedSince.IsZero() && now.Sub(old.ObservedTime.Time) < watchGap
+	if goesOn {
 		s.watched = old.WatchedSince.Time
 	}
 	s.published = map[string]v1alpha1.InventoryImage{}
@@ -243,6 +244,12 @@ func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
 			s.lastUsed[image.ID] = now
 		} else if image.LastUsed != nil {
 			s.lastUsed[image.ID] = image.LastUsed.Time
+		}
+	}
+	for id, at := range s.firstSeen {
+		// It came while nobody watched for a moment, and must not be taken for one that was here all the time.
+		if _, known := s.published[id]; goesOn && !known && at.IsZero() && old.OmittedImages == 0 {
+			s.firstSeen[id] = now
 		}
 	}
 	if !old.ObservedTime.IsZero() {
