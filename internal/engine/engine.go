@@ -199,8 +199,8 @@ const (
 type RemoveRequest struct {
 	// Image is as List gave it.
 	Image Image
-	// Tags are the names that go, a true part of Image.Tags. Empty: the image goes, with every name that it has.
-	// The digest name of a repository goes with that repository's last tag.
+	// Tags are the names that go: a true part of Image.Tags, or all of them where the digest of another repository stays.
+	// Empty: the image goes, with every name that it has. The digest name of a repository goes with that repository's last tag.
 	Tags []oci.Ref
 	// Force: containers that have exited do not hold the image, where the runtime itself would say that they do.
 	Force bool
