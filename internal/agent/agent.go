@@ -112,7 +112,7 @@ type Agent struct {
 	report   reporter
 	pulls    map[string]*pull
 	tries    map[tried]try
-	intended map[string]bool  // records say pulled, and no pull has begun
+	intended map[string]bool  // records say pulled, and no pull has begun, or the last has brought nothing
 	removing map[oci.Ref]bool // names of what is being removed
 	going    map[string]bool  // and its entries
 	removal  bool             // a removal is under way
@@ -120,6 +120,7 @@ type Agent struct {
 	// unmarkAfter is when marks that could not be lifted are tried again.
 	unmarkAfter time.Time
 	asking      asking
+	telling     telling
 	needs       atomic.Pointer[plan.Needs] // read by removals under way
 	stock       stock
 	work        work
@@ -188,7 +189,8 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 		a.store = nil
 		return
 	}
-	if a.store == nil || a.store.UID != s.UID {
+	begins := a.store == nil || a.store.UID != s.UID
+	if begins {
 		a.begin(ctx, s)
 	}
 	if a.store == nil || a.store.Generation != s.Generation {
@@ -201,6 +203,7 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	a.watched.take(&s.Spec, time.Now())
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
+	a.telling.hear(s.Spec.Needs, a.asking, begins, time.Now())
 	a.noteNeeds()
 }
 
@@ -216,9 +219,10 @@ func (a *Agent) begin(ctx context.Context, s *v1alpha1.ImageStore) {
 	a.owe(left)
 	a.report = newReporter(s)
 	a.work.read(s.Status)
-	a.asking = asking{}
+	a.asking, a.telling = asking{}, telling{}
 	clear(a.tries)
 	clear(a.intended)
+	a.recall()
 }
 
 func byName(images []v1alpha1.StoreImageStatus) map[string]v1alpha1.StoreImageStatus {

@@ -92,6 +92,20 @@ func inWorld(t *testing.T, test func(w *world)) {
 	})
 }
 
+// eachWorld is inWorld with containerd, and with CRI-O, which has no marks, and tells nobody of changes.
+func eachWorld(t *testing.T, test func(w *world)) {
+	t.Helper()
+	t.Run("containerd", func(t *testing.T) { inWorld(t, test) })
+	t.Run("cri-o", func(t *testing.T) {
+		inWorld(t, func(w *world) {
+			w.rt = enginetest.NewCRIO(w.registry)
+			w.runtime = engine.Verify(w.rt)
+			w.gate.Interface = w.runtime
+			test(w)
+		})
+	})
+}
+
 // start starts an agent; what runs already is stopped first.
 func (w *world) start() {
 	w.Helper()

@@ -23,7 +23,7 @@ type sight struct {
 	canPin  bool
 	canMark bool
 	needs   *protection // of the spec
-	// pulls are under way; tries failed; intended are recorded as pulled, and no pull of them has begun.
+	// pulls are under way; tries failed; intended are recorded as pulled, and no pull of them has begun, or the last has brought nothing.
 	pulls    map[string]*pull
 	tries    map[tried]try
 	intended map[string]bool

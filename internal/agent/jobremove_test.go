@@ -402,6 +402,29 @@ func TestPruneByTheOwnWatch(t *testing.T) {
 	})
 }
 
+// What comes while one agent takes the place of another has just come, on a runtime that does not tell when.
+func TestWhatComesBetweenTwoAgentsIsNew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.rt = enginetest.NewCRIO(w.registry)
+		w.runtime = engine.Verify(w.rt)
+		w.gate.Interface = w.runtime
+		w.old("old:1")
+		w.later()
+		w.stop()
+		w.old("new:1")
+		w.pass(time.Minute)
+		w.start()
+		w.pass(20 * time.Second)
+		prune := pruneJob("prune")
+		w.ask(prune)
+		w.pass(time.Second)
+		if st := w.wantSaid(prune, v1alpha1.JobSucceeded, ""); decision(st, "new:1").Reason != string(plan.ReasonRecent) || st.Removed != 1 {
+			t.Errorf("%+v", st)
+		}
+		w.wantHere("new:1", true)
+	})
+}
+
 func TestAnActionThatCannotBeRead(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.old("a:1")

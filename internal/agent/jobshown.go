@@ -151,6 +151,7 @@ func (r *informed) Measure(ctx context.Context, images []engine.Image) error {
 				m := r.measures[images[i].ID]
 				images[i].DiskBytes, images[i].Layers = m.bytes, m.layers
 				images[i].FirstSeen = later(images[i].FirstSeen, m.firstSeen)
+				images[i].PinnedByOthers = images[i].Pinned && m.pinnedByOthers
 			}
 		}
 	}

@@ -7,9 +7,37 @@ import (
 	"crypto/rand"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/plan"
 )
+
+// telling is what the controller has told as last of what pods need, and as of when that is by this node's clock.
+type telling struct {
+	asOf    metav1.MicroTime // by the controller's clock
+	answers string
+	at      time.Time // zero: not known
+}
+
+// hear dates what is told, once, when it comes: what stands there for longer would look new again to a clock that is behind the
+// controller's. The answer to a question is as of the question. stood: it has been there since nobody knows when.
+func (t *telling) hear(pods *v1alpha1.PodNeeds, asked asking, stood bool, now time.Time) {
+	switch {
+	case pods == nil:
+		*t = telling{}
+		return
+	case t.asOf.Equal(&pods.AsOf) && t.answers == pods.Answers:
+		return
+	}
+	*t = telling{asOf: pods.AsOf, answers: pods.Answers}
+	switch age := now.Sub(pods.AsOf.Time); {
+	case asked.nonce != "" && pods.Answers == asked.nonce:
+		t.at = asked.at
+	case !stood && age >= -clockSkew:
+		t.at = now.Add(-max(age, 0)) // By this process's clock, which no one sets.
+	}
+}
 
 // asking is how the agent comes to know what pods need.
 type asking struct {
@@ -33,8 +61,8 @@ const (
 	tooManyNeeds  = "the pods of this node name more images than can be told: nothing is removed"
 )
 
-// needsOf are the needs of caches and of pods, dated by this node's clock.
-func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, records map[string]v1alpha1.StoreImageStatus, now time.Time) plan.Needs {
+// needsOf are the needs of caches, and of pods as of a time by this node's clock.
+func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asOf time.Time, records map[string]v1alpha1.StoreImageStatus) plan.Needs {
 	needs := plan.Needs{Known: true}
 	for name, e := range wantedNames(spec) {
 		needs.Items = append(needs.Items, plan.Need{Ref: name.each, By: name.by, Cache: true, Pinned: records[e.Image].Pinned})
@@ -43,13 +71,7 @@ func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asked asking, records
 	if pods == nil || pods.Omitted > 0 {
 		return needs
 	}
-	needs.AsOf = pods.AsOf.Time
-	if asked.nonce != "" && pods.Answers == asked.nonce {
-		needs.AsOf = asked.at
-	}
-	if needs.AsOf.Sub(now) > clockSkew {
-		needs.AsOf = time.Time{}
-	}
+	needs.AsOf = asOf
 	for _, image := range pods.Images {
 		needs.Items = append(needs.Items, plan.NeedsOf(image.Pod, []string{image.Image}, plan.PicksRegistry(runtime))...)
 	}
@@ -68,7 +90,7 @@ func (a *Agent) ask(now time.Time, next *earliest) {
 
 // noteNeeds keeps what removals under way look at.
 func (a *Agent) noteNeeds() {
-	needs := needsOf(a.store.Spec, a.rt.described.Name, a.asking, a.records, time.Now())
+	needs := needsOf(a.store.Spec, a.rt.described.Name, a.telling.at, a.records)
 	a.needs.Store(&needs)
 }
 

@@ -148,8 +148,33 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 		a.gaveUp(done, "the runtime went away", err)
 		return
 	}
+	if p.recheck == "" && broughtNothing(engine.ReasonOf(err)) {
+		a.intended[p.entry.Image] = true
+	}
 	a.tries[p.key] = a.tries[p.key].failed(p.about, err, now)
 	a.notPulled(done, p.want.Registry(), err)
+}
+
+// broughtNothing reports whether a pull that failed so has brought no image for certain: one that is here later somebody else
+// has brought, as the kubelet does with the credentials of a pod.
+func broughtNothing(reason engine.Reason) bool {
+	switch reason {
+	case engine.NotFound, engine.Unauthorized, engine.RateLimited, engine.RegistryUnavailable, engine.NoMatchingPlatform,
+		engine.SignatureRejected, engine.InvalidReference, engine.InsufficientDisk:
+		return true
+	default:
+		return false
+	}
+}
+
+// recall finds out which records of an agent before this one say pulled, though no pull had begun, or it had brought nothing.
+func (a *Agent) recall() {
+	for name, rec := range a.records {
+		failed := rec.State == v1alpha1.ImageFailed && broughtNothing(engine.Reason(rec.Reason))
+		if rec.Pulled && (failed || rec.State == v1alpha1.ImageWaiting) {
+			a.intended[name] = true
+		}
+	}
 }
 
 // settled takes in that a pulled image is marked and pinned, or why not.

@@ -40,6 +40,9 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 	if !known && present && d.view.isMarked(img) {
 		rec = v1alpha1.StoreImageStatus{Image: e.Image, Digest: digestIn(img, want), Pulled: true}
 	}
+	if d.intended[e.Image] {
+		rec.Pulled = rec.Pulled && present && d.view.isMarked(img) // It is somebody else's, or ours from before.
+	}
 	st = v1alpha1.StoreImageStatus{Image: e.Image, Digest: rec.Digest, State: v1alpha1.ImageReleasing, Pulled: rec.Pulled, Pinned: rec.Pinned}
 	if d.pulls[e.Image] != nil {
 		d.cancel = append(d.cancel, e.Image)
@@ -49,7 +52,7 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		return st, true // It may be put back.
 	}
 	d.forget = append(d.forget, pullOf(e.Image))
-	if !present || !rec.Pulled && !rec.Pinned || d.intended[e.Image] && !rec.Pinned {
+	if !present || !rec.Pulled && !rec.Pinned {
 		return st, false
 	}
 	w := d.needs.wanter(img)

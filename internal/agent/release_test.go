@@ -190,6 +190,81 @@ func TestReleaseHeedsOmittedNeedsAndTheFuture(t *testing.T) {
 	}
 }
 
+// The controller's clock is ahead. What it told as last looks new again once this node's clock has come to that time.
+func TestAnOldWordIsNotNewByAnotherClock(t *testing.T) {
+	const ahead = 5 * time.Minute
+	for name, restart := range map[string]bool{"of one agent": false, "of the agent after it": true} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				e := w.push("a:1", "a", 1000)
+				w.start()
+				w.want(e)
+				w.pass(time.Second)
+				w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"})
+				e.Released = true
+				w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+					s.Images, s.Needs = []v1alpha1.StoreImage{e}, &v1alpha1.PodNeeds{AsOf: metav1.NewMicroTime(time.Now().Add(ahead))}
+				})
+				w.pass(ahead + 10*time.Second)
+				if restart {
+					w.start()
+				}
+				w.rt.Forget("web") // And a pod has come since that was told, and waits to start.
+				w.pass(3 * time.Second)
+				w.wantHere("a:1", true)
+				if !w.answer(v1alpha1.NeededImage{Image: "a:1", Pod: "shop/web-2"}) {
+					t.Error("the agent did not ask")
+				}
+				w.wantHere("a:1", true)
+				w.wantState("a:1", v1alpha1.ImageReleasing, "Needed")
+			})
+		})
+	}
+}
+
+// An answer is as old as its question, and stays so when the next has been asked.
+func TestAnAnswerIsAsOldAsItsQuestion(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.push("a:1", "a", 1000), w.push("b:1", "b", 1000)
+		w.start()
+		w.want(a, b)
+		w.pass(time.Second)
+		w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"})
+		a.Released, b.Released = true, true
+		w.want(a, b)
+		w.pass(time.Hour) // By now it asks every five minutes.
+		nextQuestion := func() string {
+			before := w.api.Store().Status.NeedsAsked
+			for range 600 {
+				w.pass(time.Second)
+				if asked := w.api.Store().Status.NeedsAsked; asked != before {
+					return asked
+				}
+			}
+			t.Fatal("it does not ask again")
+			return ""
+		}
+		asked := nextQuestion()
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+			s.Needs = &v1alpha1.PodNeeds{ // By a clock that is nearly five minutes ahead.
+				AsOf: metav1.NewMicroTime(time.Now().Add(4*time.Minute + 40*time.Second)), Answers: asked,
+				Images: []v1alpha1.NeededImage{{Image: "b:1", Pod: "shop/b"}},
+			}
+		})
+		nextQuestion()
+		w.rt.Forget("web") // And a pod has come since the answer, and waits to start.
+		for range 60 {
+			w.pass(time.Second)
+			w.wantHere("a:1", true)
+		}
+		for range 20 {
+			w.pass(30 * time.Second)
+			w.answer()
+		}
+		w.wantHere("a:1", false)
+	})
+}
+
 func TestNothingIsRemovedWhileTheAPIIsAway(t *testing.T) {
 	inWorld(t, func(w *world) {
 		e := w.push("a:1", "a", 1000)

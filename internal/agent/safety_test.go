@@ -14,7 +14,7 @@ import (
 
 // An agent notes what it is about to pull. What somebody else brings before the next agent comes to it is theirs.
 func TestWhatCameBetweenTwoAgentsIsFound(t *testing.T) {
-	inWorld(t, func(w *world) {
+	eachWorld(t, func(w *world) {
 		w.cfg.MaxParallelPulls = 1
 		w.rt.BytesPerSecond = 1000
 		a, b := w.push("a:1", "a", 100_000), w.push("b:1", "b", 1000)
@@ -22,17 +22,100 @@ func TestWhatCameBetweenTwoAgentsIsFound(t *testing.T) {
 		w.want(a, b)
 		w.pass(time.Second)
 		if st := w.wantState("b:1", v1alpha1.ImageWaiting, ""); !st.Pulled {
-			t.Fatalf("it is not noted before its pull: %+v", st)
+			w.Fatalf("it is not noted before its pull: %+v", st)
 		}
 		w.stop()
 		w.rt.Load(content("b", 1000), "b:1")
 		w.start()
 		w.pass(10 * time.Second)
 		if st := w.wantState("b:1", v1alpha1.ImagePresent, ""); st.Pulled {
-			t.Errorf("it counts as ours: %+v", st)
+			w.Errorf("it counts as ours: %+v", st)
 		}
 		w.release(b)
 		w.wantHere("b:1", true)
+	})
+}
+
+// Somebody else has what the pull lacked, as a pod's own credentials: what they bring is theirs, also where the agent that failed
+// is not there any more.
+func TestWhatComesAfterAFailedPullIsFound(t *testing.T) {
+	for name, restart := range map[string]bool{"one agent": false, "two agents": true} {
+		t.Run(name, func(t *testing.T) {
+			eachWorld(t, func(w *world) {
+				a, b := w.push("a:1", "a", 1000), w.push("b:1", "b", 1000)
+				w.registry.Protect("docker.io", engine.Credentials{Username: "pod", Password: "secret"})
+				w.start()
+				w.want(a, b)
+				w.pass(time.Second)
+				w.wantState("a:1", v1alpha1.ImageFailed, "Unauthorized")
+				if restart {
+					w.stop()
+				}
+				w.rt.Load(content("a", 1000), "a:1")
+				if restart {
+					w.rt.Load(content("b", 1000), "b:1")
+					b.Released = true
+					w.want(a, b)
+					w.start()
+				}
+				w.pass(2 * time.Minute)
+				if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); st.Pulled {
+					w.Errorf("it counts as ours: %+v", st)
+				}
+				w.release(a, b)
+				w.pass(time.Minute)
+				w.wantHere("a:1", true)
+				w.wantHere("b:1", restart)
+				w.wantForgotten("a:1")
+				w.wantForgotten("b:1")
+			})
+		})
+	}
+}
+
+// What comes after a failure by our own pull is ours all the same.
+func TestWhatIsPulledAfterAFailureIsOurs(t *testing.T) {
+	eachWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		repository := ref("a:1").Repository()
+		w.registry.Fail(repository, engine.Becausef(engine.RegistryUnavailable, "connection refused"))
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.wantState("a:1", v1alpha1.ImageFailed, "RegistryUnavailable")
+		w.start()
+		w.pass(time.Second)
+		w.registry.Fail(repository, nil)
+		w.pass(10 * time.Minute)
+		if st := w.wantState("a:1", v1alpha1.ImagePresent, ""); !st.Pulled {
+			w.Errorf("it counts as found: %+v", st)
+		}
+		w.release(e)
+		w.wantHere("a:1", false)
+	})
+}
+
+// What a person has pinned on the machine stays when the cache lets go of it, until that person does.
+func TestAPinByHandOutlivesTheCache(t *testing.T) {
+	inWorld(t, func(w *world) {
+		byHand := func(pinned bool) {
+			if err := (&enginetest.Containerd{Runtime: w.rt}).PinByHand(t.Context(), ref("a:1"), pinned); err != nil {
+				t.Fatal(err)
+			}
+		}
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		byHand(true)
+		w.release(e)
+		w.wantHere("a:1", true)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "Pinned")
+		byHand(false)
+		w.pass(3 * time.Second)
+		w.answer()
+		w.wantHere("a:1", false)
+		w.wantForgotten("a:1")
 	})
 }
 

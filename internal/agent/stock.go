@@ -57,11 +57,12 @@ type stock struct {
 	retry        time.Time
 }
 
-// measure is what one image takes.
+// measure is what one image takes, and what else is found out with it.
 type measure struct {
-	bytes     int64
-	layers    []engine.Layer
-	firstSeen time.Time
+	bytes          int64
+	layers         []engine.Layer
+	firstSeen      time.Time
+	pinnedByOthers bool
 }
 
 // uidMayChange starts over with another store: its inventory is another too.
@@ -223,7 +224,8 @@ func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
 	s.loaded, s.failures, s.retry = true, 0, time.Time{}
 	s.object = inventory.UID
 	old := &inventory.Status
-	if !old.WatchedSince.IsZero() && now.Sub(old.ObservedTime.Time) < watchGap {
+	goesOn := !old.WatchedSince.IsZero() && now.Sub(old.ObservedTime.Time) < watchGap
+	if goesOn {
 		s.watched = old.WatchedSince.Time
 	}
 	s.published = map[string]v1alpha1.InventoryImage{}
@@ -242,6 +244,12 @@ func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
 			s.lastUsed[image.ID] = now
 		} else if image.LastUsed != nil {
 			s.lastUsed[image.ID] = image.LastUsed.Time
+		}
+	}
+	for id, at := range s.firstSeen {
+		// It came while nobody watched for a moment, and must not be taken for one that was here all the time.
+		if _, known := s.published[id]; goesOn && !known && at.IsZero() && old.OmittedImages == 0 {
+			s.firstSeen[id] = now
 		}
 	}
 	if !old.ObservedTime.IsZero() {
@@ -264,7 +272,7 @@ func (a *Agent) weighed(images []engine.Image, mark uint64, err error) {
 	s.measured = mark
 	clear(s.measures)
 	for i := range images {
-		s.measures[images[i].ID] = measure{images[i].DiskBytes, images[i].Layers, images[i].FirstSeen}
+		s.measures[images[i].ID] = measure{images[i].DiskBytes, images[i].Layers, images[i].FirstSeen, images[i].PinnedByOthers}
 	}
 }
 

@@ -113,8 +113,10 @@ type Image struct {
 	// Tags are the names with a tag; Digests are repository@digest, of the index where the image came by one.
 	Tags    []oci.Ref `json:"tags,omitempty"`
 	Digests []oci.Ref `json:"digests,omitempty"`
-	// Pinned: the runtime reports it as held against garbage collection, by whomever.
-	Pinned bool `json:"pinned,omitempty"`
+	// Pinned: the runtime reports it as held against garbage collection, by whomever. PinnedByOthers: not by us alone, or by a
+	// person with our help; a list by ids tells, and a Measurer.
+	Pinned         bool `json:"pinned,omitempty"`
+	PinnedByOthers bool `json:"-"`
 	// Sandbox: the runtime is configured to start pods with it.
 	Sandbox bool `json:"sandbox,omitempty"`
 	// PullBytes is the compressed size, what a pull moves; DiskBytes what it takes on disk. 0 is unknown.
@@ -197,8 +199,8 @@ const (
 type RemoveRequest struct {
 	// Image is as List gave it.
 	Image Image
-	// Tags are the names that go, a true part of Image.Tags. Empty: the image goes, with every name that it has.
-	// The digest name of a repository goes with that repository's last tag.
+	// Tags are the names that go: a true part of Image.Tags, or all of them where the digest of another repository stays.
+	// Empty: the image goes, with every name that it has. The digest name of a repository goes with that repository's last tag.
 	Tags []oci.Ref
 	// Force: containers that have exited do not hold the image, where the runtime itself would say that they do.
 	Force bool

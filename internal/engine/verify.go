@@ -156,18 +156,13 @@ func removeEffect(req RemoveRequest, before, after Image, there bool) error {
 }
 
 // mayGo reports whether a name goes with the tags that were asked for: it is one of them, or the digest name of a
-// repository all whose tags were. When every tag was asked for, the whole image was.
+// repository all whose tags were.
 func mayGo(req RemoveRequest, before Image, name oci.Ref) bool {
 	if slices.Contains(req.Tags, name) {
 		return true
 	}
-	asked := func(tag oci.Ref) bool { return slices.Contains(req.Tags, tag) }
-	stays := func(tag oci.Ref) bool { return !asked(tag) }
-	if !slices.ContainsFunc(before.Tags, stays) {
-		return true
-	}
 	ofName := func(tag oci.Ref) bool { return tag.Repository() == name.Repository() }
-	keepsName := func(tag oci.Ref) bool { return ofName(tag) && stays(tag) }
+	keepsName := func(tag oci.Ref) bool { return ofName(tag) && !slices.Contains(req.Tags, tag) }
 	return name.Tag() == "" && slices.ContainsFunc(req.Tags, ofName) && !slices.ContainsFunc(before.Tags, keepsName)
 }
 

@@ -48,6 +48,10 @@ func TestVerify(t *testing.T) {
 			return err
 		}
 	}
+	everyTag := func(ctx context.Context, w world, rt engine.Interface) error {
+		image := w.rt.Load(newWeb, "fresh:1", "else@"+newWeb.Manifest().String())
+		return rt.Remove(ctx, engine.RemoveRequest{Image: image, Tags: image.Tags})
+	}
 	pinned := "web:1@" + oldWeb.Manifest().String()
 	cases := map[string]struct {
 		traps  enginetest.Traps
@@ -66,6 +70,8 @@ func TestVerify(t *testing.T) {
 		"whole, no effect":    {traps: enginetest.Traps{RemoveNoEffect: true}, act: whole, reason: engine.NoEffect, says: "still there as docker.io/library/other:1"},
 		"one tag, no effect":  {traps: enginetest.Traps{RemoveNoEffect: true}, act: oneTag, reason: engine.NoEffect, says: "library/web:1 is still there"},
 		"one tag, takes all":  {traps: enginetest.Traps{RemoveTakesAll: true}, act: oneTag, reason: engine.Unknown, says: "not asked for: docker.io/library/other:1, docker.io/library/web:2"},
+		"every tag":           {act: everyTag},
+		"… takes a digest":    {traps: enginetest.Traps{RemoveTakesAll: true}, act: everyTag, reason: engine.Unknown, says: "not asked for: docker.io/library/else@sha256:"},
 		"whole, untagged":     {traps: enginetest.Traps{RemoveLeavesUntagged: true}, act: whole, reason: engine.NoEffect, says: "still there as sha256:"},
 		"pull, no effect":     {traps: enginetest.Traps{PullNoEffect: true}, act: pull("fresh:1"), reason: engine.NoEffect, says: "there is no image sha256:"},
 		"pull, drops tag":     {traps: enginetest.Traps{PullDropsTag: true}, act: pull("fresh:1@" + newWeb.Manifest().String()), reason: engine.NoEffect, says: "only as docker.io/library/fresh@sha256:"},

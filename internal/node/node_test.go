@@ -353,6 +353,35 @@ func TestWhatFailsHalfWayIsPutBack(t *testing.T) {
 	}
 }
 
+// Force passes over a cache, and over the pin that the cache set; not over one that the machine's administrator set beside it.
+func TestForceSparesWhatOthersPinToo(t *testing.T) {
+	fake := enginetest.NewContainerd(enginetest.NewRegistry())
+	load(fake.Runtime)
+	for _, name := range []string{web, other} {
+		if err := fake.Pin(t.Context(), ref(t, name), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	needs := plan.Needs{Known: true, AsOf: later()}
+	for _, name := range []string{web, other} {
+		needs.Items = append(needs.Items, plan.Need{Ref: ref(t, name), By: "shop/web", Cache: true, Pinned: true})
+	}
+	n := &Node{Runtime: engine.Verify(fake), Now: later, Needs: func() plan.Needs { return needs }}
+	planned, err := n.PlanRemove(t.Context(), plan.RemoveRequest{Targets: targets(t, web, other), Options: plan.Options{Force: true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake.Configure(web, false)
+	result, err := n.Act(t.Context(), planned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]session.State{web: session.StateKept, other: session.StateRemoved}
+	if diff := cmp.Diff(want, states(result.Steps)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 // What pods need may grow old while the work goes on. That must not switch off the look at what is in use.
 func TestNeedsThatGrowOldDuringTheWork(t *testing.T) {
 	fake := enginetest.NewContainerd(enginetest.NewRegistry())

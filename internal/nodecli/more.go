@@ -67,6 +67,11 @@ func pinCommand(pin bool) command {
 	return c
 }
 
+// handPinner is a runtime in which a person's pins stand beside those of caches.
+type handPinner interface {
+	PinByHand(ctx context.Context, ref oci.Ref, pinned bool) error
+}
+
 func (e *env) pin(ctx context.Context, args []string, pin bool) error {
 	if len(args) == 0 {
 		return errors.New("name at least one image, such as nginx:1.29")
@@ -82,7 +87,7 @@ func (e *env) pin(ctx context.Context, args []string, pin bool) error {
 	if err != nil {
 		return err
 	}
-	pinner, ok := engine.As[engine.Pinner](n.Runtime)
+	pinner, ok := engine.As[handPinner](n.Runtime)
 	if !ok {
 		described, err := n.Runtime.Describe(ctx)
 		if err != nil {
@@ -92,7 +97,7 @@ func (e *env) pin(ctx context.Context, args []string, pin bool) error {
 	}
 	var errs []error
 	for _, ref := range refs {
-		err := pinner.Pin(ctx, ref, pin)
+		err := pinner.PinByHand(ctx, ref, pin)
 		errs = append(errs, err)
 		if err == nil {
 			fmt.Fprintf(e.Err, "✔ %s %sned\n", ref, map[bool]string{true: "pin", false: "unpin"}[pin])

@@ -69,6 +69,31 @@ const (
 	app   = "ghcr.io/acme/app:1"
 )
 
+// A pin that a person sets is that person's to lift, beside what a cache has pinned.
+func TestPinIsByHand(t *testing.T) {
+	m := newMachine(t, nginx)
+	m.run(t, 0, "pin", nginx)
+	ref, err := oci.Parse(nginx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pinned := func(want bool) {
+		t.Helper()
+		images, err := m.List(t.Context())
+		if err != nil || len(images) != 1 || images[0].Pinned != want {
+			t.Errorf("images %+v, error %v, want pinned %t", images, err, want)
+		}
+	}
+	if err := m.Pin(t.Context(), ref, false); err != nil { // As an agent does whose cache lets go.
+		t.Fatal(err)
+	}
+	pinned(true)
+	m.run(t, 0, "rm", "--yes", "--force", nginx)
+	pinned(true)
+	m.run(t, 0, "unpin", nginx)
+	pinned(false)
+}
+
 func TestListIsATable(t *testing.T) {
 	m := newMachine(t, nginx, app)
 	m.Start(nginx, enginetest.Container{Name: "c", Pod: "shop/web"})

@@ -34,6 +34,15 @@ func isShort(name string) bool {
 	return !path || host != "localhost" && !strings.ContainsAny(host, ".:") && host == strings.ToLower(host)
 }
 
+// idNamed is the beginning of an image's id where a pod names its image so; else empty. sha256:… parses as an image of Docker
+// Hub that is called sha256, and kubelets pass it on: containerd and Docker start what has that id, if it is here.
+func idNamed(ref oci.Ref) string {
+	if ref.Repository() != "docker.io/library/sha256" || strings.Trim(ref.Tag(), "0123456789abcdef") != "" {
+		return ""
+	}
+	return ref.Tag()
+}
+
 // PicksRegistry reports whether the runtime of this name decides which registry a name without one means: CRI-O does, by
 // its registries.conf; others mean docker.io.
 func PicksRegistry(runtime string) bool { return runtime == "cri-o" }

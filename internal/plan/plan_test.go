@@ -86,6 +86,11 @@ const (
 	other = "ghcr.io/acme/other:1"
 )
 
+// needsOf are those of a pod that names images so.
+func needsOf(names ...string) Needs {
+	return Needs{Known: true, AsOf: now, Items: NeedsOf("shop/web-1", names, false)}
+}
+
 // Each row is one rule of "nothing that is needed is ever removed", tried with every way of asking for the image.
 func TestWhatIsNeededStays(t *testing.T) {
 	image := img(1, web)
@@ -107,9 +112,12 @@ func TestWhatIsNeededStays(t *testing.T) {
 		"a pod by tag":              {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web-1"}}}}, ReasonNeeded, "named by pod shop/web-1", false, false},
 		"a pod by digest":           {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: image.Digests[0], By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
 		"a pod by tag and digest":   {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web).WithDigest(image.Digests[0].Digest()), By: "shop/web-1"}}}}, ReasonNeeded, "", false, false},
+		"a pod by id":               {State{Needs: needsOf(image.ID)}, ReasonNeeded, "named by pod shop/web-1", false, false},
+		"a pod by part of an id":    {State{Needs: needsOf(image.ID[:68])}, ReasonNeeded, "", false, false},
 		"a cache":                   {State{Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true}}}}, ReasonCached, "kept by ImageCache shop/web", true, false},
 		"a cache's own pin":         {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}, Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true, Pinned: true}}}}, ReasonCached, "kept by ImageCache shop/web", true, false},
 		"someone's pin of a cached": {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}, Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true}}}}, ReasonPinned, "pinned", false, false},
+		"its pin, and someone's":    {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned, i.PinnedByOthers = true, true })}, Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(web), By: "shop/web", Cache: true, Pinned: true}}}}, ReasonPinned, "pinned", false, false},
 		"a pin":                     {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Pinned = true })}}, ReasonPinned, "pinned", false, false},
 		"the sandbox image":         {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.Sandbox = true })}}, ReasonSandbox, "the runtime starts every pod with it", false, false},
 		"it came just now":          {State{Images: []engine.Image{with(image, func(i *engine.Image) { i.FirstSeen = now.Add(-3 * time.Minute) })}}, ReasonRecent, "arrived within the last 10m", true, true},
@@ -173,7 +181,7 @@ func TestNearNames(t *testing.T) {
 
 func TestUseOfAnotherImageHoldsNothing(t *testing.T) {
 	state := State{Now: now, Images: []engine.Image{img(1, web), img(2, other)},
-		Uses: []engine.Use{{ImageID: img(2).ID, Pod: "a/b"}}, Needs: Needs{Known: true, AsOf: now, Items: []Need{{Ref: ref(other), By: "a/b"}}}}
+		Uses: []engine.Use{{ImageID: img(2).ID, Pod: "a/b"}}, Needs: needsOf(other, img(2).ID, "sha256:latest")}
 	if diff := cmp.Diff([]string{web}, going(Prune(state, PruneRequest{}))); diff != "" {
 		t.Error(diff)
 	}

@@ -22,11 +22,15 @@ type protector struct {
 	named map[oci.Ref][]engine.Use
 	needs map[oci.Ref][]Need
 	short map[string][]Need // by the last part of the repository and the tag
+	byID  map[string][]Need // by the beginning of the id's hex digits
 	now   time.Time
 }
 
 func newProtector(s State) protector {
-	p := protector{uses: map[string][]engine.Use{}, named: map[oci.Ref][]engine.Use{}, needs: map[oci.Ref][]Need{}, short: map[string][]Need{}, now: s.Now}
+	p := protector{
+		uses: map[string][]engine.Use{}, named: map[oci.Ref][]engine.Use{},
+		needs: map[oci.Ref][]Need{}, short: map[string][]Need{}, byID: map[string][]Need{}, now: s.Now,
+	}
 	for _, u := range s.Uses {
 		if u.ImageID != "" {
 			p.uses[hexOf(u.ImageID)] = append(p.uses[hexOf(u.ImageID)], u)
@@ -39,6 +43,9 @@ func newProtector(s State) protector {
 		p.needs[key(n.Ref)] = append(p.needs[key(n.Ref)], n)
 		if n.Short != "" {
 			p.short[lastPart(n.Ref)] = append(p.short[lastPart(n.Ref)], n)
+		}
+		if id := idNamed(n.Ref); id != "" {
+			p.byID[id] = append(p.byID[id], n)
 		}
 	}
 	return p
@@ -72,7 +79,7 @@ func (p protector) protects(img engine.Image, o Options, exact bool) (Kept, bool
 	if len(pods) > 0 {
 		return keep(ReasonNeeded, "named by pod %s", summary(pods, func(n Need) string { return n.By }))
 	}
-	if img.Pinned && !slices.ContainsFunc(caches, func(n Need) bool { return n.Pinned }) {
+	if img.Pinned && (img.PinnedByOthers || !slices.ContainsFunc(caches, func(n Need) bool { return n.Pinned })) {
 		return keep(ReasonPinned, "pinned")
 	}
 	if o.Force {
@@ -102,13 +109,20 @@ func (p protector) using(img engine.Image, force bool) []engine.Use {
 }
 
 func (p protector) needed(img engine.Image) (pods, caches []Need) {
+	var all []Need
 	for _, name := range slices.Concat(img.Tags, img.Digests) {
-		for _, n := range slices.Concat(p.needs[name], p.short[lastPart(name)]) {
-			if n.Cache {
-				caches = append(caches, n)
-			} else {
-				pods = append(pods, n)
-			}
+		all = append(all, slices.Concat(p.needs[name], p.short[lastPart(name)])...)
+	}
+	for id, named := range p.byID {
+		if strings.HasPrefix(hexOf(img.ID), id) {
+			all = append(all, named...)
+		}
+	}
+	for _, n := range all {
+		if n.Cache {
+			caches = append(caches, n)
+		} else {
+			pods = append(pods, n)
 		}
 	}
 	return pods, caches

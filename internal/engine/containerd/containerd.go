@@ -57,11 +57,11 @@ type Runtime struct {
 	events     eventsapi.EventsClient
 
 	mu       sync.Mutex
-	usage    map[snapshotKey]int64 // committed snapshots never change
-	bases    map[string][]string   // from containers that CRI did not make to the ids of their images, which never change
-	leads    map[string][]string   // from a manifest or an index to the ids of its images, as of the last Measure and since
-	measured int                   // how many images the last Measure saw; 0 is unknown
-	claims   map[string]bool       // manifests that pulls of this process have found to be theirs
+	usage    map[snapshotKey]int64     // committed snapshots never change
+	bases    map[containerKey][]string // from containers that CRI did not make to the ids of their images, which never change
+	leads    map[string][]string       // from a manifest or an index to the ids of its images, as of the last Measure and since
+	measured int                       // how many images the last Measure saw; 0 is unknown
+	claims   map[string]bool           // manifests that pulls of this process have found to be theirs
 }
 
 var (
@@ -95,7 +95,7 @@ func Connect(endpoint string, cri engine.Interface, options ...grpc.DialOption) 
 		events:     eventsapi.NewEventsClient(conn),
 		usage:      map[snapshotKey]int64{},
 		leads:      map[string][]string{},
-		bases:      map[string][]string{},
+		bases:      map[containerKey][]string{},
 		claims:     map[string]bool{},
 	}, nil
 }

@@ -15,8 +15,8 @@ import (
 	"orlop.dev/orlop/internal/oci"
 )
 
-// List is CRI's list. Images asked for by id come with the time since when they are here; to date all of them takes
-// longer than to list them, and is left to Measure, which reads their records anyway.
+// List is CRI's list. Images asked for by id come with the time since when they are here, and with whose their pins are; to
+// look for that of all takes longer than to list them, and is left to Measure, which reads their records anyway.
 func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, error) {
 	images, err := r.cri.List(ctx, ids...)
 	if err != nil || len(ids) == 0 {
@@ -30,6 +30,9 @@ func (r *Runtime) List(ctx context.Context, ids ...string) ([]engine.Image, erro
 	}
 	for n := range images {
 		if err := r.date(ctx, &images[n], known[images[n].ID]); err != nil {
+			return nil, err
+		}
+		if err := r.tellPin(ctx, &images[n]); err != nil {
 			return nil, err
 		}
 	}
@@ -115,7 +118,9 @@ func (r *Runtime) measureLater(ctx context.Context, images []engine.Image, paral
 		if err := r.date(ctx, image, byName.byName[image.ID]); err != nil {
 			return nil, err
 		}
-		targets[n] = targetsOf(byName.of(*image))
+		named := byName.of(*image)
+		targets[n] = targetsOf(named)
+		image.PinnedByOthers = image.Pinned && othersPin(named)
 		if len(targets[n]) == 1 && seen.leadsTo(targets[n][0], image.ID) {
 			leads[targets[n][0]] = append(leads[targets[n][0]], image.ID)
 		}

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/oci"
 )
 
 // stocked is a CRI that has these images.
@@ -74,6 +75,43 @@ func TestListFailsWithItsRecords(t *testing.T) {
 			r.cri = stocked{list: slices.Repeat([]engine.Image{{ID: imageID}}, count)}
 			if images, err := r.List(t.Context(), imageID); err == nil || images != nil {
 				t.Errorf("%d images, error %v", len(images), err)
+			}
+		})
+	}
+}
+
+// Whose the pins of an image are is read off all its records, when it is asked for by id and when it is measured.
+func TestListTellsWhosePinsAre(t *testing.T) {
+	const tag = "a.test/x:1"
+	others, ours := map[string]string{labelPinned: valuePinned}, map[string]string{labelPinned: valuePinned, labelOurPin: valueOurPin}
+	byHand := map[string]string{labelPinned: valuePinned, labelOurPin: valueOurPin, labelHandPin: valueOurPin}
+	for name, c := range map[string]struct {
+		byTag, byDigest map[string]string
+		pinned, others  bool
+	}{
+		"ours":                   {nil, ours, true, false},
+		"somebody else's":        {others, nil, true, true},
+		"both":                   {others, ours, true, true},
+		"a person's too":         {nil, byHand, true, true},
+		"of nobody, as it seems": {nil, nil, true, true},
+		"not pinned":             {nil, nil, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tagged, byDigest := at(tag, indexA), at("a.test/x@"+indexA, indexA)
+			tagged.Labels, byDigest.Labels = c.byTag, c.byDigest
+			r := newServer("2.4.2", tagged, byDigest, at(imageID, indexA)).connected(t)
+			image := listed(t, imageID, tag)
+			image.Pinned, image.Digests = c.pinned, []oci.Ref{ref(t, byDigest.Name)}
+			r.cri = stocked{list: []engine.Image{image}}
+			images, err := r.List(t.Context(), imageID)
+			if err != nil || len(images) != 1 || images[0].PinnedByOthers != c.others {
+				t.Errorf("asked for by id: %+v, error %v", images, err)
+			}
+			if images, err = r.List(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := r.MeasureLater(t.Context(), images); err != nil || images[0].PinnedByOthers != c.others {
+				t.Errorf("measured: %+v, error %v", images, err)
 			}
 		})
 	}

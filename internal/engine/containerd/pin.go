@@ -15,6 +15,15 @@ import (
 // Pin sets or lifts our pin. It sits on the record of repository@digest, since a second pull through CRI writes the
 // tag's record anew, without it; one such label on any record pins the image.
 func (r *Runtime) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
+	return r.setPin(ctx, ref, pinned, labelOurPin)
+}
+
+// PinByHand is Pin for a person on the machine. Both pins may be there at once, and neither goes with the other.
+func (r *Runtime) PinByHand(ctx context.Context, ref oci.Ref, pinned bool) error {
+	return r.setPin(ctx, ref, pinned, labelHandPin)
+}
+
+func (r *Runtime) setPin(ctx context.Context, ref oci.Ref, pinned bool, own string) error {
 	image, err := r.named(ctx, ref)
 	if err != nil {
 		return err
@@ -24,9 +33,9 @@ func (r *Runtime) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 		return err
 	}
 	if pinned {
-		return r.pin(ctx, image, ref, records)
+		return r.pin(ctx, image, ref, records, own)
 	}
-	return r.unpin(ctx, image, records)
+	return r.unpin(ctx, image, records, own)
 }
 
 // named finds the image that a reference means here.
@@ -79,18 +88,18 @@ func bears(image engine.Image, ref oci.Ref) bool {
 	return byTag && byDigest
 }
 
-func (r *Runtime) pin(ctx context.Context, image engine.Image, ref oci.Ref, records []*record) error {
-	if slices.ContainsFunc(records, func(i *record) bool { return i.Labels[labelOurPin] != "" && isPinned(i) }) {
+func (r *Runtime) pin(ctx context.Context, image engine.Image, ref oci.Ref, records []*record, own string) error {
+	if slices.ContainsFunc(records, func(i *record) bool { return i.Labels[own] != "" && isPinned(i) }) {
 		return r.settlePinned(ctx, image.ID, true)
 	}
 	home := pinHome(records, image.ID, ref)
 	if home == nil {
 		return engine.Becausef(engine.NotFound, "%s is not on this machine", ref)
 	}
-	if isPinned(home) {
+	if isPinned(home) && home.Labels[beside(own)] == "" {
 		return nil // By somebody else: not ours to lift later.
 	}
-	if err := r.label(ctx, home, map[string]string{labelPinned: valuePinned, labelOurPin: valueOurPin}); err != nil {
+	if err := r.label(ctx, home, map[string]string{labelPinned: valuePinned, own: valueOurPin}); err != nil {
 		return err
 	}
 	return r.settlePinned(ctx, image.ID, true)
@@ -120,19 +129,57 @@ func pinHome(records []*record, id string, ref oci.Ref) *record {
 	return nil
 }
 
-func (r *Runtime) unpin(ctx context.Context, image engine.Image, records []*record) error {
+func (r *Runtime) unpin(ctx context.Context, image engine.Image, records []*record, own string) error {
 	others := false
 	for _, record := range records {
-		switch {
-		case record.Labels[labelOurPin] != "":
-			if err := r.label(ctx, record, map[string]string{labelPinned: "", labelOurPin: ""}); err != nil {
-				return err
-			}
-		case isPinned(record):
-			others = true
+		stays := isPinned(record) && (record.Labels[own] == "" || record.Labels[beside(own)] != "")
+		others = others || stays
+		if record.Labels[own] == "" {
+			continue
+		}
+		gone := map[string]string{own: ""}
+		if !stays {
+			gone[labelPinned] = ""
+		}
+		if err := r.label(ctx, record, gone); err != nil {
+			return err
 		}
 	}
 	return r.settlePinned(ctx, image.ID, others)
+}
+
+// beside is the label of the other of our two pins.
+func beside(own string) string {
+	if own == labelOurPin {
+		return labelHandPin
+	}
+	return labelOurPin
+}
+
+// tellPin reads the records of a pinned image, of which a removal meets few: it is one that a cache pins, and force passes over.
+func (r *Runtime) tellPin(ctx context.Context, image *engine.Image) error {
+	if !image.Pinned {
+		return nil
+	}
+	records, err := r.recordsOf(ctx, *image)
+	image.PinnedByOthers = othersPin(records)
+	return err
+}
+
+// othersPin reports whether somebody else pins an image that is pinned, a person by hand too: a record of it bears a pin that is
+// not ours alone, or none bears ours.
+func othersPin(records []*record) bool {
+	ours := false
+	for _, i := range records {
+		if !isPinned(i) {
+			continue
+		}
+		if i.Labels[labelOurPin] == "" || i.Labels[labelHandPin] != "" {
+			return true
+		}
+		ours = true
+	}
+	return !ours
 }
 
 func isPinned(i *record) bool { return i.Labels[labelPinned] == valuePinned }

@@ -32,6 +32,7 @@ const (
 	labelPinned  = "io.cri-containerd.pinned"
 	valuePinned  = "pinned"
 	labelOurPin  = "orlop.dev/pinned" // this pin is ours to lift
+	labelHandPin = "orlop.dev/pinned-by-hand"
 	valueOurPin  = "true"
 	labelPulled  = "orlop.dev/pulled" // Orlop brought this image
 	valuePulled  = "true"

@@ -19,6 +19,7 @@ import (
 	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	imagesapi "github.com/containerd/containerd/api/services/images/v1"
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
+	snapshotsapi "github.com/containerd/containerd/api/services/snapshots/v1"
 	"github.com/containerd/containerd/api/types"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -40,6 +41,8 @@ type server struct {
 	leases   map[string]*leasesapi.Lease
 	held     map[string][]string // by lease
 	natives  []*containersapi.Container
+	parents  map[string]string    // of snapshots
+	configs  map[string]string    // by the topmost snapshot of their layers
 	known    []*criapi.Container  // to CRI
 	pods     []*criapi.PodSandbox // to CRI
 	fails    map[string]error     // by method, such as Leases/Create
@@ -72,6 +75,10 @@ type (
 	}
 	containerService struct {
 		containersapi.UnimplementedContainersServer
+		*server
+	}
+	snapshotService struct {
+		snapshotsapi.UnimplementedSnapshotsServer
 		*server
 	}
 	podService struct {
@@ -116,6 +123,7 @@ func (s *server) connected(t testing.TB) *Runtime {
 	leasesapi.RegisterLeasesServer(g, leaseService{server: s})
 	contentapi.RegisterContentServer(g, contentService{server: s})
 	containersapi.RegisterContainersServer(g, containerService{server: s})
+	snapshotsapi.RegisterSnapshotsServer(g, snapshotService{server: s})
 	criapi.RegisterRuntimeServiceServer(g, podService{server: s})
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(listener) }()
@@ -190,6 +198,25 @@ func (s imageService) Get(_ context.Context, req *imagesapi.GetImageRequest) (*i
 	return &imagesapi.GetImageResponse{Image: r}, nil
 }
 
+// Update knows labels.
+func (s imageService) Update(_ context.Context, req *imagesapi.UpdateImageRequest) (*imagesapi.UpdateImageResponse, error) {
+	r := s.records[req.Image.Name]
+	if r == nil {
+		return nil, status.Errorf(codes.NotFound, "image %q: not found", req.Image.Name)
+	}
+	changed := &record{Name: r.Name, Target: r.Target, Labels: maps.Clone(r.Labels)}
+	if changed.Labels == nil {
+		changed.Labels = map[string]string{}
+	}
+	for _, path := range req.UpdateMask.Paths {
+		label := strings.TrimPrefix(path, "labels.")
+		changed.Labels[label] = req.Image.Labels[label]
+	}
+	maps.DeleteFunc(changed.Labels, func(_, value string) bool { return value == "" })
+	s.records[r.Name] = changed
+	return &imagesapi.UpdateImageResponse{Image: changed}, nil
+}
+
 func (s imageService) Delete(_ context.Context, req *imagesapi.DeleteImageRequest) (*emptypb.Empty, error) {
 	r := s.records[req.Name]
 	moved := r != nil && !strings.HasPrefix(strings.TrimPrefix(s.version, "v"), "1.") && req.Target != nil && req.Target.Digest != r.Target.Digest
@@ -209,6 +236,21 @@ func (s contentService) Info(_ context.Context, req *contentapi.InfoRequest) (*c
 }
 
 var idOfIndex = map[string]string{indexA: imageID, indexB: "sha256:" + strings.Repeat("2", 64)}
+
+// List knows configs, by the snapshot that the filter names.
+func (s contentService) List(req *contentapi.ListContentRequest, stream contentapi.Content_ListServer) error {
+	list := &contentapi.ListContentResponse{}
+	for top, config := range s.configs {
+		if slices.Contains(req.Filters, fmt.Sprintf("labels.%q==%q", labelSnapshot+"overlayfs", top)) {
+			list.Info = append(list.Info, &contentapi.Info{Digest: config})
+		}
+	}
+	return stream.Send(list)
+}
+
+func (s snapshotService) Stat(_ context.Context, req *snapshotsapi.StatSnapshotRequest) (*snapshotsapi.StatSnapshotResponse, error) {
+	return &snapshotsapi.StatSnapshotResponse{Info: &snapshotsapi.Info{Name: req.Key, Parent: s.parents[req.Key]}}, nil
+}
 
 func (s contentService) Write(stream contentapi.Content_WriteServer) error {
 	if _, err := stream.Recv(); err != nil {

@@ -109,7 +109,9 @@ func (r *Runtime) listContainers(ctx context.Context) (map[string]*containersapi
 			return nil, fmt.Errorf("listing containerd's containers: %w", socket.Why(err))
 		}
 		c := next.Container
-		all[c.ID] = &containersapi.Container{ID: c.ID, Labels: c.Labels, Image: c.Image, Snapshotter: c.Snapshotter, SnapshotKey: c.SnapshotKey}
+		all[c.ID] = &containersapi.Container{
+			ID: c.ID, Labels: c.Labels, Image: c.Image, Snapshotter: c.Snapshotter, SnapshotKey: c.SnapshotKey, CreatedAt: c.CreatedAt,
+		}
 	}
 }
 
@@ -132,16 +134,27 @@ func byName(use engine.Use, image string) []engine.Use {
 	return []engine.Use{use}
 }
 
+// containerKey tells a container from an earlier one of the same id: with ctr, people choose them.
+type containerKey struct {
+	id      string
+	created int64 // in nanoseconds
+}
+
+func keyOf(c *containersapi.Container) containerKey {
+	return containerKey{c.ID, c.CreatedAt.AsTime().UnixNano()}
+}
+
 // usesOf asks once for each container on what it stands, and remembers no more than there are. Whether one has exited is
 // not asked: its owner may start it again, and knows of no --force.
 func (r *Runtime) usesOf(ctx context.Context, containers map[string]*containersapi.Container) ([]engine.Use, error) {
 	r.mu.Lock()
 	known := r.bases
 	r.mu.Unlock()
-	bases := make(map[string][]string, len(containers))
+	bases := make(map[containerKey][]string, len(containers))
 	var uses []engine.Use
 	for _, id := range slices.Sorted(maps.Keys(containers)) {
-		c, images := containers[id], known[id]
+		c := containers[id]
+		images := known[keyOf(c)]
 		if len(images) == 0 {
 			var err error
 			if images, err = r.baseOf(ctx, c); err != nil {
@@ -149,7 +162,7 @@ func (r *Runtime) usesOf(ctx context.Context, containers map[string]*containersa
 			}
 		}
 		use := engine.Use{Kind: engine.UseContainer, Container: cmp.Or(c.Labels[labelName], id)}
-		if bases[id] = images; len(images) == 0 {
+		if bases[keyOf(c)] = images; len(images) == 0 {
 			uses = append(uses, byName(use, c.Image)...)
 		}
 		for _, image := range images {

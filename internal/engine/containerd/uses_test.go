@@ -4,12 +4,16 @@
 package containerd
 
 import (
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	containersapi "github.com/containerd/containerd/api/services/containers/v1"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 	criapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"orlop.dev/orlop/internal/engine"
@@ -49,5 +53,28 @@ func TestUsesBesideCRI(t *testing.T) {
 			t.Errorf("%s fails, and %v are told", method, uses)
 		}
 		delete(s.fails, method)
+	}
+}
+
+// A container of an id that another one had uses what it stands on, and not what that one stood on.
+func TestUsesOfAnIDThatIsTakenAgain(t *testing.T) {
+	s := newServer("2.4.2")
+	first, second := "sha256:"+strings.Repeat("1", 64), "sha256:"+strings.Repeat("2", 64)
+	s.configs = map[string]string{"top-1": first, "top-2": second}
+	r := s.connected(t)
+	for at, image := range []string{first, second} {
+		s.parents = map[string]string{"debug": fmt.Sprintf("top-%d", at+1)}
+		s.natives = []*containersapi.Container{{
+			ID: "debug", Image: "busybox:1", Snapshotter: "overlayfs", SnapshotKey: "debug", CreatedAt: timestamppb.New(time.Unix(int64(at), 0)),
+		}}
+		for range 2 {
+			uses, err := r.Uses(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(uses) != 2 || uses[1].ImageID != image {
+				t.Errorf("of container %d: %+v, want that of %s", at, uses, image)
+			}
+		}
 	}
 }

@@ -255,7 +255,7 @@ func (s *server) RemoveImage(_ context.Context, req *cri.RemoveImageRequest) (*c
 		return &cri.RemoveImageResponse{}, nil // cri-dockerd looks up ids alone.
 	case strings.Contains(name, "@"):
 		return &cri.RemoveImageResponse{}, nil
-	case name != id && len(s.images[id].tags) > 1:
+	case name != id && s.images[id].otherNames(name):
 		s.untag(id, name)
 		return &cri.RemoveImageResponse{}, nil
 	}
@@ -266,6 +266,16 @@ func (s *server) RemoveImage(_ context.Context, req *cri.RemoveImageRequest) (*c
 	}
 	delete(s.images, id)
 	return &cri.RemoveImageResponse{}, nil
+}
+
+// otherNames reports whether the image has names beside the tag: CRI-O counts those that it was pulled by, by digest too.
+func (i *stored) otherNames(tag string) bool {
+	tagged := func(digest string) bool {
+		repository, _, _ := strings.Cut(digest, "@")
+		return slices.ContainsFunc(i.tags, func(t string) bool { return strings.HasPrefix(t, repository+":") })
+	}
+	return slices.ContainsFunc(i.tags, func(t string) bool { return t != tag }) ||
+		slices.ContainsFunc(i.digests, func(d string) bool { return !tagged(d) })
 }
 
 func (s *server) untag(id, tag string) {

@@ -49,7 +49,8 @@ func (r *Runtime) remove(ctx context.Context, req engine.RemoveRequest) error {
 	}
 	tags, digests := refs(found.RepoTags), refs(found.RepoDigests)
 	asked := func(tag oci.Ref) bool { return slices.Contains(req.Tags, tag) }
-	rest := slices.DeleteFunc(slices.Clone(tags), asked)
+	// By digest alone it may be somebody else's, from another repository.
+	rest := slices.DeleteFunc(slices.Concat(tags, untagged(digests, tags)), asked)
 	if req.Whole() || len(tags) > 0 && len(rest) == 0 {
 		return r.removeWhole(ctx, req, tags, digests)
 	}
@@ -61,6 +62,13 @@ func (r *Runtime) remove(ctx context.Context, req engine.RemoveRequest) error {
 		}
 	}
 	return nil
+}
+
+// untagged are the digests of repositories of which the image has no tag.
+func untagged(digests, tags []oci.Ref) []oci.Ref {
+	return slices.DeleteFunc(slices.Clone(digests), func(d oci.Ref) bool {
+		return slices.ContainsFunc(tags, func(t oci.Ref) bool { return t.Repository() == d.Repository() })
+	})
 }
 
 // removeWhole takes every name and the image. Force is only for what exited containers alone use: with it, a name goes
@@ -97,14 +105,11 @@ func (r *Runtime) removeNames(ctx context.Context, tags, digests []oci.Ref) (rem
 	if len(names) > 0 {
 		last, names = names[len(names)-1], names[:len(names)-1]
 	}
-	tagged := func(d oci.Ref) bool {
-		return slices.ContainsFunc(tags, func(t oci.Ref) bool { return t.Repository() == d.Repository() })
+	alone := untagged(digests, tags)
+	if last.IsZero() && len(alone) > 0 {
+		alone = alone[1:]
 	}
-	for i, d := range digests {
-		if !tagged(d) && (!last.IsZero() || i > 0) {
-			names = append(names, d)
-		}
-	}
+	names = append(names, alone...)
 	for _, name := range names {
 		if err := r.delete(ctx, name.String(), false); err != nil {
 			return removed, err

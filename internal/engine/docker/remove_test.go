@@ -24,6 +24,7 @@ func TestRemove(t *testing.T) {
 	three := []string{"docker.io/library/web:1", "docker.io/library/web:2", "r.test/other:1"}
 	cases := map[string]struct {
 		tags       []string // that the image has
+		digests    []string
 		ask        []string // that go; none: the image
 		force      bool
 		containers []map[string]any
@@ -38,6 +39,7 @@ func TestRemove(t *testing.T) {
 		"one name of several":          {tags: three, ask: three[1:2], deletes: []string{"DELETE /images/docker.io/library/web:2"}},
 		"a name that has moved away":   {tags: one, ask: []string{"docker.io/library/web:9"}},
 		"the last name":                {tags: one, ask: one, deletes: []string{"DELETE /images/" + webID}},
+		"all but another's digest":     {tags: one, digests: []string{"docker.io/library/web@" + otherID, "r.test/other@" + otherID}, ask: one, deletes: []string{"DELETE /images/docker.io/library/web:1"}},
 		"a nameless image":             {deletes: []string{"DELETE /images/" + webID}},
 		"another image is in use":      {tags: one, containers: []map[string]any{container("x", otherID, "running")}, deletes: []string{"DELETE /images/" + webID}},
 		"in use":                       {tags: three, containers: []map[string]any{container("x", webID, "running")}, reason: engine.InUse, says: "in use by container x"},
@@ -59,6 +61,7 @@ func TestRemove(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			d := newDaemon(t)
 			d.has(webID, c.tags...)
+			d.on("GET /images/"+webID+"/json", say(map[string]any{"Id": webID, "RepoTags": c.tags, "RepoDigests": c.digests}))
 			d.on("GET /containers/json", say(c.containers))
 			for _, tag := range c.tags {
 				d.on("DELETE /images/"+tag, say([]any{}))

@@ -152,7 +152,7 @@ func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	if !req.Whole() && len(rest) == len(img.Tags) {
 		return nil
 	}
-	whole := req.Whole() || len(rest) == 0
+	whole := req.Whole() || len(rest) == 0 && !slices.ContainsFunc(img.Digests, func(d oci.Ref) bool { return !ofAny(img.Tags, d) })
 	if err := r.refuse(img, whole, req.Force); err != nil || r.Traps.RemoveNoEffect {
 		return err
 	}
@@ -192,13 +192,15 @@ func (r *Runtime) refuse(img *image, whole, force bool) error {
 
 // setTags gives the image these tags, and takes the digest names of repositories that had a tag and have none now.
 func (i *image) setTags(tags []oci.Ref) {
-	tagged := func(tags []oci.Ref, name oci.Ref) bool {
-		return slices.ContainsFunc(tags, func(t oci.Ref) bool { return t.Repository() == name.Repository() })
-	}
 	i.Digests = slices.DeleteFunc(slices.Clone(i.Digests), func(d oci.Ref) bool {
-		return tagged(i.Tags, d) && !tagged(tags, d)
+		return ofAny(i.Tags, d) && !ofAny(tags, d)
 	})
 	i.Tags = tags
+}
+
+// ofAny reports whether a name is of the repository of any of the tags.
+func ofAny(tags []oci.Ref, name oci.Ref) bool {
+	return slices.ContainsFunc(tags, func(t oci.Ref) bool { return t.Repository() == name.Repository() })
 }
 
 // collect lets layers go that no image and no batch holds. Its caller holds the lock.

@@ -28,6 +28,15 @@ func NewContainerd(registry *Registry) *Containerd {
 
 // Pin is part of engine.Pinner.
 func (c *Containerd) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
+	return c.pin(ctx, ref, func(img *image) { img.ours = pinned })
+}
+
+// PinByHand is Pin for a person on the machine.
+func (c *Containerd) PinByHand(ctx context.Context, ref oci.Ref, pinned bool) error {
+	return c.pin(ctx, ref, func(img *image) { img.byHand = pinned })
+}
+
+func (c *Containerd) pin(ctx context.Context, ref oci.Ref, set func(*image)) error {
 	if err := c.begin(ctx, Call{Op: OpPin, Ref: ref}); err != nil {
 		return err
 	}
@@ -38,7 +47,7 @@ func (c *Containerd) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 		return engine.Becausef(engine.NotFound, "pinning %s: not found", ref)
 	}
 	c.changing()
-	img.ours = pinned
+	set(img)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 var removing = map[string]promise{
 	"remove of one of two tags leaves the other":        removesOneOfTwo,
 	"remove of a tag leaves other repositories' tags":   removesOfOneRepository,
+	"remove of a tag leaves a digest of another":        removesBesideDigest,
 	"remove of the last tag removes the image":          removesLastTag,
 	"remove of an image removes all its names":          removesWhole,
 	"remove of an image leaves those that share layers": removesBesideShared,
@@ -66,6 +67,18 @@ func removesOfOneRepository(s *scene) {
 	after := s.mustLook(image.ID)
 	s.wantNames(after, b, b.WithDigest(digest).WithoutTag())
 	s.wantNotNamed(after, a.WithDigest(digest).WithoutTag())
+}
+
+func removesBesideDigest(s *scene) {
+	a, b := s.ref("a:1"), s.ref("b:1")
+	byDigest := b.WithDigest(s.pushed(s.content("x"), a, b)).WithoutTag()
+	image := s.pull(a, byDigest)
+	if !s.removeOneTag(image, a) {
+		return
+	}
+	after := s.mustLook(image.ID)
+	s.wantNames(after, byDigest)
+	s.wantNotNamed(after, a, a.WithDigest(byDigest.Digest()).WithoutTag())
 }
 
 func removesLastTag(s *scene) {

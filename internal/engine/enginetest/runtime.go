@@ -91,6 +91,7 @@ type image struct {
 	engine.Image
 	content Content
 	ours    bool // pinned by Pin
+	byHand  bool // pinned by PinByHand
 	config  bool // pinned by the runtime's configuration
 	marked  bool
 }
@@ -231,7 +232,8 @@ func (i *image) shown() engine.Image {
 	shown := i.Image
 	shown.Tags = slices.SortedFunc(slices.Values(i.Tags), oci.Compare)
 	shown.Digests = slices.SortedFunc(slices.Values(i.Digests), oci.Compare)
-	shown.Pinned = i.ours || i.config
+	shown.PinnedByOthers = i.byHand || i.config
+	shown.Pinned = i.ours || shown.PinnedByOthers
 	return shown
 }
 
