@@ -48,6 +48,41 @@ func TestNamesAndHelpAreGoodStyle(t *testing.T) {
 	}
 }
 
+// TestWhatOthersBuildUpon: these have their names, types and labels for good, as dashboards and alerts outside of Orlop go by them.
+func TestWhatOthersBuildUpon(t *testing.T) {
+	want := map[string]string{
+		"orlop_agent_build_info":                       "gauge version goversion",
+		"orlop_node_images":                            "gauge",
+		"orlop_node_image_bytes":                       "gauge state",
+		"orlop_node_imagefs_capacity_bytes":            "gauge",
+		"orlop_node_imagefs_used_bytes":                "gauge",
+		"orlop_node_imagefs_inodes_used":               "gauge",
+		"orlop_node_reclaimable_bytes":                 "gauge",
+		"orlop_image_pulls_total":                      "counter result reason registry",
+		"orlop_image_pull_duration_seconds":            "histogram result",
+		"orlop_image_pull_bytes_total":                 "counter registry",
+		"orlop_image_removals_total":                   "counter result trigger",
+		"orlop_image_reclaimed_bytes_total":            "counter trigger",
+		"orlop_tag_drift_nodes":                        "gauge ref",
+		"orlop_registry_checks_total":                  "counter registry result",
+		"orlop_cache_nodes":                            "gauge namespace name state",
+		"orlop_cronjob_last_run_timestamp_seconds":     "gauge namespace name",
+		"orlop_cronjob_last_success_timestamp_seconds": "gauge namespace name",
+		"orlop_cri_requests_duration_seconds":          "histogram method code",
+	}
+	got := map[string]string{}
+	for _, p := range parts() {
+		for _, m := range p.metrics {
+			if want[m.Name] != "" {
+				got[m.Name] = strings.Join(append([]string{m.Type}, m.Labels...), " ")
+			}
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
 // familyOf is what is scraped of a metric with one series.
 func familyOf(m metric.Description) *dto.MetricFamily {
 	series, kind := &dto.Metric{}, dto.MetricType_GAUGE

@@ -42,6 +42,7 @@ such place is named.`,
 			{} convert -f imagecache.yaml > orlop.yaml
 			{} convert -f kube-fledged/ -R -n images
 			helm get values image-puller -n k8s-image-puller --all | {} convert -f - -n k8s-image-puller
+			helm get values kube-fledged -n kube-fledged --all | {} convert -f - -f imagecache.yaml
 			{} convert --from-cluster --all-namespaces > orlop.yaml`),
 		Args: a.noArgs(": name files with -f"),
 		RunE: func(cmd *cobra.Command, _ []string) error {

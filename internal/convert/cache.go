@@ -100,9 +100,9 @@ func inParts(images []v1alpha1.CachedImage) [][]v1alpha1.CachedImage {
 
 // pullSecrets are those that are named, without repetitions.
 func pullSecrets(texts []string) (secrets []v1alpha1.SecretReference) {
-	for _, name := range texts {
-		if secret := (v1alpha1.SecretReference{Name: name}); name != "" && !slices.Contains(secrets, secret) {
-			secrets = append(secrets, secret)
+	for _, name := range once(texts) {
+		if name != "" {
+			secrets = append(secrets, v1alpha1.SecretReference{Name: name})
 		}
 	}
 	return secrets

@@ -68,6 +68,14 @@ func (d *Document) meta(key string) string {
 	return text
 }
 
+// file is what errors about a text within the document call it.
+func (d *Document) file() string {
+	if d.live {
+		return d.Title()
+	}
+	return d.source
+}
+
 // Place is where the document begins, as file:line.
 func (d *Document) Place() string { return d.at(d.root.node) }
 

@@ -23,8 +23,8 @@ func (e *eraser) config(row *Row) {
 	root := doc.root
 	switch {
 	case doc.Kind() == "ConfigMap":
-		doc.root.Done("apiVersion", "kind", "metadata")
-		inner, err := Read(doc.source+": "+eraserConfigKey, strings.NewReader(doc.root.Object("data").Text(eraserConfigKey)))
+		withoutMetadata(doc, row)
+		inner, err := Read(doc.file()+": "+eraserConfigKey, strings.NewReader(doc.root.Object("data").Text(eraserConfigKey)))
 		if err == nil && len(inner) != 1 {
 			doc.root.Object("data").Fail(eraserConfigKey, "one EraserConfig is expected in it, and not %d documents", len(inner))
 		}
@@ -44,7 +44,7 @@ func (e *eraser) config(row *Row) {
 	case doc.Kind() == "":
 		root = doc.root.Object("runtimeConfig")
 	}
-	root.Done("apiVersion", "kind", "metadata", "health", "metrics", "webhook", "leaderElection")
+	root.Done("apiVersion", "kind", "metadata")
 	e.schedule(root, row)
 }
 
@@ -58,10 +58,8 @@ func (e *eraser) schedule(root *Fields, row *Row) {
 	cron.Spec.JobTemplate.Spec = e.onNodes()
 	cron.Spec.JobTemplate.Spec.Prune = &v1alpha1.PruneAction{Keep: e.keep}
 	successes(manager.Object("imageJob"), row, &said)
-	meaningless(manager, row)
-	collector, scanner := components.Object("collector"), components.Object("scanner")
-	runs, scans := collector.Bool("enabled"), scanner.Bool("enabled")
-	components.Done("collector", "scanner", "remover", "eraser")
+	runs, scans := components.Object("collector").Bool("enabled"), components.Object("scanner").Bool("enabled")
+	meaningless(root, row)
 	if !runs {
 		row.Note("its collector is off, so that Eraser does nothing by itself: nothing to convert")
 		return
@@ -106,14 +104,16 @@ func successes(f *Fields, row *Row, said *remarks) {
 	}
 }
 
-// meaningless are settings of Eraser's own pods.
-func meaningless(f *Fields, row *Row) {
-	var names []string
-	for _, key := range []string{"runtime", "otlpEndpoint", "logLevel", "profile", "pullSecrets", "priorityClassName", "additionalPodLabels"} {
-		if f.Has(key) {
-			f.Done(key)
-			names = append(names, key)
-		}
+// meaningless tells of the settings of Eraser's own pods, which are all that its components have but whether they run.
+func meaningless(root *Fields, row *Row) {
+	names := doneWith(root.Object("manager"), []string{
+		"runtime", "otlpEndpoint", "logLevel", "profile", "pullSecrets", "priorityClassName", "additionalPodLabels"})
+	names = append(names, doneWith(root, []string{"health", "metrics", "webhook", "leaderElection"})...)
+	components := root.Object("components")
+	for _, name := range []string{"collector", "scanner", "remover", "eraser"} {
+		component := components.Object(name)
+		names = append(names, doneWith(component, slices.DeleteFunc(slices.Clone(component.Keys()), func(key string) bool { return key == "enabled" }))...)
+		component.Done("enabled")
 	}
 	if len(names) > 0 {
 		row.Note("dropped, since no pods are started for it: %s", strings.Join(names, ", "))

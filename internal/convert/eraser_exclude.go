@@ -14,7 +14,7 @@ import (
 
 // exclude reads a ConfigMap of exclusions: Eraser takes its first key that ends in .json, and no other.
 func (e *eraser) exclude(doc *Document, row *Row) {
-	doc.root.Done("apiVersion", "kind", "metadata")
+	withoutMetadata(doc, row)
 	e.excluding = append(e.excluding, row)
 	data := doc.root.Object("data")
 	keys := data.Keys()

@@ -228,3 +228,35 @@ func TestEraserByHelm(t *testing.T) {
 		t.Errorf("%s", told(report))
 	}
 }
+
+// TestEraserPassesOverNothing: what its own pods had is told, in each of the places where a configuration may stand.
+func TestEraserPassesOverNothing(t *testing.T) {
+	const config = "health: {a: 1}\nmanager: {logLevel: info, odd: 1}\ncomponents: {collector: {enabled: true, limit: {cpu: 1}}, scanner: {enabled: false, config: x}, odd: {}}\n"
+	indented := strings.ReplaceAll("kind: EraserConfig\n"+config, "\n", "\n    ")
+	for name, manifest := range map[string]string{
+		"an object":   "apiVersion: eraser.sh/v1alpha3\nkind: EraserConfig\n" + config,
+		"a ConfigMap": "kind: ConfigMap\nmetadata: {name: a, labels: {team: b}}\ndata:\n  controller_manager_config.yaml: |\n    " + indented + "\n",
+		"values":      "runtimeConfig:\n    " + indented + "\n",
+	} {
+		t.Run(name, func(t *testing.T) {
+			said := strings.ReplaceAll(told(converted(t, []byte(manifest))), "runtimeConfig.", "")
+			has(t, said, "since no pods are started for it: manager.logLevel, health, components.collector.limit, components.scanner.config\n", "not converted: manager.odd, components.odd\n")
+			if name == "a ConfigMap" {
+				has(t, said, "have no place in what it becomes: team\n")
+			}
+		})
+	}
+}
+
+// TestEraserConfigIsBroken: within the text of a ConfigMap too there is a place, also where the cluster holds it and has no lines.
+func TestEraserConfigIsBroken(t *testing.T) {
+	doc, err := Live(map[string]any{"apiVersion": "v1", "kind": "ConfigMap", "metadata": map[string]any{"name": "a", "namespace": "b"},
+		"data": map[string]any{"controller_manager_config.yaml": "kind: EraserConfig\nmanager: [\n"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	report, err := Convert([]*Document{doc}, Options{})
+	if err == nil || report != nil || !strings.Contains(err.Error(), "ConfigMap b/a: controller_manager_config.yaml:") {
+		t.Errorf("%v %v", report, err)
+	}
+}

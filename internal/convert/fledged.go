@@ -17,32 +17,32 @@ import (
 
 const (
 	fledgedGroup = "kubefledged.io"
+	// fledgedOperated is the kind of its operator, whose spec is the values of the chart.
+	fledgedOperated = "KubeFledged"
 	// fledgedPurged is the reason in the status of a cache that was emptied, until it is edited or refreshed.
 	fledgedPurged = "ImageCachePurge"
 )
 
-// fledgedConverter reads kube-fledged's ImageCaches; of its own manifests it reads the flags of the controller.
+// fledgedConverter reads kube-fledged's ImageCaches; of its own manifests and of the values of its chart it reads the flags of the
+// controller.
 var fledgedConverter = converter{
 	system: "kube-fledged",
 	reads:  []schema.GroupVersionKind{{Group: fledgedGroup, Version: "v1alpha2", Kind: "ImageCache"}, deploymentKind},
-	claims: func(doc *Document) bool { return isFledgedCache(doc) || isFledgedPart(doc) },
+	claims: func(doc *Document) bool { return isFledgedCache(doc) || isFledgedPart(doc) || isFledgedValues(doc) },
 	convert: func(docs []*Document, opts Options, report *Report) {
-		settings, known := fledgedSettings{}, taken(docs, opts)
-		rows := make([]*Row, len(docs))
-		for i, doc := range docs { // The flags first: every cache is by them.
-			rows[i] = report.Row(doc)
-			if !isFledgedCache(doc) {
-				settings.readPart(doc, rows[i])
-			}
+		rows := map[*Document]*Row{}
+		for _, doc := range docs {
+			rows[doc] = report.Row(doc)
 		}
-		told := false
-		for i, doc := range docs {
+		settings := readFledgedSettings(docs, rows) // First: every cache is by them.
+		known, told := taken(docs, opts), false
+		for _, doc := range docs {
 			if isFledgedCache(doc) {
 				if !told {
 					told = true
-					rows[i].Note("both kinds are called ImageCache: to kubectl write imagecaches.orlop.dev while kube-fledged is installed")
+					rows[doc].Note("both kinds are called ImageCache: to kubectl write imagecaches.orlop.dev while kube-fledged is installed")
 				}
-				(&fledgedCache{doc: doc, row: rows[i], settings: settings, opts: opts, names: known}).convert(report)
+				(&fledgedCache{doc: doc, row: rows[doc], settings: settings, opts: opts, names: known}).convert(report)
 			}
 		}
 	},
@@ -59,7 +59,7 @@ var installed = []string{"Namespace", "ServiceAccount", "Role", "RoleBinding", "
 	"CustomResourceDefinition", "ValidatingWebhookConfiguration", "MutatingWebhookConfiguration"}
 
 func isFledgedPart(doc *Document) bool {
-	if doc.Kind() == "KubeFledged" {
+	if doc.Kind() == fledgedOperated {
 		return true
 	}
 	if !slices.Contains(installed, doc.Kind()) {

@@ -6,9 +6,6 @@ package convert
 import (
 	"fmt"
 	"regexp"
-	"slices"
-
-	"k8s.io/apimachinery/pkg/api/validation"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/oci"
@@ -35,49 +32,31 @@ func jobProblems(object Object) (found []string) {
 	default:
 		return nil
 	}
-	var images, patterns []string
-	var secrets []v1alpha1.SecretReference
 	switch {
 	case spec.Pull != nil:
-		images, secrets = spec.Pull.Images, spec.Pull.ImagePullSecrets
+		found = append(imageProblems(spec.Pull.Images), credentialProblems(spec.Pull.ImagePullSecrets, spec.Pull.ServiceAccountName)...)
 	case spec.Remove != nil:
-		patterns = spec.Remove.Images
+		found = patternProblems(spec.Remove.Images, maxImages)
 	case spec.Prune != nil:
-		patterns = slices.Concat(spec.Prune.Match, spec.Prune.Keep)
+		found = append(patternProblems(spec.Prune.Match, maxPatterns), patternProblems(spec.Prune.Keep, maxPatterns)...)
 	case spec.Template == nil:
 		found = append(found, "it would do nothing: there is neither an image nor a pod in it")
 	}
-	found = append(found, over("images", len(images), maxImages)...)
-	found = append(found, over("labels in its nodeSelector", len(spec.NodeSelector), maxSelector)...)
-	found = append(found, over("tolerations", len(spec.Tolerations), maxTolerations)...)
-	found = append(found, over("imagePullSecrets", len(secrets), maxSecrets)...)
+	found = append(found, nodeProblems(spec.NodeSelector, len(spec.Tolerations))...)
 	found = append(found, over("nodeNames", len(spec.NodeNames), maxNodeNames)...)
-	for _, image := range images {
-		if wrong := badImage(image); wrong != "" {
-			found = append(found, wrong)
-		}
+	found = append(found, twice("the node", spec.NodeNames)...)
+	for _, name := range spec.NodeNames {
+		found = append(found, badNames("the node", name)...)
 	}
+	return found
+}
+
+func patternProblems(patterns []string, most int) (found []string) {
+	found = append(over("images or patterns", len(patterns), most), twice("the image or pattern", patterns)...)
 	for _, pattern := range patterns {
 		if _, err := oci.ParseTarget(pattern); err != nil || len(pattern) > maxImageLength || !targetText.MatchString(pattern) {
 			found = append(found, fmt.Sprintf("%q is neither an image reference, nor a pattern, nor an id", pattern))
 		}
 	}
-	for _, secret := range secrets {
-		for _, wrong := range validation.NameIsDNSSubdomain(secret.Name, false) {
-			found = append(found, fmt.Sprintf("the Secret %q: %s", secret.Name, wrong))
-		}
-	}
-	for _, name := range spec.NodeNames {
-		for _, wrong := range validation.NameIsDNSSubdomain(name, false) {
-			found = append(found, fmt.Sprintf("the node %q: %s", name, wrong))
-		}
-	}
 	return found
-}
-
-func over(what string, is, most int) []string {
-	if is <= most {
-		return nil
-	}
-	return []string{fmt.Sprintf("it has %d %s, and at most %d are possible", is, what, most)}
 }

@@ -139,9 +139,7 @@ func readPull(f *Fields, row *Row) pullOrder {
 			row.Note("imagePullPolicy %s means Always to Kruise's daemon: written so", policy)
 		}
 	}
-	for _, name := range f.Texts("pullSecrets") {
-		o.secrets = append(o.secrets, v1alpha1.SecretReference{Name: name})
-	}
+	o.secrets = pullSecrets(f.Texts("pullSecrets"))
 	if f.Has("sandboxConfig") {
 		f.Done("sandboxConfig")
 		row.Note("sandboxConfig has no counterpart: Orlop sends no labels or annotations of a pod with a pull")
@@ -152,7 +150,7 @@ func readPull(f *Fields, row *Row) pullOrder {
 // choose reads which nodes are meant.
 func (o *pullOrder) choose(f *Fields, row *Row) {
 	selector := f.Object("selector")
-	o.names = selector.Texts("names")
+	o.names = once(selector.Texts("names"))
 	o.labels = selector.TextMap("matchLabels")
 	for _, e := range selector.Objects("matchExpressions") {
 		o.terms = append(o.terms, requirement(e))
@@ -224,7 +222,14 @@ func seconds(f *Fields, key string, least int64) *int64 {
 func requirement(f *Fields) corev1.NodeSelectorRequirement {
 	r := corev1.NodeSelectorRequirement{Key: f.Text("key"), Operator: corev1.NodeSelectorOperator(f.Text("operator")), Values: f.Texts("values")}
 	switch metav1.LabelSelectorOperator(r.Operator) {
-	case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist:
+	case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn:
+		if len(r.Values) == 0 {
+			f.Fail("values", "%s needs some", r.Operator)
+		}
+	case metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist:
+		if len(r.Values) > 0 {
+			f.Fail("values", "%s takes none", r.Operator)
+		}
 	default:
 		f.Fail("operator", "In, NotIn, Exists or DoesNotExist is expected, not %q", cmp.Or(string(r.Operator), "nothing"))
 	}

@@ -74,6 +74,11 @@ func TestKruisePullJobs(t *testing.T) {
 			   failurePolicy: {type: Continue, restartLimit: 0}, activeDeadlineSeconds: 700, ttlSecondsAfterFinished: 0}`,
 			[]string{"timeoutSeconds 9 has no counterpart", "sandboxConfig has no counterpart"},
 		},
+		"what stands twice, which no list of Orlop's takes": {
+			"ImagePullJob", "{image: a, selector: {names: [m, m]}, pullSecrets: [s, s, t]}",
+			"{" + everywhere + "nodeNames: [m], parallelism: 1, pull: {images: [a], imagePullPolicy: IfNotPresent, imagePullSecrets: [{name: s}, {name: t}]}, " +
+				"failurePolicy: {type: Continue, restartLimit: 3}}", nil,
+		},
 		"labels and expressions": {
 			"ImagePullJob", "{image: a, selector: {matchLabels: {p: q}, matchExpressions: [{key: k, operator: NotIn, values: [x]}, {key: l, operator: Exists}]}}",
 			"{nodeSelector: {p: q}, affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [" +
@@ -236,6 +241,8 @@ func TestKruiseRefused(t *testing.T) {
 		"a percentage":               {"ImagePullJob", "{image: a, parallelism: 10%}", "a whole number from 0"},
 		"names beside labels":        {"ImagePullJob", "{image: a, selector: {names: [n], matchLabels: {a: b}}}", "names stand beside labels"},
 		"an operator":                {"ImagePullJob", "{image: a, selector: {matchExpressions: [{key: a, operator: Gt}]}}", "In, NotIn, Exists or DoesNotExist"},
+		"an operator without values": {"ImagePullJob", "{image: a, selector: {matchExpressions: [{key: a, operator: In}]}}", "values: In needs some"},
+		"an operator with too many":  {"ImagePullJob", "{image: a, selector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}", "values: Exists takes none"},
 		"an unknown completion":      {"ImagePullJob", "{image: a, completionPolicy: {type: Perhaps}}", "neither Always nor Never"},
 		"an empty list":              {"ImageListPullJob", "{images: []}", "there is no image in it"},
 		"no pod":                     {"BroadcastJob", "{}", "there is no pod in it"},

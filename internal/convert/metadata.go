@@ -5,6 +5,7 @@ package convert
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -62,4 +63,20 @@ func ofPeople(texts map[string]string, owned *[]string) map[string]string {
 		return nil
 	}
 	return texts
+}
+
+// withoutMetadata passes over that of an object which becomes a part of others, and tells what people wrote into it.
+func withoutMetadata(doc *Document, row *Row) {
+	doc.root.Done("apiVersion", "kind", "status")
+	at := doc.root.Object("metadata")
+	at.Done(ofTheLiveObject...)
+	at.Done("name", "namespace")
+	var keys, owned []string
+	for _, texts := range []map[string]string{at.TextMap("labels"), at.TextMap("annotations")} {
+		keys = slices.AppendSeq(keys, maps.Keys(ofPeople(texts, &owned)))
+	}
+	if keys = slices.DeleteFunc(keys, func(key string) bool { return key == eraserExclude }); len(keys) > 0 {
+		slices.Sort(keys)
+		row.Note("labels and annotations of it have no place in what it becomes: %s", strings.Join(keys, ", "))
+	}
 }

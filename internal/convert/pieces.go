@@ -65,6 +65,18 @@ func imagesIn(f *Fields, key string, row *Row) (names []string) {
 	return names
 }
 
+// once leaves out what stands there already.
+func once(texts []string) (all []string) {
+	seen := map[string]bool{}
+	for _, text := range texts {
+		if !seen[text] {
+			seen[text] = true
+			all = append(all, text)
+		}
+	}
+	return all
+}
+
 // everyTaint tolerates all of them.
 func everyTaint() []corev1.Toleration {
 	return []corev1.Toleration{{Operator: corev1.TolerationOpExists}}

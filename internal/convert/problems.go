@@ -68,31 +68,72 @@ func problems(object Object) (found []string) {
 }
 
 func cacheProblems(spec *v1alpha1.ImageCacheSpec) (found []string) {
-	for _, limit := range []struct {
-		what    string
-		is, max int
-	}{
-		{"images", len(spec.Images), maxImages}, {"labels in its nodeSelector", len(spec.NodeSelector), maxSelector},
-		{"tolerations", len(spec.Tolerations), maxTolerations}, {"imagePullSecrets", len(spec.ImagePullSecrets), maxSecrets},
-	} {
-		if limit.is > limit.max {
-			found = append(found, fmt.Sprintf("it has %d %s, and at most %d are possible", limit.is, limit.what, limit.max))
-		}
-	}
+	var images []string
 	for _, image := range spec.Images {
-		if wrong := badImage(image.Image); wrong != "" {
+		images = append(images, image.Image)
+	}
+	found = append(found, imageProblems(images)...)
+	found = append(found, nodeProblems(spec.NodeSelector, len(spec.Tolerations))...)
+	return append(found, credentialProblems(spec.ImagePullSecrets, spec.ServiceAccountName)...)
+}
+
+func imageProblems(images []string) (found []string) {
+	found = append(over("images", len(images), maxImages), twice("the image", images)...)
+	for _, image := range images {
+		if wrong := badImage(image); wrong != "" {
 			found = append(found, wrong)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(spec.NodeSelector)) {
-		for _, err := range metav1validation.ValidateLabels(map[string]string{key: spec.NodeSelector[key]}, field.NewPath("spec", "nodeSelector")) {
+	return found
+}
+
+func nodeProblems(selector map[string]string, tolerations int) (found []string) {
+	found = append(over("labels in its nodeSelector", len(selector), maxSelector), over("tolerations", tolerations, maxTolerations)...)
+	for _, key := range slices.Sorted(maps.Keys(selector)) {
+		for _, err := range metav1validation.ValidateLabels(map[string]string{key: selector[key]}, field.NewPath("spec", "nodeSelector")) {
 			found = append(found, err.Error())
 		}
 	}
-	for _, secret := range spec.ImagePullSecrets {
-		for _, wrong := range validation.NameIsDNSSubdomain(secret.Name, false) {
-			found = append(found, fmt.Sprintf("the Secret %q: %s", secret.Name, wrong))
-		}
+	return found
+}
+
+func credentialProblems(secrets []v1alpha1.SecretReference, account string) (found []string) {
+	var names []string
+	for _, secret := range secrets {
+		names = append(names, secret.Name)
+	}
+	found = append(over("imagePullSecrets", len(names), maxSecrets), twice("the Secret", names)...)
+	for _, name := range names {
+		found = append(found, badNames("the Secret", name)...)
+	}
+	if account != "" {
+		found = append(found, badNames("the ServiceAccount", account)...)
 	}
 	return found
+}
+
+func badNames(what, name string) (found []string) {
+	for _, wrong := range validation.NameIsDNSSubdomain(name, false) {
+		found = append(found, fmt.Sprintf("%s %q: %s", what, name, wrong))
+	}
+	return found
+}
+
+func over(what string, is, most int) []string {
+	if is <= most {
+		return nil
+	}
+	return []string{fmt.Sprintf("it has %d %s, and at most %d are possible", is, what, most)}
+}
+
+// twice: lists whose items have a key take each of them once.
+func twice(what string, names []string) (found []string) {
+	seen := map[string]bool{}
+	for _, name := range names {
+		if seen[name] {
+			found = append(found, fmt.Sprintf("%s %q stands there twice", what, name))
+		}
+		seen[name] = true
+	}
+	return once(found)
 }

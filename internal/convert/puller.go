@@ -122,6 +122,9 @@ type puller struct {
 	expand func(string) string
 }
 
+// inEnvironment is the key of a variable's value in the environment of a container.
+const inEnvironment = "value"
+
 // setting is a field that holds the value of a variable.
 type setting struct {
 	at  *Fields

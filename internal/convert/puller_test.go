@@ -95,3 +95,44 @@ func TestPullerAnywhere(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// TestPullerEnvironment: what of an environment is read, and what is not is told.
+func TestPullerEnvironment(t *testing.T) {
+	workload := func(name, env string) string {
+		return "---\nkind: Deployment\nmetadata: {name: " + name + "}\nspec:\n  template:\n    spec:\n      containers:\n      - image: kubernetes-image-puller\n        " + env + "\n"
+	}
+	const images = "{name: IMAGES, value: 'a=a:1'}"
+	for name, c := range map[string]struct {
+		text string
+		want []string
+		says string
+	}{
+		"a variable that it does not know": {workload("p", "env: ["+images+", {name: HTTP_PROXY, value: x}]"), []string{"p a:1"}, "knows no such variables: HTTP_PROXY"},
+		"a Secret's": {workload("p", "env: ["+images+", {name: NODE_SELECTOR, valueFrom: {secretKeyRef: {name: s, key: k}}}]"), []string{"p a:1"},
+			"not converted, as its values are not in what was read: NODE_SELECTOR"},
+		"a Secret's images": {workload("p", "env: [{name: IMAGES, valueFrom: {secretKeyRef: {name: s, key: k}}}]"), nil, "nothing comes of it"},
+		"a whole Secret":    {workload("p", "envFrom: [{secretRef: {name: s}}]"), nil, "all of the Secret s"},
+		"its own namespace": {workload("p", "env: ["+images+", {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}]"), []string{"p a:1"}, "→ ImageCache default/p"},
+		"names with something before them": {
+			strings.Replace(pullerMap(), "IMAGES:", "AGES: b=b:1\n  IMAGES:", 1) + workload("p", "envFrom: [{prefix: IM, configMapRef: {name: p}}]"), []string{"p b:1"}, "IMAGES of it is overridden by Deployment p"},
+		"two with one ConfigMap": {pullerMap() + workload("x", "envFrom: [{configMapRef: {name: p}}]") + workload("y", "env: [{name: NODE_SELECTOR, value: '{}'}]\n        envFrom: [{configMapRef: {name: p}}]"),
+			[]string{"p a:1", "y a:1"}, "it goes with kubernetes-image-puller"},
+		"a Template's ConfigMap": {"kind: Template\nlabels: {a: b}\nobjects: [{kind: Secret}, {kind: ConfigMap, metadata: {name: p, labels: {c: d}}, data: {IMAGES: 'a=a:1', DAEMONSET_NAME: d, OTHER: x}}]\n",
+			[]string{"p a:1"}, "not converted: labels, objects[1].metadata.labels, objects[1].data.OTHER"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			found, report := caches(t, c.text)
+			var got []string
+			for _, cache := range found {
+				got = append(got, cache.Name+" "+cache.Spec.Images[0].Image)
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("%s\n%s", diff, told(report))
+			}
+			has(t, told(report), c.says)
+			if name == "its own namespace" && strings.Contains(told(report), "not converted") {
+				t.Error(told(report))
+			}
+		})
+	}
+}

@@ -19,6 +19,9 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 )
 
+// withMeaning are the variables that say something of the cache.
+var withMeaning = []string{"IMAGES", "CACHING_INTERVAL_HOURS", "NODE_SELECTOR", "IMAGE_PULL_SECRETS", "AFFINITY", "TOLERATIONS", "NAMESPACE"}
+
 // withoutMeaning are the variables that say something of containers that Orlop does not have.
 var withoutMeaning = []string{"CACHING_MEMORY_REQUEST", "CACHING_MEMORY_LIMIT", "CACHING_CPU_REQUEST", "CACHING_CPU_LIMIT",
 	"DAEMONSET_NAME", "DAEMONSET_ANNOTATIONS", "DEPLOYMENT_NAME", "KIP_IMAGE"}
@@ -207,7 +210,7 @@ func (p *puller) dropRest(row *Row) {
 		if !there {
 			continue
 		}
-		if s.key == "value" { // Of an environment, whose fields are not named as what they hold.
+		if s.key == inEnvironment { // Of an environment, whose fields are not named as what they hold.
 			s.key = name
 		}
 		gone = append(gone, s.key)
@@ -223,7 +226,21 @@ func (p *puller) dropRest(row *Row) {
 			p.text(name)
 		}
 	}
+	if unknown := p.unknown(); len(unknown) > 0 {
+		row.Note("not converted, as kubernetes-image-puller knows no such variables: %s", strings.Join(unknown, ", "))
+	}
 	if len(gone) > 0 {
 		row.Note("dropped, since there is no container for each image: %s", strings.Join(gone, ", "))
 	}
+}
+
+// unknown are the variables of an environment that nobody reads. Those of a ConfigMap are told as its fields.
+func (p *puller) unknown() (names []string) {
+	for name, s := range p.settings {
+		if s.key == inEnvironment && !slices.Contains(withMeaning, name) && !slices.Contains(withoutMeaning, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -14,17 +14,22 @@ import (
 
 // pullerWorkload is a Deployment of the puller with its environment, which may stand in ConfigMaps.
 type pullerWorkload struct {
-	doc  *Document
 	row  *Row
 	meta metav1.ObjectMeta
-	// from are the ConfigMaps of which all is taken; own are variables that have a value of their own, or one of a ConfigMap.
-	from []string
+	// from are the ConfigMaps of which all is taken, with what stands before each name; own are variables that have a value of their
+	// own, refs those with one of a ConfigMap.
+	from []pullerAll
 	own  map[string]setting
 	refs map[string][2]string
+	// elsewhere is what cannot be read here, such as a Secret.
+	elsewhere []string
 }
 
+// pullerAll is a ConfigMap all of whose keys are variables, with what is put before their names.
+type pullerAll struct{ configMap, prefix string }
+
 func (p *pullers) readWorkload(doc *Document, row *Row) {
-	w := &pullerWorkload{doc: doc, row: row, own: map[string]setting{}, refs: map[string][2]string{}}
+	w := &pullerWorkload{row: row, own: map[string]setting{}, refs: map[string][2]string{}}
 	w.meta = metav1.ObjectMeta{Name: doc.Name(), Namespace: where(doc, p.opts)}
 	containers := doc.objectsAt("spec", "template", "spec", "containers")
 	for _, key := range doc.root.Keys() {
@@ -32,21 +37,37 @@ func (p *pullers) readWorkload(doc *Document, row *Row) {
 	}
 	for _, container := range containers {
 		for _, source := range container.Objects("envFrom") {
-			if name := source.Object("configMapRef").Text("name"); name != "" {
-				w.from = append(w.from, name)
-			}
+			w.takeAll(source)
 		}
 		for _, env := range container.Objects("env") {
-			name := env.Text("name")
-			if env.Has("value") {
-				w.own[name] = setting{env, "value"}
-			}
-			if ref := env.Object("valueFrom").Object("configMapKeyRef"); ref.Has("name") {
-				w.refs[name] = [2]string{ref.Text("name"), ref.Text("key")}
-			}
+			w.take(env)
 		}
 	}
 	p.workloads = append(p.workloads, w)
+}
+
+// takeAll reads an entry of envFrom.
+func (w *pullerWorkload) takeAll(source *Fields) {
+	if name := source.Object("configMapRef").Text("name"); name != "" {
+		w.from = append(w.from, pullerAll{name, source.Text("prefix")})
+	}
+	if name := source.Object("secretRef").Text("name"); name != "" {
+		w.elsewhere = append(w.elsewhere, "all of the Secret "+name)
+	}
+}
+
+// take reads a variable. That of a Downward API's namespace is the one that the workload is in, which is taken in any case.
+func (w *pullerWorkload) take(env *Fields) {
+	name, from := env.Text("name"), env.Object("valueFrom")
+	inConfigMap, field := from.Object("configMapKeyRef"), from.Object("fieldRef").Text("fieldPath")
+	switch {
+	case inConfigMap.Has("name"):
+		w.refs[name] = [2]string{inConfigMap.Text("name"), inConfigMap.Text("key")}
+	case !env.Has("valueFrom"):
+		w.own[name] = setting{env, inEnvironment}
+	case name != "NAMESPACE" || field != "metadata.namespace":
+		w.elsewhere = append(w.elsewhere, name)
+	}
 }
 
 // join brings together what workloads, ConfigMaps and operators say of one puller.
@@ -78,9 +99,11 @@ func (p *pullers) joinWorkload(w *pullerWorkload) {
 		of = one
 		return one
 	}
-	for _, name := range w.from {
-		if one := take(name); one != nil {
-			maps.Copy(settings, one.settings)
+	for _, all := range w.from {
+		if one := take(all.configMap); one != nil {
+			for name, s := range one.settings {
+				settings[all.prefix+name] = s
+			}
 		}
 	}
 	for _, variable := range slices.Sorted(maps.Keys(w.refs)) {
@@ -92,6 +115,9 @@ func (p *pullers) joinWorkload(w *pullerWorkload) {
 		}
 	}
 	maps.Copy(settings, w.own)
+	if len(w.elsewhere) > 0 {
+		w.row.Note("not converted, as its values are not in what was read: %s", strings.Join(w.elsewhere, ", "))
+	}
 	switch {
 	case of != nil && of.settings == nil:
 		w.row.Note("part of %s itself, made by its operator: it has no counterpart, and goes with it", pullerSystem)
@@ -99,10 +125,12 @@ func (p *pullers) joinWorkload(w *pullerWorkload) {
 		of.overridden(settings, w.row.Source)
 		of.settings, of.rows = settings, append(of.rows, w.row)
 		w.row.Note("of it only the environment is used; it goes with %s", pullerSystem)
-	case of == nil && settings["IMAGES"].at != nil:
+	case settings["IMAGES"].at != nil: // Of its own, or by a ConfigMap that another workload has as well.
 		p.all = append(p.all, &puller{meta: w.meta, settings: settings, rows: []*Row{w.row}})
 	case len(missing) > 0:
 		w.row.Note("its settings stand in the ConfigMap %s, which was not among what was converted", strings.Join(slices.Compact(missing), ", "))
+	case len(w.elsewhere) > 0:
+		w.row.Note("which images it is for is not known, so that nothing comes of it")
 	default:
 		w.row.Note("part of %s itself: it has no counterpart, and goes with it", pullerSystem)
 	}
@@ -120,26 +148,30 @@ func (p *pullers) readTemplate(doc *Document, row *Row) {
 		pairs = append(pairs, "${"+name+"}", value, "${{"+name+"}}", value)
 	}
 	expand := strings.NewReplacer(pairs...).Replace
-	found := false
+	found, others := false, false
 	for _, object := range doc.root.Objects("objects") {
 		inner := &Document{root: object}
 		if inner.Kind() == "ConfigMap" && isPullerData(inner.look("data")) {
 			found = true
 			p.readTemplated(object, row, expand)
+			continue
 		}
+		others = true
 		object.Done(object.Keys()...)
 	}
-	for _, key := range doc.root.Keys() {
-		doc.root.Done(key)
-	}
+	doc.root.Done("apiVersion", "kind", "metadata")
 	if found {
 		row.Note("parameters have the values that the Template gives them")
+		if others {
+			row.Note("its other objects are part of %s itself, and go with it", pullerSystem)
+		}
 		return
 	}
 	row.Note("part of %s itself: it has no counterpart, and goes with it", pullerSystem)
 }
 
 func (p *pullers) readTemplated(object *Fields, row *Row, expand func(string) string) {
+	object.Done("apiVersion", "kind")
 	meta, data := object.Object("metadata"), object.Object("data")
 	one := &puller{settings: map[string]setting{}, rows: []*Row{row}, expand: expand}
 	one.meta = metav1.ObjectMeta{Name: expand(meta.Text("name")), Namespace: cmp.Or(expand(meta.Text("namespace")), p.opts.Namespace)}

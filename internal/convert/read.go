@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -116,9 +117,33 @@ func (p piece) broken(source string, err error) error {
 		if strings.HasPrefix(text, "did not find expected") {
 			line++ // The library counts from 0 there, and from 1 elsewhere.
 		}
+	} else if at := unreadable(p.text); at > 0 {
+		line = at // Of characters it tells no line.
 	}
 	return fmt.Errorf("%s:%d: this is not YAML: %s", source, line+p.before, clean(text))
 }
+
+// unreadable is the line of the first character that no YAML may have; 0 is none, or a text that is not UTF-8 by its first bytes.
+func unreadable(text []byte) int {
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) {
+		return 0
+	}
+	line := 1
+	for len(text) > 0 {
+		r, size := utf8.DecodeRune(text)
+		switch {
+		case r == '\n':
+			line++
+		case r == utf8.RuneError && size == 1, r < ' ' && r != '\t' && r != '\r', r >= 0x7f && r < 0xa0 && r != 0x85, r == 0xfffe, r == 0xffff:
+			return line
+		}
+		text = text[size:]
+	}
+	return 0
+}
+
+// helmTitles stand above what helm get values prints, as a field with nothing in it.
+var helmTitles = []string{"USER-SUPPLIED VALUES", "COMPUTED VALUES"}
 
 // documents are the objects of one YAML document: itself, or the items of a List.
 func documents(source string, node *yaml.Node, depth int) ([]*Document, error) {
@@ -136,6 +161,7 @@ func documents(source string, node *yaml.Node, depth int) ([]*Document, error) {
 	}
 	doc := &Document{source: source}
 	doc.root = newFields(doc, "", node)
+	doc.root.Done(helmTitles...)
 	if !strings.HasSuffix(doc.Kind(), "List") || !doc.root.Has("items") {
 		return []*Document{doc}, nil
 	}

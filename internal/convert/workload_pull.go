@@ -174,9 +174,10 @@ func (w *work) meta(opts Options, row *Row, limit, i int) named {
 	return n
 }
 
-func (w *work) secrets() (names []v1alpha1.SecretReference) {
+func (w *work) secrets() []v1alpha1.SecretReference {
+	var names []string
 	for _, secret := range w.template.Spec.ImagePullSecrets {
-		names = append(names, v1alpha1.SecretReference{Name: cmp.Or(secret.Name, "default")})
+		names = append(names, secret.Name)
 	}
-	return names
+	return pullSecrets(names)
 }

@@ -169,7 +169,7 @@ func TestScriptsAreHeld(t *testing.T) {
 
 // TestPrePullByJob: a Job that is spread over the nodes, and does nothing there.
 func TestPrePullByJob(t *testing.T) {
-	const pod = "imagePullSecrets: [{name: s}], topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}], " +
+	const pod = "imagePullSecrets: [{name: s}, {name: s}], topologySpreadConstraints: [{topologyKey: kubernetes.io/hostname, maxSkew: 1, whenUnsatisfiable: DoNotSchedule}], " +
 		"containers: [{name: a, image: 'a:1', command: ['true']}]"
 	object, _ := one(t, workloadOf("Job", pod))
 	want := "{pull: {images: ['a:1'], imagePullSecrets: [{name: s}]}}"
