@@ -156,7 +156,8 @@ func (n *Node) settle(ctx context.Context, batch engine.Batch, attempts []attemp
 	defer cancel()
 	// Until the list shows what was removed, somebody may still begin to use it: who uses it is asked after that.
 	untrue, unseen := batch.Settle(ctx)
-	uses, err := n.Runtime.Uses(ctx)
+	var uses []engine.Use
+	err := patiently(ctx, func() (err error) { uses, err = n.Runtime.Uses(ctx); return err })
 	state := plan.State{Uses: uses, Needs: n.needs(), Now: n.now()}
 	for i := range attempts {
 		a := &attempts[i]
@@ -167,7 +168,7 @@ func (n *Node) settle(ctx context.Context, batch engine.Batch, attempts []attemp
 		case !a.tried:
 		case a.step.State != session.StateRemoved:
 			a.putBack(ctx, batch, a.step)
-		case len(a.Tags) == 0:
+		default: // A single name too: a pod may need the very name.
 			state.Images = []engine.Image{a.Image}
 			kept, hold, _ := plan.Recheck(state, a.Removal, o)
 			if err != nil {
@@ -186,7 +187,7 @@ func (n *Node) settle(ctx context.Context, batch engine.Batch, attempts []attemp
 
 // putBack restores the image, and says so in the step that tells why.
 func (a *attempt) putBack(ctx context.Context, batch engine.Batch, why session.Step) {
-	err := batch.Restore(ctx, a.Image.ID)
+	err := patiently(ctx, func() error { return batch.Restore(ctx, a.Image.ID) })
 	removed := a.step.State == session.StateRemoved
 	switch {
 	case err == nil:
@@ -199,6 +200,24 @@ func (a *attempt) putBack(ctx context.Context, batch engine.Batch, why session.S
 	case errors.Is(err, engine.Unsupported): // It failed, and what it did not do needs no way back.
 	default:
 		a.fail(fmt.Errorf("%s, and putting it back failed: %w", why.Message, err))
+	}
+}
+
+// awayPause is between two questions to a runtime that is away.
+const awayPause = 250 * time.Millisecond
+
+// patiently asks again while the runtime is away: its restart takes seconds, and what a batch holds is held for minutes.
+func patiently(ctx context.Context, ask func() error) error {
+	for {
+		err := ask()
+		if !errors.Is(err, engine.RuntimeUnavailable) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(awayPause):
+		}
 	}
 }
 

@@ -382,6 +382,70 @@ func TestForceSparesWhatOthersPinToo(t *testing.T) {
 	}
 }
 
+// A tag alone is looked at afterwards too: the image stays under its other name, and a pod may have come to need this one.
+func TestATagThatIsNamedDuringItsRemovalComesBack(t *testing.T) {
+	const stable = "ghcr.io/acme/web:stable"
+	fake := enginetest.NewContainerd(enginetest.NewRegistry())
+	fake.Load(content(web), web, stable)
+	needs := plan.Needs{Known: true, AsOf: later()}
+	fake.Before = func(call enginetest.Call) {
+		if call.Op == enginetest.OpRemove {
+			needs.Items = plan.NeedsOf("shop/late", []string{web}, false)
+		}
+	}
+	n := &Node{Runtime: engine.Verify(fake), Now: later, Needs: func() plan.Needs { return needs }}
+	planned, err := n.PlanRemove(t.Context(), plan.RemoveRequest{Targets: targets(t, web)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	result, err := n.Act(t.Context(), planned, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	images, err := fake.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(result.Steps) != 1 || result.Steps[0].State != session.StateKept || len(images) != 1 || len(images[0].Tags) != 2 {
+		t.Errorf("steps %+v; left %+v", result.Steps, images)
+	}
+}
+
+// A runtime that restarts just after a removal is back in a moment: the way back is not lost by that.
+func TestARestartDoesNotLoseTheWayBack(t *testing.T) {
+	for name, away := range map[string][]enginetest.Op{
+		"when uses are asked for": {enginetest.OpUses},
+		"when it is put back":     {enginetest.OpRestore},
+		"both times":              {enginetest.OpUses, enginetest.OpRestore},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := enginetest.NewContainerd(enginetest.NewRegistry())
+			load(fake.Runtime)
+			fake.Before = func(call enginetest.Call) {
+				if call.Op != enginetest.OpRemove {
+					return
+				}
+				fake.Start(web, enginetest.Container{Name: "racer", Pod: "shop/racer"})
+				for _, op := range away {
+					fake.FailNext(op, engine.Becausef(engine.RuntimeUnavailable, "error reading from server: EOF"))
+				}
+			}
+			n := &Node{Runtime: engine.Verify(fake), Now: later}
+			planned, err := n.PlanRemove(t.Context(), plan.RemoveRequest{Targets: targets(t, web)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			result, err := n.Act(t.Context(), planned, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := states(result.Steps)[web]; got != session.StateKept || !slices.Contains(names(t, fake), web) || !fake.HasContent(content(web).Layers[0].ID()) {
+				t.Errorf("an image in use is said to be %s, and these are left: %v", got, names(t, fake))
+			}
+		})
+	}
+}
+
 // What pods need may grow old while the work goes on. That must not switch off the look at what is in use.
 func TestNeedsThatGrowOldDuringTheWork(t *testing.T) {
 	fake := enginetest.NewContainerd(enginetest.NewRegistry())

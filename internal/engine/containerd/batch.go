@@ -165,10 +165,12 @@ func (b *batch) Restore(ctx context.Context, imageID string) error {
 	b.mu.Lock()
 	gone := b.gone[imageID]
 	b.mu.Unlock()
-	for _, old := range gone {
-		if err := b.runtime.restore(ctx, old); err != nil {
-			return fmt.Errorf("restoring image %s: %w", imageID, err)
-		}
+	var failed error
+	for _, old := range gone { // One name that does not come back keeps no other away.
+		failed = errors.Join(failed, b.runtime.restore(ctx, old))
+	}
+	if failed != nil {
+		return fmt.Errorf("restoring image %s: %w", imageID, failed)
 	}
 	b.mu.Lock()
 	delete(b.gone, imageID)

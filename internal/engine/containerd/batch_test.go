@@ -168,6 +168,27 @@ func TestBatchOnAFullDisk(t *testing.T) {
 	}
 }
 
+// One record that cannot be made again keeps no other of the image's names away.
+func TestRestoreGoesOnAfterAFailure(t *testing.T) {
+	tag, second, digest := "a.test/x:1", "a.test/x:2", "a.test/x@"+indexA
+	s := newServer("2.4.2", at(tag, indexA), at(second, indexA), at(digest, indexA), at(imageID, indexA))
+	image := listed(t, imageID, tag, second)
+	batch, err := s.connected(t).Batch(t.Context(), image)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
+		t.Fatal(err)
+	}
+	s.refused = tag
+	if err := batch.Restore(t.Context(), imageID); err == nil {
+		t.Error("no error though a name is not back")
+	}
+	if diff := cmp.Diff([]string{second, digest, imageID}, s.names()); diff != "" {
+		t.Errorf("names that are back (-want +got):\n%s", diff)
+	}
+}
+
 func TestComparing(t *testing.T) {
 	for version, want := range map[string]bool{
 		"v1.7.35": false, "1.6.20~ds1": false, "2.4.2": true, "v2.0.5-k3s1": true, "10.0.0": true, "unknown": false, "": false, "2a3b4c5": false,

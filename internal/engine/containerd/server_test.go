@@ -48,6 +48,7 @@ type server struct {
 	fails    map[string]error     // by method, such as Leases/Create
 	called   []string
 	deadline map[string]bool // methods that were called with one
+	refused  string          // the name of a record that cannot be created
 }
 
 func newServer(version string, records ...*record) *server {
@@ -196,6 +197,14 @@ func (s imageService) Get(_ context.Context, req *imagesapi.GetImageRequest) (*i
 		return nil, status.Errorf(codes.NotFound, "image %q: not found", req.Name)
 	}
 	return &imagesapi.GetImageResponse{Image: r}, nil
+}
+
+func (s imageService) Create(_ context.Context, req *imagesapi.CreateImageRequest) (*imagesapi.CreateImageResponse, error) {
+	if req.Image.Name == s.refused {
+		return nil, status.Errorf(codes.Internal, "image %q: ill", req.Image.Name)
+	}
+	s.records[req.Image.Name] = req.Image
+	return &imagesapi.CreateImageResponse{Image: req.Image}, nil
 }
 
 // Update knows labels.
