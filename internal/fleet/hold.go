@@ -41,6 +41,13 @@ func (f *Fleet) Hold(ctx context.Context, node Node, startTimeout, life time.Dur
 	if node.Trouble != nil {
 		return nil, errors.New(node.Trouble.Message)
 	}
+	one := []Node{node}
+	if err := f.markFull(ctx, one); err != nil {
+		return nil, err
+	}
+	if one[0].full {
+		return nil, errors.New(noSlot(node).Message)
+	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h := &Held{fleet: f, lookout: newLookout(f, ""), stop: stop}
 	h.clean = newCleaner(f, h.lookout)

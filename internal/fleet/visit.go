@@ -50,8 +50,7 @@ func (v *visit) do(ctx context.Context) {
 		v.end(StateSkipped, node.Trouble)
 		return
 	case node.full:
-		v.end(StateSkipped, &Trouble{Reason: ReasonNoPodSlot, Message: fmt.Sprintf("%s, and all of its %d pod slots are taken: ours would push out another pod",
-			strings.Join(node.Pressure, ", "), node.maxPods)})
+		v.end(StateSkipped, noSlot(node))
 		return
 	}
 	select {
@@ -74,6 +73,12 @@ func (v *visit) do(ctx context.Context) {
 	}
 	v.end(StateFailed, &Trouble{Reason: ReasonNoSocket, Message: fmt.Sprintf("no %s at any of %s", strings.TrimSpace(node.Runtime+" "+node.RuntimeVersion), strings.Join(node.sockets, ", ")),
 		Advice: "name the runtime's socket with --runtime-socket"})
+}
+
+// noSlot is about a node under pressure that is full.
+func noSlot(node Node) *Trouble {
+	return &Trouble{Reason: ReasonNoPodSlot, Message: fmt.Sprintf("%s, and all of its %d pod slots are taken: ours would push out another pod",
+		strings.Join(node.Pressure, ", "), node.maxPods)}
 }
 
 func (v *visit) release() {
