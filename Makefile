@@ -79,7 +79,7 @@ test-e2e: setup build ## Orlop on real runtimes and on a real cluster
 
 lint: ## golangci-lint with .golangci.yaml, in every module
 	@linter=$$(go tool -modfile=hack/tools/go.mod -n golangci-lint) || exit 1; for module in $(MODULES); do \
-		echo "golangci-lint run ./... # in $$module"; (cd $$module && $$linter run --config $(CURDIR)/.golangci.yaml ./...) || exit 1; \
+		echo "golangci-lint run ./... # in $$module"; (cd $$module && $$linter run --allow-serial-runners --config $(CURDIR)/.golangci.yaml ./...) || exit 1; \
 	done
 
 verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
