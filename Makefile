@@ -9,6 +9,8 @@ BENCH_FLAGS ?=
 # The Go cryptographic module by which test-fips builds, and what it tests; FIPS_PACKAGES=./... is everything.
 FIPS_MODULE   ?= v1.26.0
 FIPS_PACKAGES ?= ./internal/seal ./internal/registry
+# What is linted and tidied; hack/tools and test/lab/tools only name programs.
+MODULES = . hack/manifests hack/release hack/tools/codegen test/lab test/e2e test/chart
 CONTROLLER_GEN = go tool -modfile=hack/tools/codegen/go.mod controller-gen
 
 .DEFAULT_GOAL := help
@@ -75,20 +77,17 @@ test-lab: setup ## the lab's own tests: a real cluster is started and taken apar
 test-e2e: setup build ## Orlop on real runtimes and on a real cluster
 	cd test/e2e && go vet ./... && go test -count=1 -timeout 40m $(TEST_FLAGS) ./...
 
-lint: ## golangci-lint with .golangci.yaml
-	go tool -modfile=hack/tools/go.mod golangci-lint run ./...
+lint: ## golangci-lint with .golangci.yaml, in every module
+	@linter=$$(go tool -modfile=hack/tools/go.mod -n golangci-lint) || exit 1; for module in $(MODULES); do \
+		echo "golangci-lint run ./... # in $$module"; (cd $$module && $$linter run --allow-serial-runners --config $(CURDIR)/.golangci.yaml ./...) || exit 1; \
+	done
 
 verify: ## what is generated, formatting, tidy modules, lint: fails on a difference
 	@$(MAKE) --no-print-directory generate
 	git diff --exit-code -- api charts config docs
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); exit 1; }
-	go mod tidy -diff
-	cd test/lab && go mod tidy -diff
-	cd test/e2e && go mod tidy -diff
-	cd hack/manifests && go mod tidy -diff
-	cd hack/release && go mod tidy -diff
-	cd test/chart && go mod tidy -diff
-	$(MAKE) lint
+	@for module in $(MODULES); do echo "go mod tidy -diff # in $$module"; (cd $$module && go mod tidy -diff) || exit 1; done
+	@$(MAKE) --no-print-directory lint
 
 newcomer: setup build ## do docs/quickstart.md on a real cluster, and tell how long each step takes
 	cd test/e2e && go test ./docs -count=1 -v -run 'TestPages/docs/quickstart.md'

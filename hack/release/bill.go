@@ -133,9 +133,8 @@ func (r *release) billImage(img image) error {
 
 // rootsVersion is that of the certificates which this very program has put into images.
 func rootsVersion() (string, error) {
-	info, ok := debug.ReadBuildInfo()
-	if version := ""; ok {
-		if version = versionIn(info, rootsModule); version != "" {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		if version := versionIn(info, rootsModule); version != "" {
 			return version, nil
 		}
 	}

@@ -12,16 +12,14 @@ import (
 )
 
 // krew runs one of krew's own programs.
-func krew(t *testing.T, root, program string, args ...string) string {
+func krew(t *testing.T, root, program string, args ...string) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", append([]string{"tool", program}, args...)...)
 	cmd.Dir = "../tools/krew"
 	cmd.Env = append(os.Environ(), "KREW_ROOT="+root, "KREW_OS="+testPlatform.os, "KREW_ARCH="+testPlatform.arch)
-	out, err := cmd.CombinedOutput()
-	if err != nil {
+	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%s %v: %v\n%s", program, args, err, out)
 	}
-	return string(out)
 }
 
 // TestKrewTakesIt: krew's own check finds the manifest good, and krew installs the plugin from its archive. Its completion

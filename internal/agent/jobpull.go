@@ -111,7 +111,7 @@ func (a *Agent) carryOut(ctx context.Context, now time.Time, todo *jobDecision, 
 			it.done = &s.image
 			continue
 		}
-		a.failed(s.t, it, engine.Because(engine.InsufficientDisk, errors.New(s.full)), now)
+		s.t.failed(it, engine.Because(engine.InsufficientDisk, errors.New(s.full)), now)
 		if it.done == nil {
 			next.or(it.try.next)
 		}
@@ -123,7 +123,7 @@ func (a *Agent) carryOut(ctx context.Context, now time.Time, todo *jobDecision, 
 }
 
 // failed counts a failure of one image, and settles it once there were enough, or trying again is of no use.
-func (a *Agent) failed(t *task, it *item, err error, now time.Time) {
+func (t *task) failed(it *item, err error, now time.Time) {
 	it.try = it.try.failed("", err, now)
 	if it.try.attempts > t.entry.RestartLimit || t.entry.DryRun || isCertain(engine.ReasonOf(err)) {
 		failed := failedImage(it.ref.String(), err)
@@ -191,6 +191,6 @@ func (a *Agent) fetched(f *fetching, img engine.Image, err error, took time.Dura
 		a.gaveUp(told, "the runtime went away", err)
 		return
 	}
-	a.failed(t, it, err, now)
+	t.failed(it, err, now)
 	a.notPulled(told, f.ref.Registry(), err)
 }

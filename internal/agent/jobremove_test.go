@@ -349,13 +349,13 @@ func TestALongPruneWithoutTheController(t *testing.T) {
 		job := pruneJob("prune")
 		w.ask(job)
 		w.pass(10 * time.Minute)
-		st := w.wantSaid(job, v1alpha1.JobRunning, "")
+		w.wantSaid(job, v1alpha1.JobRunning, "")
 		w.rt.Before = nil
 		for range 30 {
 			w.pass(10 * time.Second)
 			w.answer()
 		}
-		st = w.wantSaid(job, v1alpha1.JobSucceeded, "")
+		st := w.wantSaid(job, v1alpha1.JobSucceeded, "")
 		if st.Removed < 200 || st.Removed+st.Kept != 300 || len(st.Images) != 300 {
 			t.Errorf("%d removed, %d kept, %d told: %s", st.Removed, st.Kept, len(st.Images), st.Message)
 		}

@@ -253,7 +253,7 @@ func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
 		}
 	}
 	if !old.ObservedTime.IsZero() {
-		s.written = s.essence(old)
+		s.written = essence(old)
 		s.last = old.ObservedTime.Time
 		s.shownImages, s.shownUses = 0, 0 // To be found out by comparing.
 		s.changed = now.Add(-a.cfg.InventoryDelay)
@@ -285,9 +285,9 @@ func (s *stock) wait(now time.Time) {
 func (a *Agent) writeStock(ctx context.Context, now time.Time) {
 	s := &a.stock
 	status := a.inventory(now)
-	essence := s.essence(&status)
+	written := essence(&status)
 	images, uses := s.images, s.uses
-	if bytes.Equal(essence, s.written) {
+	if bytes.Equal(written, s.written) {
 		s.busy, s.shownImages, s.shownUses, s.changed, s.retry = false, images, uses, time.Time{}, time.Time{}
 		return
 	}
@@ -298,13 +298,13 @@ func (a *Agent) writeStock(ctx context.Context, now time.Time) {
 		defer cancel()
 		err := a.cfg.API.ApplyInventory(ctx, object)
 		a.post(func() {
-			a.stocked(object, essence, images, uses, err)
+			a.stocked(object, written, images, uses, err)
 			a.cfg.Tidy()
 		})
 	})
 }
 
-func (a *Agent) stocked(object *v1alpha1.ImageInventory, essence []byte, images, uses uint64, err error) {
+func (a *Agent) stocked(object *v1alpha1.ImageInventory, written []byte, images, uses uint64, err error) {
 	s, now := &a.stock, time.Now()
 	s.busy = false
 	if err != nil {
@@ -313,7 +313,7 @@ func (a *Agent) stocked(object *v1alpha1.ImageInventory, essence []byte, images,
 		s.loaded = s.loaded && s.object != "" // It may have been made anew.
 		return
 	}
-	s.written, s.last, s.failures, s.retry = essence, now, 0, time.Time{}
+	s.written, s.last, s.failures, s.retry = written, now, 0, time.Time{}
 	s.shownImages, s.shownUses, s.changed = images, uses, time.Time{}
 	if s.images != images {
 		s.changed = now
@@ -325,7 +325,7 @@ func (a *Agent) stocked(object *v1alpha1.ImageInventory, essence []byte, images,
 }
 
 // essence is what must differ for a write to be worth it: not the time of the look, nor how full the disk is.
-func (s *stock) essence(status *v1alpha1.ImageInventoryStatus) []byte {
+func essence(status *v1alpha1.ImageInventoryStatus) []byte {
 	bare := *status
 	bare.ObservedTime = metav1.Time{}
 	bare.ImageFS = v1alpha1.ImageFS{}

@@ -124,7 +124,7 @@ func (a *app) read(ctx context.Context, op *operator.Client, n *nodeFlags, nodes
 	}
 	outcomes := make([]fleet.Outcome, 0, len(nodes))
 	for _, node := range nodes {
-		outcomes = append(outcomes, a.outcomeOf(node, agents, found[node.Name]))
+		outcomes = append(outcomes, outcomeOf(node, agents, found[node.Name]))
 	}
 	return outcomes, nil
 }
@@ -139,7 +139,7 @@ func namesOf(nodes []fleet.Node) []string {
 
 // outcomeOf is a node's inventory as an answer, or why it is none: one that nobody keeps current is not shown as truth.
 // agents is nil where they are not known.
-func (a *app) outcomeOf(node fleet.Node, agents map[string]operator.Agent, inventory *v1alpha1.ImageInventory) fleet.Outcome {
+func outcomeOf(node fleet.Node, agents map[string]operator.Agent, inventory *v1alpha1.ImageInventory) fleet.Outcome {
 	out := fleet.Outcome{Node: node, State: fleet.StateSkipped}
 	agent, there := agents[node.Name]
 	ask := "ask it by a short-lived pod, with --ephemeral"

@@ -254,7 +254,7 @@ func (o *statusOptions) print(now installStatus) error {
 		message = "no Deployment of it is found, or it is scaled to 0"
 	}
 	t.Add("controller", fmt.Sprintf("%d/%d ready", now.Controller.Ready, now.Controller.Desired), message)
-	t.Add("agents", fmt.Sprintf("%d/%d ready", now.Agents.Ready, now.Agents.Desired), o.notReady(now.NotReady))
+	t.Add("agents", fmt.Sprintf("%d/%d ready", now.Agents.Ready, now.Agents.Desired), notReady(now.NotReady))
 	var runtimes []string
 	for _, runtime := range slices.Sorted(maps.Keys(now.Runtimes)) {
 		runtimes = append(runtimes, fmt.Sprintf("%s ×%d", runtime, now.Runtimes[runtime]))
@@ -304,7 +304,7 @@ func (o *statusOptions) hidden(now installStatus) {
 }
 
 // notReady names the nodes of which the same is said together, and the most of them first.
-func (o *statusOptions) notReady(troubles []agentTrouble) string {
+func notReady(troubles []agentTrouble) string {
 	var found groups[string]
 	for _, trouble := range troubles {
 		_, why, _ := strings.Cut(trouble.Message, ": ")

@@ -31,6 +31,7 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/assign"
 	"orlop.dev/orlop/internal/catalog"
+	"orlop.dev/orlop/internal/controller/apply"
 	"orlop.dev/orlop/internal/controller/imagecache"
 	"orlop.dev/orlop/internal/controller/imagestore"
 	"orlop.dev/orlop/internal/controller/nodecronjob"
@@ -143,7 +144,7 @@ func managerOptions(cfg *rest.Config, c Config) (manager.Options, error) {
 			},
 		},
 		Client: client.Options{
-			FieldOwner: imagestore.Owner,
+			FieldOwner: apply.Owner,
 			Cache: &client.CacheOptions{
 				DisableFor:                      []client.Object{&corev1.Secret{}, &corev1.ServiceAccount{}},
 				EnableReadYourWritesConsistency: new(true),
@@ -177,7 +178,7 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	agents := imagestore.NewAgents(mgr.GetClient(), c.Namespace)
 	secrets := pullsecret.New(mgr.GetAPIReader())
 	changed := make(chan event.GenericEvent, facts)
-	recorder := mgr.GetEventRecorder(imagestore.Owner)
+	recorder := mgr.GetEventRecorder(apply.Owner)
 	var caches *imagecache.Controller
 	stores := imagestore.New(imagestore.Config{
 		Client: mgr.GetClient(), Live: mgr.GetAPIReader(), Agents: agents, Catalog: known, Secrets: secrets, Changed: changed, Recorder: recorder,

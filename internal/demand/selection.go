@@ -61,6 +61,16 @@ func (s Selection) Selects(node *corev1.Node) bool {
 	return fits || err != nil
 }
 
+// NodeReady reports whether the kubelet says that the node is.
+func NodeReady(node *corev1.Node) bool {
+	for i := range node.Status.Conditions {
+		if node.Status.Conditions[i].Type == corev1.NodeReady {
+			return node.Status.Conditions[i].Status == corev1.ConditionTrue
+		}
+	}
+	return false
+}
+
 // Place is what a selected node is at this moment.
 type Place int
 

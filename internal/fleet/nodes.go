@@ -39,14 +39,11 @@ type Node struct {
 	// Pressure are the conditions under which its kubelet refuses ordinary pods, such as DiskPressure.
 	Pressure []string
 
-	sockets []string
+	sockets []string // where its runtime's socket is looked for, in their order
 	selinux bool
 	maxPods int64
 	full    bool
 }
-
-// Sockets are the places, in their order, where its runtime's socket is looked for.
-func (n Node) Sockets() []string { return n.sockets }
 
 // listTimeout bounds the first request: an API server that cannot be reached must not look like a slow one.
 const listTimeout = 20 * time.Second

@@ -85,11 +85,12 @@ var rows = []row{
 	{"internal/agent", "action api/v1alpha1 condition engine metric node oci plan seal session", []string{client, grpc}},
 	{"internal/agent/apiserver", "agent api/v1alpha1", []string{typed, informers, runtime, grpc}},
 	{"internal/agent/agenttest", "agent api/v1alpha1", []string{client, grpc}},
-	{"internal/controller/imagecache", "api/v1alpha1 catalog condition demand engine metric oci pullsecret registry", []string{criClient, grpc, cobra}},
-	{"internal/controller/imagestore", "action api/v1alpha1 assign catalog condition demand engine oci podimage pullsecret seal", []string{criClient, cobra}},
+	{"internal/controller/apply", "api/v1alpha1", []string{criClient, grpc, cobra}},
+	{"internal/controller/imagecache", "api/v1alpha1 catalog condition controller/apply demand engine metric oci pullsecret registry", []string{criClient, grpc, cobra}},
+	{"internal/controller/imagestore", "action api/v1alpha1 assign catalog condition controller/apply demand engine oci podimage pullsecret seal", []string{criClient, cobra}},
 	{"internal/controller/nodejob/podrun", "api/v1alpha1", []string{criClient, grpc, cobra}},
-	{"internal/controller/nodejob", "action api/v1alpha1 assign condition controller/nodejob/podrun demand metric pullsecret table", []string{criClient, cobra}},
-	{"internal/controller/nodecronjob", "action api/v1alpha1 condition metric table", []string{criClient, grpc, cobra}},
+	{"internal/controller/nodejob", "action api/v1alpha1 assign condition controller/apply controller/nodejob/podrun demand metric pullsecret table", []string{criClient, cobra}},
+	{"internal/controller/nodecronjob", "action api/v1alpha1 condition controller/apply metric table", []string{criClient, grpc, cobra}},
 
 	// A person's machine.
 	{"internal/fleet", "api/v1alpha1 engine oci plan podimage session suggest", []string{grpc, cobra}},
@@ -99,7 +100,7 @@ var rows = []row{
 		[]string{grpc, manager}},
 
 	// Wiring. The controller takes itself out of a cluster as the command line does.
-	{"internal/controller", "api/v1alpha1 assign catalog controller/imagecache controller/imagestore controller/nodecronjob controller/nodejob controller/nodejob/podrun " +
+	{"internal/controller", "api/v1alpha1 assign catalog controller/apply controller/imagecache controller/imagestore controller/nodecronjob controller/nodejob controller/nodejob/podrun " +
 		"metric operator pullsecret registry", []string{criClient, cobra}},
 	{"cmd/kubectl-orlop", "cli term", []string{grpc, criClient, module + "internal/engine/", module + "internal/node"}},
 	{"cmd/orlop-controller", "controller", []string{cobra, criClient, cliRuntime, kubectl, module + "internal/engine/", module + "internal/node", module + "internal/cli",

@@ -175,10 +175,10 @@ func TestNobodyLooks(t *testing.T) {
 
 // TestTurns: where few nodes work at once, all of them get the time of their turn.
 func TestTurns(t *testing.T) {
-	for max, want := range map[int]time.Duration{0: time.Minute, 1: 5 * time.Minute, 2: 3 * time.Minute, 5: time.Minute, 100: time.Minute} {
-		r := &run{cfg: Config{MaxParallel: max}, job: fleet.Job{Timeout: time.Minute}, outcomes: make([]fleet.Outcome, 5)}
+	for most, want := range map[int]time.Duration{0: time.Minute, 1: 5 * time.Minute, 2: 3 * time.Minute, 5: time.Minute, 100: time.Minute} {
+		r := &run{cfg: Config{MaxParallel: most}, job: fleet.Job{Timeout: time.Minute}, outcomes: make([]fleet.Outcome, 5)}
 		if got := r.timeout(); got != want {
-			t.Errorf("%d at once: %s, want %s", max, got, want)
+			t.Errorf("%d at once: %s, want %s", most, got, want)
 		}
 	}
 }

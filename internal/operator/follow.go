@@ -35,8 +35,8 @@ func (c *Client) FollowJob(ctx context.Context, namespace, name string, see func
 	return follow(ctx, c, one{jobKind.resource, jobKind.name, namespace, name}, func() (*v1alpha1.NodeJob, error) { return c.Job(ctx, namespace, name) }, see)
 }
 
-// FollowStore shows every state of one ImageStore to see, from now on. One that does not exist yet is waited for.
-func (c *Client) FollowStore(ctx context.Context, name string, see func(*v1alpha1.ImageStore)) error {
+// followStore shows every state of one ImageStore to see, from now on. One that does not exist yet is waited for.
+func (c *Client) followStore(ctx context.Context, name string, see func(*v1alpha1.ImageStore)) error {
 	get := func() (*v1alpha1.ImageStore, error) {
 		found := &v1alpha1.ImageStore{}
 		if err := c.orlop.Get().Resource(stores).Name(name).Do(ctx).Into(found); err != nil {
@@ -140,7 +140,7 @@ func (c *Client) FollowStores(ctx context.Context, nodes []string, see func(*v1a
 	defer cancel()
 	for i, node := range nodes {
 		all.Go(func() {
-			errs[i] = c.FollowStore(ctx, node, see)
+			errs[i] = c.followStore(ctx, node, see)
 			cancel()
 		})
 	}

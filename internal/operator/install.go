@@ -104,12 +104,12 @@ func (i *Install) take(d *appsv1.Deployment) {
 	}
 	i.Version = d.Labels[LabelVersion]
 	if i.Version == "" {
-		i.Version = TagOf(i.Controller)
+		i.Version = tagOf(i.Controller)
 	}
 }
 
-// TagOf is the tag of an image, by which its version is known; empty for none.
-func TagOf(image string) string {
+// tagOf is the tag of an image, by which its version is known; empty for none.
+func tagOf(image string) string {
 	image, _, _ = strings.Cut(image, "@")
 	if colon := strings.LastIndex(image, ":"); colon > strings.LastIndex(image, "/") {
 		return image[colon+1:]

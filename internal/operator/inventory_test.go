@@ -81,7 +81,7 @@ func TestAgentOf(t *testing.T) {
 
 func TestTagOf(t *testing.T) {
 	for image, want := range map[string]string{"a/b:1.2": "1.2", "host:5000/a": "", "host:5000/a:2@sha256:0": "2", "": ""} {
-		if got := TagOf(image); got != want {
+		if got := tagOf(image); got != want {
 			t.Errorf("%s: %q, want %q", image, got, want)
 		}
 	}

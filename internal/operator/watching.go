@@ -19,9 +19,9 @@ const watchFor, renewWatch = time.Minute, 30 * time.Second
 // WatchUntil is what the annotation of whoever begins to look on now says.
 func WatchUntil(now time.Time) string { return now.Add(watchFor).UTC().Format(time.RFC3339) }
 
-// KeepWatching says through annotate, until the context ends, that somebody looks on. It ends sooner where that may not be
+// keepWatching says through annotate, until the context ends, that somebody looks on. It ends sooner where that may not be
 // said, or there is nothing left to say it to: progress is nice to have.
-func KeepWatching(ctx context.Context, annotate func(ctx context.Context, key, value string) error) {
+func keepWatching(ctx context.Context, annotate func(ctx context.Context, key, value string) error) {
 	tick := time.NewTicker(renewWatch)
 	defer tick.Stop()
 	for {
@@ -36,17 +36,17 @@ func KeepWatching(ctx context.Context, annotate func(ctx context.Context, key, v
 	}
 }
 
-// KeepWatchingCache is KeepWatching for an ImageCache.
+// KeepWatchingCache is keepWatching for an ImageCache.
 func (c *Client) KeepWatchingCache(ctx context.Context, namespace, name string) {
-	KeepWatching(ctx, func(ctx context.Context, key, value string) error {
+	keepWatching(ctx, func(ctx context.Context, key, value string) error {
 		_, err := c.AnnotateCache(ctx, namespace, name, key, value)
 		return err
 	})
 }
 
-// KeepWatchingJob is KeepWatching for a NodeJob.
+// KeepWatchingJob is keepWatching for a NodeJob.
 func (c *Client) KeepWatchingJob(ctx context.Context, namespace, name string) {
-	KeepWatching(ctx, func(ctx context.Context, key, value string) error {
+	keepWatching(ctx, func(ctx context.Context, key, value string) error {
 		_, err := c.AnnotateJob(ctx, namespace, name, key, value)
 		return err
 	})

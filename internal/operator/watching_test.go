@@ -32,7 +32,7 @@ func TestKeepWatching(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), 3*renewWatch+time.Second)
 				defer cancel()
 				said := 0
-				KeepWatching(ctx, func(_ context.Context, key, value string) error {
+				keepWatching(ctx, func(_ context.Context, key, value string) error {
 					said++
 					until, err := time.Parse(time.RFC3339, value)
 					if left := time.Until(until); err != nil || key != v1alpha1.AnnotationWatchedUntil || left < renewWatch || left > v1alpha1.MaxWatch {

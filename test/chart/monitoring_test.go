@@ -13,10 +13,10 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/prometheus/model/labels"
 	"github.com/prometheus/prometheus/promql/parser"
-	"orlop.dev/orlop/hack/manifests/chart"
 	"sigs.k8s.io/yaml"
+
+	"orlop.dev/orlop/hack/manifests/chart"
 )
 
 const docs = "../../docs/"
@@ -70,7 +70,7 @@ func judge(text string, known map[string][]string) (problems []string) {
 			problems = append(problems, selector.Name+" is no metric of ours")
 		}
 		for _, m := range selector.LabelMatchers {
-			if m.Name != labels.MetricName && !slices.Contains(own, m.Name) && !slices.Contains(scraped, m.Name) {
+			if m.Name != "__name__" && !slices.Contains(own, m.Name) && !slices.Contains(scraped, m.Name) {
 				problems = append(problems, selector.Name+" has no label "+m.Name)
 			}
 		}

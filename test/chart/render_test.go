@@ -11,8 +11,9 @@ import (
 	"testing"
 
 	"helm.sh/helm/v4/pkg/chart/common"
-	"orlop.dev/orlop/hack/manifests/chart"
 	"sigs.k8s.io/yaml"
+
+	"orlop.dev/orlop/hack/manifests/chart"
 )
 
 const folder = "../../charts/orlop"

@@ -21,8 +21,9 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/kubernetes/scheme"
-	"orlop.dev/orlop/hack/manifests/chart"
 	"sigs.k8s.io/yaml"
+
+	"orlop.dev/orlop/hack/manifests/chart"
 )
 
 // foreign kinds belong to other projects, whose types are not worth their module.

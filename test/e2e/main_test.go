@@ -15,9 +15,6 @@ import (
 	"orlop.dev/orlop/test/lab"
 )
 
-// patience is how long the cluster may take for what it always does in the end.
-const patience = stage.Patience
-
 // nodes are those of the cluster.
 var nodes = []string{"node1", "node2", "node3"}
 

@@ -9,6 +9,7 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -70,11 +71,11 @@ func (c *Cluster) Writes(mark int64) ([]Write, error) {
 	decoder := json.NewDecoder(bufio.NewReader(log))
 	for {
 		var w Write
-		switch err := decoder.Decode(&w); err {
-		case nil:
+		switch err := decoder.Decode(&w); {
+		case err == nil:
 			w.User.Name = cmp.Or(w.Played.Name, w.User.Name)
 			writes = append(writes, w)
-		case io.EOF, io.ErrUnexpectedEOF: // The last line may be half written.
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF): // The last line may be half written.
 			return writes, nil
 		default:
 			return nil, fmt.Errorf("reading the API server's account of writes: %w", err)

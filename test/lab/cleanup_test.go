@@ -261,7 +261,7 @@ func TestStartThatFails(t *testing.T) {
 		"a bad node":          {t.Context(), lab.Options{EnginesOnly: true, More: []lab.NodeOptions{{Name: "same"}, {Name: "same"}}}, "there is one of that name"},
 		"a disk that is none": {t.Context(), lab.Options{EnginesOnly: true, Nodes: 1, Node: lab.NodeOptions{DiskSize: 100}}, "disk"},
 		"a kubelet that ends": {t.Context(), lab.Options{Nodes: 1, Node: lab.NodeOptions{Kubelet: map[string]any{"maxPods": -1}}}, "kubelet"},
-		"given up":            {given, lab.Options{Nodes: 1, Progress: func(e lab.Event) { cancel() }}, context.Canceled.Error()},
+		"given up":            {given, lab.Options{Nodes: 1, Progress: func(lab.Event) { cancel() }}, context.Canceled.Error()},
 	} {
 		t.Run(name, func(t *testing.T) {
 			begin := time.Now()

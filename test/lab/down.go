@@ -91,7 +91,7 @@ func killSupervisor(inst instance.Instance) error {
 	if err != nil {
 		content, readErr := os.ReadFile(inst.Path(pidFile))
 		if readErr != nil {
-			return nil // It is only just being started, or just ending: ask again.
+			return nil //nolint:nilerr // It is only just being started, or just ending: ask again.
 		}
 		if pid, err = strconv.Atoi(string(content)); err != nil {
 			return err

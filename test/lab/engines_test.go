@@ -60,8 +60,9 @@ func TestEngines(t *testing.T) {
 			if !strings.HasPrefix(image, lab.PrivateHost) {
 				login = ""
 			}
-			name, tag, _ := strings.Cut(image[strings.Index(image, "/"):], ":")
-			query := url.Values{"fromImage": {image[:strings.Index(image, "/")] + name}, "tag": {tag}}
+			host, path, _ := strings.Cut(image, "/") // The host may have a port.
+			name, tag, _ := strings.Cut(path, ":")
+			query := url.Values{"fromImage": {host + "/" + name}, "tag": {tag}}
 			status, answer := engineAPI(t, c, http.MethodPost, "/images/create?"+query.Encode(), "", login)
 			if status != http.StatusOK || !strings.Contains(answer, digest) {
 				t.Errorf("pull: status %d: %s", status, answer)

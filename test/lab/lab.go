@@ -101,7 +101,7 @@ func init() {
 	case machine.Role:
 		run = machine.Main
 	}
-	os.Unsetenv(supervisor.RoleVariable)
+	_ = os.Unsetenv(supervisor.RoleVariable) // Of a name that is one.
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "lab:", err)
 		os.Exit(1)

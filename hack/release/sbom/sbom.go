@@ -45,7 +45,7 @@ func New(name, digest string, at time.Time) *Document {
 // Element is something in a document.
 type Element = common.ElementID
 
-// Document itself, of which things are said.
+// Self is the document, of which things are said.
 const Self Element = "DOCUMENT"
 
 // Artifact is a program or an image.

@@ -25,9 +25,9 @@ type failure struct {
 	status *v1alpha1.StoreImageStatus
 }
 
-// is: it could not be had, and that was not cured yet. An agent that tries again says so, and keeps the reason until it knows; that its
+// isFailure reports whether it could not be had, and that was not cured yet. An agent that tries again says so, and keeps the reason until it knows; that its
 // credentials are yet to be sealed to its new key is none.
-func (f *failures) is(s *v1alpha1.StoreImageStatus) bool {
+func isFailure(s *v1alpha1.StoreImageStatus) bool {
 	switch s.State {
 	case v1alpha1.ImageFailed:
 		return true

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/controller/apply"
 	"orlop.dev/orlop/internal/pullsecret"
 )
 
@@ -253,7 +254,7 @@ func (p *pass) report(ctx context.Context, status v1alpha1.ImageCacheStatus) err
 		return nil
 	}
 	was := p.cache.ResourceVersion
-	if err := write(ctx, p.cfg.Client, p.cache, &status); err != nil {
+	if err := apply.Status(ctx, p.cfg.Client, "ImageCache", p.cache, &status); err != nil {
 		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
 			p.cfg.Recorder.Eventf(p.cache, nil, corev1.EventTypeWarning, "StatusRefused", "Report", "%s", err)
 		}

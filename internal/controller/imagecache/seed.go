@@ -15,6 +15,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/catalog"
+	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 )
@@ -158,7 +159,7 @@ func (c *Controller) views(ctx context.Context) ([]view, error) {
 	all := make([]view, len(nodes.Items))
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
-		all[i] = view{node: node, store: byNode[node.Name], ready: nodeReady(node) && c.cfg.AgentReady(node.Name), refusal: c.cfg.Refusal(node.Name)}
+		all[i] = view{node: node, store: byNode[node.Name], ready: demand.NodeReady(node) && c.cfg.AgentReady(node.Name), refusal: c.cfg.Refusal(node.Name)}
 		if s := all[i].store; s != nil && !ownedBy(s, node.UID) {
 			all[i].store = nil // It is that of a node which is gone and had the same name.
 		}

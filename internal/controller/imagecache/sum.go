@@ -262,7 +262,7 @@ func (s *sum) hear(h *here, at int, status *v1alpha1.StoreImageStatus) {
 		if !status.Pinned && status.Reason != "" {
 			h.bare = told{node: h.node.Name, reason: engine.Reason(status.Reason), message: status.Message}
 		}
-	case h.usable && h.failures.is(status) && s.heeds(h, f, status):
+	case h.usable && isFailure(status) && s.heeds(h, f, status):
 		t.gone = t.gone || status.Reason == string(engine.NotFound)
 		s.fail(h, at, status)
 	}

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/demand"
 )
 
 // parallel is how many caches are looked after at once.
@@ -86,17 +87,8 @@ func nodeChanged(e event.UpdateEvent) bool {
 	old, isNode := e.ObjectOld.(*corev1.Node)
 	now, isNodeToo := e.ObjectNew.(*corev1.Node)
 	return !isNode || !isNodeToo || old.UID != now.UID || !maps.Equal(old.Labels, now.Labels) || old.Spec.Unschedulable != now.Spec.Unschedulable ||
-		!equality.Semantic.DeepEqual(old.Spec.Taints, now.Spec.Taints) || nodeReady(old) != nodeReady(now) ||
+		!equality.Semantic.DeepEqual(old.Spec.Taints, now.Spec.Taints) || demand.NodeReady(old) != demand.NodeReady(now) ||
 		old.DeletionTimestamp.IsZero() != now.DeletionTimestamp.IsZero()
-}
-
-func nodeReady(node *corev1.Node) bool {
-	for _, c := range node.Status.Conditions {
-		if c.Type == corev1.NodeReady {
-			return c.Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 func (c *Controller) onStore(ctx context.Context, obj client.Object) []reconcile.Request {

@@ -22,6 +22,7 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/assign"
 	"orlop.dev/orlop/internal/catalog"
+	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/pullsecret"
 )
 
@@ -193,19 +194,10 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 // ready reports whether pulls may start on the node as far as it and its agent are concerned, and until when that holds if
 // nothing happens; zero: for ever.
 func (c *Controller) ready(ctx context.Context, node *corev1.Node) (bool, time.Time, error) {
-	if !nodeReady(node) {
+	if !demand.NodeReady(node) {
 		return false, time.Time{}, nil
 	}
 	return c.Agents.Expected(ctx, node.Name)
-}
-
-func nodeReady(node *corev1.Node) bool {
-	for i := range node.Status.Conditions {
-		if node.Status.Conditions[i].Type == corev1.NodeReady {
-			return node.Status.Conditions[i].Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }
 
 func (c *Controller) gone(node string) {

@@ -92,7 +92,7 @@ func changed[T client.Object](is func(before, after T) bool) predicate.Funcs {
 
 // nodeChanged leaves the heartbeats out.
 func nodeChanged(before, after *corev1.Node) bool {
-	return nodeReady(before) != nodeReady(after) || before.Spec.Unschedulable != after.Spec.Unschedulable ||
+	return demand.NodeReady(before) != demand.NodeReady(after) || before.Spec.Unschedulable != after.Spec.Unschedulable ||
 		!maps.Equal(before.Labels, after.Labels) || !equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints) ||
 		before.Status.NodeInfo.ContainerRuntimeVersion != after.Status.NodeInfo.ContainerRuntimeVersion || platform(before) != platform(after)
 }

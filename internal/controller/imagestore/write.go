@@ -19,10 +19,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/controller/apply"
 )
-
-// Owner is the field manager of what the controller writes.
-const Owner = "orlop-controller"
 
 // storeOf is the node's store, without a UID if there is none yet. It is nil while that of an earlier node of this name goes.
 func (c *Controller) storeOf(ctx context.Context, node *corev1.Node) (*v1alpha1.ImageStore, error) {
@@ -153,7 +151,7 @@ func (c *Controller) apply(ctx context.Context, into client.Object, what applied
 	if err != nil {
 		return fmt.Errorf("writing %s %s as JSON: %w", what.Kind, what.Metadata.Name, err)
 	}
-	return c.Client.Patch(ctx, into, client.RawPatch(types.ApplyPatchType, data), client.FieldOwner(Owner), client.ForceOwnership)
+	return c.Client.Patch(ctx, into, client.RawPatch(types.ApplyPatchType, data), client.FieldOwner(apply.Owner), client.ForceOwnership)
 }
 
 // pause is how long the store of a node is not made again once it was deleted while it was being retired: Orlop is being

@@ -18,6 +18,7 @@ import (
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/action"
+	"orlop.dev/orlop/internal/controller/apply"
 )
 
 // pass is one call of Reconcile.
@@ -182,7 +183,7 @@ func (p *pass) report(ctx context.Context) error {
 	if same(&p.cron.Status, &p.after) {
 		return nil
 	}
-	switch err := write(ctx, p.cfg.Client, p.cron, &p.after); {
+	switch err := apply.Status(ctx, p.cfg.Client, kind, p.cron, &p.after); {
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return nil // It is gone, or another now.
 	case err != nil:

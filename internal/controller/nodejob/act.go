@@ -6,15 +6,9 @@ package nodejob
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
-	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/controller/nodejob/podrun"
 )
 
@@ -110,34 +104,4 @@ func (p *pass) refusals() (all string, nodes map[string]string) {
 		}
 	}
 	return all, nodes
-}
-
-// fieldOwner is what the controller writes as.
-const fieldOwner = client.FieldOwner("orlop-controller")
-
-// write applies a whole status, to this very object and to none made anew under its name.
-func write(ctx context.Context, to client.Client, job *v1alpha1.NodeJob, status *v1alpha1.NodeJobStatus) error {
-	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(status)
-	if err != nil {
-		return fmt.Errorf("converting the status of NodeJob %s/%s: %w", job.Namespace, job.Name, err)
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{"status": content}}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("NodeJob"))
-	u.SetNamespace(job.Namespace)
-	u.SetName(job.Name)
-	u.SetUID(job.UID)
-	if err := to.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), fieldOwner, client.ForceOwnership); err != nil {
-		return fmt.Errorf("writing the status of NodeJob %s/%s: %w", job.Namespace, job.Name, err)
-	}
-	return nil
-}
-
-// nodeReady reports whether the kubelet says so.
-func nodeReady(node *corev1.Node) bool {
-	for i := range node.Status.Conditions {
-		if node.Status.Conditions[i].Type == corev1.NodeReady {
-			return node.Status.Conditions[i].Status == corev1.ConditionTrue
-		}
-	}
-	return false
 }

@@ -23,6 +23,7 @@ import (
 	"orlop.dev/orlop/internal/action"
 	"orlop.dev/orlop/internal/assign"
 	"orlop.dev/orlop/internal/condition"
+	"orlop.dev/orlop/internal/controller/apply"
 	"orlop.dev/orlop/internal/controller/nodejob/podrun"
 	"orlop.dev/orlop/internal/pullsecret"
 )
@@ -231,7 +232,7 @@ func (p *pass) report(ctx context.Context, status *v1alpha1.NodeJobStatus) error
 		return nil
 	}
 	was := p.job.ResourceVersion
-	if err := write(ctx, p.cfg.Client, p.job, status); err != nil {
+	if err := apply.Status(ctx, p.cfg.Client, "NodeJob", p.job, status); err != nil {
 		if apierrors.IsForbidden(err) || apierrors.IsInvalid(err) {
 			p.cfg.Recorder.Eventf(p.job, nil, corev1.EventTypeWarning, "StatusRefused", "Report", "%s", condition.Cut(err.Error(), maxNote))
 		}

@@ -164,7 +164,7 @@ func (p *pass) forget(there map[string]bool) {
 
 // attend tells whether the node can do anything now.
 func (p *pass) attend(ctx context.Context, m *member) error {
-	if !nodeReady(m.node) {
+	if !demand.NodeReady(m.node) {
 		m.away = word{v1alpha1.ReasonNodeNotReady, "The node is not ready"}
 		m.patience = notReadySince(m.node).Add(patience)
 		return nil

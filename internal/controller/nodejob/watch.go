@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/demand"
 )
 
 // atOnce is how many jobs are looked after at once: most of it is waiting for the API server.
@@ -81,7 +82,7 @@ func (c *Controller) onNode() handler.Funcs {
 
 // nodeChanged leaves the heartbeats out.
 func nodeChanged(before, after *corev1.Node) bool {
-	return before.UID != after.UID || nodeReady(before) != nodeReady(after) || !maps.Equal(before.Labels, after.Labels) ||
+	return before.UID != after.UID || demand.NodeReady(before) != demand.NodeReady(after) || !maps.Equal(before.Labels, after.Labels) ||
 		!equality.Semantic.DeepEqual(before.Spec.Taints, after.Spec.Taints)
 }
 

@@ -35,9 +35,9 @@ type Candidate struct {
 	Kind Kind
 }
 
-// Usual gives the places where runtimes listen. Docker comes after containerd, which may serve Kubernetes with an
+// usual gives the places where runtimes listen. Docker comes after containerd, which may serve Kubernetes with an
 // engine beside it, and before cri-dockerd, which can do less with the same images.
-func Usual() []Candidate {
+func usual() []Candidate {
 	return []Candidate{
 		{"/run/containerd/containerd.sock", CRI},               // kubeadm, and most others
 		{"/run/k3s/containerd/containerd.sock", CRI},           // k3s, RKE2
@@ -147,7 +147,7 @@ func (s Search) candidates() []Candidate {
 	}
 	all := s.Candidates
 	if all == nil {
-		all = Usual()
+		all = usual()
 	}
 	var candidates []Candidate
 	seen := map[string]bool{}

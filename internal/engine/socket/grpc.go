@@ -47,7 +47,7 @@ const (
 // Dial prepares a connection to the gRPC server at endpoint, a path or unix:// and a path. Nothing is sent, and
 // nothing on the machine changes: a dead socket shows with the first call, which fails at once.
 func Dial(endpoint string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
-	path, err := Path(endpoint)
+	path, err := pathOf(endpoint)
 	if err != nil {
 		return nil, err
 	}
@@ -89,8 +89,8 @@ func Bounded(timeout time.Duration, but ...string) grpc.DialOption {
 	})
 }
 
-// Path is the file that an endpoint names, for one like unix:///run/crio/crio.sock or the path alone.
-func Path(endpoint string) (string, error) {
+// pathOf is the file that an endpoint names, for one like unix:///run/crio/crio.sock or the path alone.
+func pathOf(endpoint string) (string, error) {
 	path := strings.TrimPrefix(endpoint, "unix://")
 	if !filepath.IsAbs(path) {
 		return "", engine.Becausef(engine.InvalidReference, "%q is not a runtime's endpoint: it must read unix:///PATH", endpoint)

@@ -19,9 +19,10 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
-	"orlop.dev/orlop/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"orlop.dev/orlop/api/v1alpha1"
 )
 
 // dial makes the administrator's client. Caches are created by its requests and not by kubectl, whose start takes 50 ms and more.

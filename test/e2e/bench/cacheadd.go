@@ -9,8 +9,9 @@ import (
 	"fmt"
 	"time"
 
-	"orlop.dev/orlop/api/v1alpha1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"orlop.dev/orlop/api/v1alpha1"
 )
 
 const (

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/lab"
 )

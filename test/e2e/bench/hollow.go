@@ -12,10 +12,10 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"orlop.dev/orlop/api/v1alpha1"
-	"orlop.dev/orlop/test/lab"
 
+	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/e2e/bench/hollow"
+	"orlop.dev/orlop/test/lab"
 )
 
 // hollowSize is how large the fleet of hollow agents is, and its cache.

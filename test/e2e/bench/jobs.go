@@ -15,9 +15,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/lab"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (

@@ -19,8 +19,9 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
-	"orlop.dev/orlop/test/lab"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"orlop.dev/orlop/test/lab"
 )
 
 func main() {

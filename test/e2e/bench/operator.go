@@ -17,11 +17,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"orlop.dev/orlop/api/v1alpha1"
-	"orlop.dev/orlop/test/lab"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/e2e/stage"
+	"orlop.dev/orlop/test/lab"
 )
 
 const (

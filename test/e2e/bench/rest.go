@@ -9,9 +9,10 @@ import (
 	"fmt"
 	"time"
 
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/lab"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 const (

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
 	"orlop.dev/orlop/test/lab"
 )
 

@@ -9,10 +9,11 @@ import (
 	"strings"
 	"testing"
 
+	"sigs.k8s.io/yaml"
+
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/test/e2e/stage"
-	"sigs.k8s.io/yaml"
 )
 
 // running starts a pod of the image on a node, which goes when the test ends.

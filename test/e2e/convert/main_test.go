@@ -42,9 +42,9 @@ func converted(t *testing.T, manifest string, args ...string) (yaml, words strin
 }
 
 // applied converts a manifest and applies what comes of it, which goes when the test ends.
-func applied(t *testing.T, manifest string, args ...string) (yaml, words string) {
+func applied(t *testing.T, manifest string) (yaml, words string) {
 	t.Helper()
-	yaml, words = converted(t, manifest, args...)
+	yaml, words = converted(t, manifest)
 	here.Apply(t, yaml)
 	return yaml, words
 }

@@ -30,8 +30,9 @@ func main() {
 	version := flag.String("version", "dev", "the version that was built, which names the images")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, *name, *nodes, *version); err != nil {
+	err := run(ctx, *name, *nodes, *version)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
 	}

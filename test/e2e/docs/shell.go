@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -41,7 +42,7 @@ func newShell(ctx context.Context, dir string, env []string) (*shell, error) {
 	s := &shell{script: filepath.Join(dir, ".command"), mark: "end-" + rand.Text()}
 	s.end = regexp.MustCompile(`\n` + s.mark + ` ([0-9]+)\n$`)
 	s.cmd = exec.CommandContext(ctx, "bash", "--norc", "--noprofile")
-	s.cmd.Dir, s.cmd.Env = dir, append(env, "HOME="+dir)
+	s.cmd.Dir, s.cmd.Env = dir, append(slices.Clone(env), "HOME="+dir)
 	// What a command leaves in the background ends with the page.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	s.cmd.Cancel = func() error { return syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL) }

@@ -137,7 +137,7 @@ var kinds = []string{"imagecaches.orlop.dev", "imageinventories.orlop.dev", "ima
 func remaining(t *testing.T) []string {
 	t.Helper()
 	var listed []string
-	for _, resource := range strings.Fields(here.Kubectl(t, "api-resources", "--verbs=list", "-o", "name")) {
+	for resource := range strings.FieldsSeq(here.Kubectl(t, "api-resources", "--verbs=list", "-o", "name")) {
 		if resource != "events" && resource != "events.events.k8s.io" {
 			listed = append(listed, resource)
 		}

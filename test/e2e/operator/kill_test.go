@@ -90,7 +90,7 @@ func TestKilledInTheMiddleOfARemoval(t *testing.T) {
 // slow makes the registry serve the content of an image at a trickle, until fast or the test's end.
 func slow(t *testing.T, name string) {
 	t.Helper()
-	repository, _, _ := cutLast(name, ":")
+	repository := untagged(name)
 	if err := here.Lab(t).AddFault(t.Context(), lab.Fault{Images: repository, Only: "blobs", BytesPerSecond: 256 << 10}); err != nil {
 		t.Fatal(err)
 	}

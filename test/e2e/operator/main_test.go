@@ -203,14 +203,8 @@ func command(t *testing.T, program string, args ...string) *exec.Cmd {
 	return exec.CommandContext(t.Context(), program, args...)
 }
 
-// cutLast is strings.Cut at the last separator.
-func cutLast(s, separator string) (before, after string, found bool) {
-	i := strings.LastIndex(s, separator)
-	if i < 0 {
-		return s, "", false
-	}
-	return s[:i], s[i+len(separator):], true
-}
+// untagged is a name without its tag; its host may have a port.
+func untagged(name string) string { return name[:strings.LastIndex(name, ":")] }
 
 // detached is a context that outlives the test, for what must be put back.
 func detached(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }

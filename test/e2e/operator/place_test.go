@@ -132,7 +132,7 @@ func pullsOf(t *testing.T, name string) (requests int) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	repository, _, _ := cutLast(name, ":")
+	repository := untagged(name)
 	for _, count := range counts {
 		if count.Image == repository && count.Kind == "blobs" {
 			requests += count.Requests

@@ -119,7 +119,7 @@ func TestTwoControllersAreOne(t *testing.T) {
 		t.Errorf("%d specs of stores were written, want one for each node", specs)
 	}
 
-	leader := strings.SplitN(kubectl(t, "get", "lease", "orlop-controller", "-n", system, "-o", "jsonpath={.spec.holderIdentity}"), "_", 2)[0]
+	leader, _, _ := strings.Cut(kubectl(t, "get", "lease", "orlop-controller", "-n", system, "-o", "jsonpath={.spec.holderIdentity}"), "_")
 	killPods(t, leader)
 	cache(t, "two", map[string]any{"images": images(first, second)})
 	stage.Within(t, 2*stage.Patience, "the other one has taken over", func() (bool, string) {

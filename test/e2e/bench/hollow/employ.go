@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+
 	"orlop.dev/orlop/internal/agent"
 	"orlop.dev/orlop/internal/agent/apiserver"
 	"orlop.dev/orlop/internal/engine"

@@ -16,10 +16,11 @@ import (
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
 	"orlop.dev/orlop/internal/agent"
 	"orlop.dev/orlop/internal/engine/enginetest"
 	"orlop.dev/orlop/internal/oci"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // Label is on each hollow node.

@@ -61,7 +61,7 @@ func parseLayers(text string) ([]lab.Layer, error) {
 	if text == "" || text == "0" {
 		return nil, nil
 	}
-	for _, part := range strings.Split(text, ",") {
+	for part := range strings.SplitSeq(text, ",") {
 		count := 1
 		if before, after, ok := strings.Cut(part, "x"); ok {
 			n, err := strconv.Atoi(before)

@@ -46,7 +46,7 @@ func open(t *testing.T, name string) instance.Instance {
 }
 
 func TestSweepDeadLeavesTheLiving(t *testing.T) {
-	cache, err := os.MkdirTemp("/tmp", "lab")
+	cache, err := os.MkdirTemp("/tmp", "lab") //nolint:usetesting // A socket's path has at most 107 characters, and t.TempDir's is long.
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func (i Instance) Cgroup(node string) string {
 func (i Instance) MakeCgroup(node string) error {
 	for _, hierarchy := range hierarchies() {
 		dir := hierarchy
-		for _, part := range strings.Split(strings.Trim(i.Cgroup(node), "/"), "/") {
+		for part := range strings.SplitSeq(strings.Trim(i.Cgroup(node), "/"), "/") {
 			if err := passDown(dir); err != nil {
 				return err
 			}
@@ -159,7 +159,7 @@ func passDown(dir string) error {
 	if err != nil {
 		return err
 	}
-	for _, c := range strings.Fields(string(controllers)) {
+	for c := range strings.FieldsSeq(string(controllers)) {
 		// One controller that cannot be passed on (rdma, misc on some hosts) must not hide the others.
 		_ = os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+c), 0)
 	}

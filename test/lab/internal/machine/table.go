@@ -91,7 +91,7 @@ func (t *table) stop(ctx context.Context, r StopRequest) error {
 	e, ok := t.services[r.Name]
 	if ok {
 		// Under the lock the process is not yet reaped, so the id is still its own.
-		syscall.Kill(e.pid, r.Signal)
+		_ = syscall.Kill(e.pid, r.Signal)
 	}
 	t.mu.Unlock()
 	if !ok {

@@ -58,8 +58,9 @@ func (s *Supervisor) act(ctx context.Context, a NodeAction) error {
 		return n.stop(ctx, "kubelet")
 	case StartKubelet:
 		return s.startKubelet(ctx, n)
+	default: // AwaitReady has gone its own way above.
+		return fmt.Errorf("no action %q on a node", a.Action)
 	}
-	return fmt.Errorf("no action %q on a node", a.Action)
 }
 
 func (s *Supervisor) powerOn(ctx context.Context, n *node) error {

@@ -137,8 +137,9 @@ type NodeAction struct {
 const (
 	// PrivateHost is the registry host that wants TLS and a password.
 	PrivateHost = "private.lab:5443"
-	// PrivateUser and PrivatePassword open it.
-	PrivateUser     = "lab"
+	// PrivateUser opens it.
+	PrivateUser = "lab"
+	// PrivatePassword is that user's.
 	PrivatePassword = "swordfish"
 
 	// PlainHost is a registry host that the nodes, their pods and this machine's side of the bridge reach by the same name,
