@@ -30,7 +30,9 @@ func Status(ctx context.Context, to client.Client, kind string, object client.Ob
 	u.SetNamespace(object.GetNamespace())
 	u.SetName(object.GetName())
 	u.SetUID(object.GetUID())
-	if err := to.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Owner), client.ForceOwnership); err != nil {
+	// No read of ours waits for such a write, and to let one wait takes another watch of all objects of this kind.
+	if err := to.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(Owner), client.ForceOwnership,
+		client.DisableReadYourWritesConsistency); err != nil {
 		return fmt.Errorf("writing the status of %s %s: %w", kind, name, err)
 	}
 	return nil

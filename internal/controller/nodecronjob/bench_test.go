@@ -75,6 +75,9 @@ func (b *bench) onStatus(ctx context.Context, to client.Client, sub string, obj 
 		return b.refuseStatus
 	}
 	b.writes++
+	if !(&client.SubResourceApplyOptions{}).ApplyOpts(opts).DisableReadYourWritesConsistency {
+		b.t.Error("writing a status takes a second watch of all objects of its kind")
+	}
 	return to.SubResource(sub).Apply(ctx, obj, opts...)
 }
 
