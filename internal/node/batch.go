@@ -157,7 +157,13 @@ func (n *Node) settle(ctx context.Context, batch engine.Batch, attempts []attemp
 	// Until the list shows what was removed, somebody may still begin to use it: who uses it is asked after that.
 	untrue, unseen := batch.Settle(ctx)
 	var uses []engine.Use
-	err := patiently(ctx, func() (err error) { uses, err = n.Runtime.Uses(ctx); return err })
+	look := func() (err error) { uses, err = n.Runtime.Uses(ctx); return err }
+	var err error
+	if _, final := batch.(oneByOne); final { // Without a way back there is nothing to wait for.
+		err = look()
+	} else {
+		err = patiently(ctx, look)
+	}
 	state := plan.State{Uses: uses, Needs: n.needs(), Now: n.now()}
 	for i := range attempts {
 		a := &attempts[i]

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -444,6 +445,33 @@ func TestARestartDoesNotLoseTheWayBack(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Where there is no way back, a runtime that is away is not waited for.
+func TestWithoutAWayBackNobodyWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake := enginetest.NewDocker(enginetest.NewRegistry())
+		load(fake)
+		n := &Node{Runtime: engine.Verify(fake), Now: later}
+		planned, err := n.PlanRemove(t.Context(), plan.RemoveRequest{Targets: targets(t, web)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone := false
+		fake.Before = func(call enginetest.Call) {
+			gone = gone || call.Op == enginetest.OpRemove
+			if gone && call.Op == enginetest.OpUses {
+				fake.FailNext(enginetest.OpUses, engine.Becausef(engine.RuntimeUnavailable, "connection refused"))
+			}
+		}
+		began := time.Now()
+		if _, err := n.Act(t.Context(), planned, nil); !errors.Is(err, engine.RuntimeUnavailable) {
+			t.Errorf("error %v", err)
+		}
+		if took := time.Since(began); took > awayPause {
+			t.Errorf("it took %s", took)
+		}
+	})
 }
 
 // What pods need may grow old while the work goes on. That must not switch off the look at what is in use.
