@@ -101,7 +101,7 @@ func TestCheckInterrupted(t *testing.T) {
 	if err := cmd.Run(); cmd.ProcessState.ExitCode() != 130 {
 		t.Errorf("%v\n%s%s", err, out.String(), errs.text.String())
 	}
-	if !strings.Contains(errs.text.String(), "is not on node") {
+	if !strings.Contains(errs.text.String(), "is no longer on node") {
 		t.Errorf("%s%s", out.String(), errs.text.String())
 	}
 	nothingOfTheTrip(t)
