@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/spf13/pflag"
 
@@ -58,8 +59,8 @@ func pinCommand(pin bool) command {
 		long: "Examples:\n  orlop-node pin nginx:1.29\n  orlop-node list --filter pinned=true\n\nOnly containerd can pin from outside; for CRI-O and Docker it is a matter of the\nhost's configuration.",
 	}
 	if !pin {
-		c.name, c.short = "unpin", "Lift the pins that orlop-node pin has set"
-		c.long = "Examples:\n  orlop-node unpin nginx:1.29\n\nPins that the runtime's own configuration sets stay."
+		c.name, c.short = "unpin", "Lift the pins that Orlop has set"
+		c.long = "Examples:\n  orlop-node unpin nginx:1.29\n\nAn ImageCache that still wants the image here pins it again. Pins of the runtime's\nown configuration, or of other programs, stay."
 	}
 	c.setup = func(*pflag.FlagSet) func(context.Context, *env, []string) error {
 		return func(ctx context.Context, e *env, args []string) error { return e.pin(ctx, args, pin) }
@@ -98,12 +99,29 @@ func (e *env) pin(ctx context.Context, args []string, pin bool) error {
 	var errs []error
 	for _, ref := range refs {
 		err := pinner.PinByHand(ctx, ref, pin)
+		if err == nil && !pin {
+			err = stillPinned(ctx, n.Runtime, ref)
+		}
 		errs = append(errs, err)
 		if err == nil {
 			fmt.Fprintf(e.Err, "✔ %s %sned\n", ref, map[bool]string{true: "pin", false: "unpin"}[pin])
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// stillPinned is an error where the image is pinned though our pins are lifted.
+func stillPinned(ctx context.Context, rt engine.Interface, ref oci.Ref) error {
+	images, err := rt.List(ctx)
+	if err != nil {
+		return fmt.Errorf("looking whether %s is pinned still: %w", ref, err)
+	}
+	for _, img := range images {
+		if img.Pinned && (slices.Contains(img.Tags, ref.WithoutDigest()) || slices.Contains(img.Digests, ref.WithoutTag())) {
+			return fmt.Errorf("%s is still pinned: by an ImageCache that wants it here, by the runtime's own configuration, or by another program", ref)
+		}
+	}
+	return nil
 }
 
 func versionCommand() command {

@@ -69,7 +69,7 @@ const (
 	app   = "ghcr.io/acme/app:1"
 )
 
-// A pin that a person sets is that person's to lift, beside what a cache has pinned.
+// A pin that a person sets does not go with a cache's; a person lifts both.
 func TestPinIsByHand(t *testing.T) {
 	m := newMachine(t, nginx)
 	m.run(t, 0, "pin", nginx)
@@ -92,6 +92,20 @@ func TestPinIsByHand(t *testing.T) {
 	pinned(true)
 	m.run(t, 0, "unpin", nginx)
 	pinned(false)
+	if err := m.Pin(t.Context(), ref, true); err != nil { // By an agent that is no more.
+		t.Fatal(err)
+	}
+	m.run(t, 0, "unpin", nginx)
+	pinned(false)
+}
+
+func TestUnpinSaysWhatStaysPinned(t *testing.T) {
+	m := newMachine(t, nginx)
+	m.Configure(nginx, false)
+	m.run(t, 1, "unpin", nginx)
+	if !strings.Contains(m.err.String(), nginx+" is still pinned") || strings.Contains(m.err.String(), "unpinned") {
+		t.Errorf("it says %s", &m.err)
+	}
 }
 
 func TestListIsATable(t *testing.T) {

@@ -18,12 +18,14 @@ func (r *Runtime) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 	return r.setPin(ctx, ref, pinned, labelOurPin)
 }
 
-// PinByHand is Pin for a person on the machine. Both pins may be there at once, and neither goes with the other.
+// PinByHand is Pin for a person on the machine, whose pin does not go with that of a cache. To lift it lifts that of a cache too: where
+// no agent is any more, nobody else does, and one that still wants it sets it again.
 func (r *Runtime) PinByHand(ctx context.Context, ref oci.Ref, pinned bool) error {
-	return r.setPin(ctx, ref, pinned, labelHandPin)
+	return r.setPin(ctx, ref, pinned, labelHandPin, labelOurPin)
 }
 
-func (r *Runtime) setPin(ctx context.Context, ref oci.Ref, pinned bool, own string) error {
+// setPin sets the first of these pins of ours, or lifts them all.
+func (r *Runtime) setPin(ctx context.Context, ref oci.Ref, pinned bool, own ...string) error {
 	image, err := r.named(ctx, ref)
 	if err != nil {
 		return err
@@ -33,7 +35,7 @@ func (r *Runtime) setPin(ctx context.Context, ref oci.Ref, pinned bool, own stri
 		return err
 	}
 	if pinned {
-		return r.pin(ctx, image, ref, records, own)
+		return r.pin(ctx, image, ref, records, own[0])
 	}
 	return r.unpin(ctx, image, records, own)
 }
@@ -129,23 +131,38 @@ func pinHome(records []*record, id string, ref oci.Ref) *record {
 	return nil
 }
 
-func (r *Runtime) unpin(ctx context.Context, image engine.Image, records []*record, own string) error {
+func (r *Runtime) unpin(ctx context.Context, image engine.Image, records []*record, own []string) error {
 	others := false
 	for _, record := range records {
-		stays := isPinned(record) && (record.Labels[own] == "" || record.Labels[beside(own)] != "")
+		gone, stays := lifted(record, own)
 		others = others || stays
-		if record.Labels[own] == "" {
+		if len(gone) == 0 {
 			continue
-		}
-		gone := map[string]string{own: ""}
-		if !stays {
-			gone[labelPinned] = ""
 		}
 		if err := r.label(ctx, record, gone); err != nil {
 			return err
 		}
 	}
 	return r.settlePinned(ctx, image.ID, others)
+}
+
+// lifted is which labels of a record go with these pins of ours, and whether it stays pinned by another, ours or not.
+func lifted(record *record, own []string) (gone map[string]string, stays bool) {
+	gone = map[string]string{}
+	for _, label := range []string{labelOurPin, labelHandPin} {
+		switch {
+		case record.Labels[label] == "":
+		case slices.Contains(own, label):
+			gone[label] = ""
+		default:
+			stays = true
+		}
+	}
+	stays = isPinned(record) && (stays || len(gone) == 0)
+	if len(gone) > 0 && !stays {
+		gone[labelPinned] = ""
+	}
+	return gone, stays
 }
 
 // beside is the label of the other of our two pins.

@@ -28,7 +28,7 @@ func (c shown) List(context.Context, ...string) ([]engine.Image, error) {
 	return []engine.Image{image}, nil
 }
 
-// What caches and what people pin is lifted by each for itself, and what neither has pinned by none.
+// A cache lifts its own pin alone, a person both, and nobody what neither has pinned.
 func TestPinsOfTwo(t *testing.T) {
 	const tag = "a.test/x:1"
 	type step struct {
@@ -42,7 +42,7 @@ func TestPinsOfTwo(t *testing.T) {
 			{pin: true, pinned: true}, {byHand: true, pin: true, pinned: true, others: true}, {pinned: true, others: true}, {byHand: true},
 		}},
 		"the person first": {false, []step{
-			{byHand: true, pin: true, pinned: true, others: true}, {pin: true, pinned: true, others: true}, {byHand: true, pinned: true}, {},
+			{byHand: true, pin: true, pinned: true, others: true}, {pin: true, pinned: true, others: true}, {byHand: true}, {},
 		}},
 		"somebody else before": {true, []step{
 			{pin: true, pinned: true, others: true}, {byHand: true, pin: true, pinned: true, others: true},

@@ -31,9 +31,9 @@ func (c *Containerd) Pin(ctx context.Context, ref oci.Ref, pinned bool) error {
 	return c.pin(ctx, ref, func(img *image) { img.ours = pinned })
 }
 
-// PinByHand is Pin for a person on the machine.
+// PinByHand is Pin for a person on the machine, who lifts both.
 func (c *Containerd) PinByHand(ctx context.Context, ref oci.Ref, pinned bool) error {
-	return c.pin(ctx, ref, func(img *image) { img.byHand = pinned })
+	return c.pin(ctx, ref, func(img *image) { img.byHand, img.ours = pinned, img.ours && pinned })
 }
 
 func (c *Containerd) pin(ctx context.Context, ref oci.Ref, set func(*image)) error {
