@@ -164,7 +164,7 @@ func TestTwoHundredJobsAtOnce(t *testing.T) {
 		manifest.WriteString(object("NodeJob", fmt.Sprintf("crowd-%d", i), fields{"pull": fields{"images": []string{image}}}))
 	}
 	here.Apply(t, manifest.String())
-	stage.Within(t, 3*stage.Patience, "every job is complete", func() (bool, string) {
+	stage.Within(t, patience, "every job is complete", func() (bool, string) {
 		var list v1alpha1.NodeJobList
 		here.KubectlReads(t, "", "get", "nodejobs", "-n", "default", "-o", "json").Want(t, 0).Decode(t, &list)
 		done := 0

@@ -94,10 +94,13 @@ func jobOf(t *testing.T, name string) v1alpha1.NodeJob {
 	return stage.Get[v1alpha1.NodeJob](t, here, "nodejob", "default", name)
 }
 
+// patience is how long a job may take: the largest pulls 1500 images onto disks that other tests write to as well.
+const patience = 10 * stage.Patience
+
 // until waits until the job, as of its newest spec, is as it should be.
 func until(t *testing.T, name, what string, is func(v1alpha1.NodeJob) bool) (job v1alpha1.NodeJob) {
 	t.Helper()
-	stage.Within(t, 2*stage.Patience, "the job "+name+" "+what, func() (bool, string) {
+	stage.Within(t, patience, "the job "+name+" "+what, func() (bool, string) {
 		job = jobOf(t, name)
 		words, _ := json.Marshal(job.Status)
 		return job.Status.ObservedGeneration == job.Generation && is(job), string(words)
