@@ -35,8 +35,8 @@ type ImageInventoryList struct {
 
 // ImageInventoryStatus is what was on the node at observedTime.
 type ImageInventoryStatus struct {
-	// observedTime is when it was looked at, by the node's clock. What changes is written within 10 s; nothing changing, nothing is
-	// written, so an old time means that nothing has changed since while the agent is there.
+	// observedTime is when it was looked at, by the node's clock. What changes is written within 10 s, or 30 s while the agent is
+	// pulling; nothing changing, nothing is written, so an old time means that nothing has changed since while the agent is there.
 	// +optional
 	ObservedTime metav1.Time `json:"observedTime,omitzero"`
 	// watchedSince is since when an agent has watched this node without a gap: no use of an image since then was missed.

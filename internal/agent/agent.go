@@ -61,8 +61,9 @@ type Config struct {
 	// do not take: 80 and 60 unless set.
 	DiskLimit, PinLimit int
 	// InventoryDelay is how long after a change of images the inventory begins to be written at the latest, 9.5 s unless set: it
-	// is to be there within 10 s. It is written sooner once there is nothing left to do.
-	InventoryDelay time.Duration
+	// is to be there within 10 s. It is written sooner once there is nothing left to do, and later, but within BusyDelay, while
+	// the agent is pulling: 29.5 s unless set.
+	InventoryDelay, BusyDelay time.Duration
 	// Tidy is called when much memory was used for a moment, as to measure all images; nil: nothing is done.
 	Tidy func()
 	// Disk measures the file system that holds a folder of the host; nil is node.MeasureDisk.
@@ -76,6 +77,7 @@ func (c Config) withDefaults() Config {
 	c.DiskLimit = cmp.Or(c.DiskLimit, 80) // The kubelet's low threshold: above it, what was pulled would be collected.
 	c.PinLimit = cmp.Or(c.PinLimit, 60)
 	c.InventoryDelay = cmp.Or(c.InventoryDelay, 9500*time.Millisecond)
+	c.BusyDelay = cmp.Or(c.BusyDelay, 29500*time.Millisecond)
 	if c.Disk == nil {
 		c.Disk = node.MeasureDisk
 	}

@@ -58,6 +58,27 @@ func TestInventoryIsWrittenWhenImagesChange(t *testing.T) {
 	})
 }
 
+// A row of pulls is one write, also where it takes longer than a change may wait otherwise; one without an end is not waited for.
+func TestInventoryWaitsForPulls(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.start()
+		w.pass(time.Second)
+		_, writes := w.api.Stock()
+		w.rt.BytesPerSecond = 1000
+		w.want(w.push("a:1", "a", 1000), w.push("b:1", "b", 20_000))
+		w.pass(time.Minute)
+		if _, n := w.api.Stock(); n != writes+1 {
+			t.Errorf("%d writes for a row of pulls, want 1", n-writes)
+		}
+		w.registry.Stall(ref("stalled:1").Repository(), true)
+		w.want(w.push("c:1", "c", 1000), w.push("stalled:1", "stalled", 1000))
+		w.pass(35 * time.Second)
+		if _, ok := w.stocked("c:1"); !ok {
+			t.Error("more than 30 s after an image came, the inventory does not have it")
+		}
+	})
+}
+
 func TestInventoryOfUse(t *testing.T) {
 	inWorld(t, func(w *world) {
 		w.rt.Load(content("a", 1000), "a:1")

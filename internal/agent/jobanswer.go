@@ -185,7 +185,7 @@ func (w *work) statuses(spec *v1alpha1.ImageStoreSpec, now time.Time, watched bo
 			continue
 		}
 		told[uid] = true
-		if t := w.tasks[uid]; t != nil && (t.asks || !now.Before(t.began.Add(firstGap)) || watched && t.isUnderWay()) {
+		if t := w.tasks[uid]; t != nil && (t.asks || !now.Before(t.began.Add(jobGap)) || watched && t.isUnderWay()) {
 			all = append(all, t.interim(watched, w.blind))
 		} else if st, ok := w.answers[uid]; ok {
 			all = append(all, st)

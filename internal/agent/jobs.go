@@ -214,7 +214,7 @@ func (w *work) finish(t *task, answer v1alpha1.StoreJobStatus) {
 func (w *work) young(now time.Time) time.Time {
 	var first earliest
 	for _, t := range w.tasks {
-		if due := t.stirred.Add(firstGap); due.After(now) {
+		if due := t.stirred.Add(jobGap); due.After(now) {
 			first.or(due)
 		}
 	}

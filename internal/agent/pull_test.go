@@ -334,3 +334,27 @@ func TestPinLimit(t *testing.T) {
 		}
 	})
 }
+
+// In the middle of a long row of pulls little is told; that a cache has become whole is.
+func TestACacheThatIsWholeIsToldOf(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.rt.BytesPerSecond = 1000
+		w.start()
+		first, second, last := w.push("first:1", "first", 6000), w.push("second:1", "second", 9000), w.push("last:1", "last", 60_000)
+		w.want(first, second, last)
+		w.pass(7 * time.Second)
+		w.wantState("first:1", v1alpha1.ImagePresent, "")
+		before := len(w.api.Writes())
+		w.pass(3 * time.Second)
+		w.wantHere("second:1", true)
+		if n := len(w.api.Writes()) - before; n > 0 {
+			t.Errorf("%d writes for one image of a cache that lacks others", n)
+		}
+		small := w.push("small:1", "small", 1000)
+		small.Caches = []string{"shop/small"}
+		w.want(first, second, last, small)
+		w.pass(4 * time.Second)
+		w.wantState("small:1", v1alpha1.ImagePresent, "")
+		w.wantState("last:1", v1alpha1.ImagePulling, "")
+	})
+}

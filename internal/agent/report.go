@@ -21,10 +21,15 @@ import (
 )
 
 const (
-	// firstGap is the least time between two writes while work is under way, and gap after the second: who waits for the
-	// first images sees them soon, and one write more for a long row of pulls is worth little.
-	firstGap = 2500 * time.Millisecond
-	laterGap = 5 * time.Second
+	// cacheGap is the least time between two writes while pulls for caches are under way; it doubles with each, up to maxCacheGap:
+	// the longer a row of pulls is, the less is one write more worth. Who looks on sees more (progressGap).
+	cacheGap    = 5 * time.Second
+	maxCacheGap = 20 * time.Second
+	// jobGap and maxJobGap are as much for jobs, which somebody waits for.
+	jobGap    = 2500 * time.Millisecond
+	maxJobGap = 5 * time.Second
+	// newsGap is as much where there is news: of a failure, or of a cache that is whole here.
+	newsGap = 2500 * time.Millisecond
 	// answerGap is the least time between two writes that tell of jobs that are done, while there is more to do.
 	answerGap = time.Second
 	// restGap is the least time between two writes that tell of the end of work.
@@ -51,9 +56,8 @@ type reporter struct {
 	wrote   bool // by this process
 	since   time.Time
 	written []byte
-	failed  int32  // as written
+	news    news   // as written
 	asked   string // as written
-	said    uint64 // the jobs' final answers, as written
 	// generation and revision are those observed, as written.
 	generation, revision int64
 
@@ -71,15 +75,22 @@ type reporter struct {
 	conditions []metav1.Condition
 }
 
+// news is what somebody waits for while work is under way.
+type news struct {
+	failed int32  // images
+	whole  int    // caches of which every image is here
+	said   uint64 // the jobs' final answers
+}
+
 func newReporter(s *v1alpha1.ImageStore) reporter {
-	r := reporter{known: true, since: time.Now(), gap: firstGap, conditions: s.Status.Conditions}
+	r := reporter{known: true, since: time.Now(), gap: cacheGap, conditions: s.Status.Conditions}
 	r.adopt(s)
 	return r
 }
 
 func (r *reporter) adopt(s *v1alpha1.ImageStore) {
 	if written, err := json.Marshal(s.Status); err == nil {
-		r.written, r.failed, r.asked = written, s.Status.Failed, s.Status.NeedsAsked
+		r.written, r.news.failed, r.asked = written, s.Status.Failed, s.Status.NeedsAsked
 		r.generation, r.revision = s.Status.ObservedGeneration, s.Status.ObservedRevision
 	}
 	r.version = max(r.version, versionOf(s.ResourceVersion))
@@ -108,7 +119,7 @@ func versionOf(resourceVersion string) uint64 {
 
 // busy reports whether there is something left to do that will change what there is to say.
 func (a *Agent) busy(made *decision) bool {
-	return len(a.pulls)+len(a.work.fetches)+len(made.pull)+len(made.queued)+len(made.pins) > 0 || a.pinning || a.removal
+	return !a.idle() || len(made.pull)+len(made.queued)+len(made.pins) > 0
 }
 
 // tell writes the status if it differs from what the API has, as soon as it is time for it.
@@ -133,21 +144,29 @@ func (a *Agent) tell(ctx context.Context, now time.Time, made decision, next *ea
 		next.or(due)
 		return
 	}
-	if due.Equal(now) || !a.busy(&made) {
-		r.gap = firstGap
-	} else {
-		r.gap = laterGap
-	}
+	r.gap = a.gap(due.Equal(now) || !a.busy(&made) || a.tellsProgress(now))
 	r.inFlight = true
-	said := a.work.said
+	told := news{status.Failed, a.whole(&made), a.work.said}
 	store := &v1alpha1.ImageStore{Status: status}
 	store.Name, store.UID = a.cfg.Node, a.uid()
 	a.jobs.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 		defer cancel()
 		version, err := a.cfg.API.ApplyStore(ctx, store)
-		a.post(func() { a.told(store, payload, said, version, err) })
+		a.post(func() { a.told(store, payload, told, version, err) })
 	})
+}
+
+// gap is the least time after a write; first: no row of writes has begun.
+func (a *Agent) gap(first bool) time.Duration {
+	least, most := cacheGap, maxCacheGap
+	if len(a.work.tasks) > 0 {
+		least, most = jobGap, maxJobGap
+	}
+	if first {
+		return least
+	}
+	return min(2*a.report.gap, most)
 }
 
 // due is when the status is to be written: now where an act waits for its record.
@@ -159,16 +178,16 @@ func (a *Agent) due(now time.Time, made *decision) time.Time {
 		due = r.since.Add(startPatience)
 	case !r.wrote || a.unrecorded(made) || a.asking.nonce != r.asked:
 		due = now
-	case a.work.said != r.said && (a.busy(made) || len(a.work.tasks) > 0):
+	case a.work.said != r.news.said && (a.busy(made) || len(a.work.tasks) > 0):
 		due = r.last.Add(answerGap)
-	case a.work.said == r.said && !a.work.young(now).IsZero():
+	case a.work.said == r.news.said && !a.work.young(now).IsZero():
 		due = later(due, a.work.young(now)) // It may be done by then.
 	case a.rechecking(made):
-		due = later(due, a.specSince.Add(firstGap)) // The answer tells that the spec was seen, too.
+		due = later(due, a.specSince.Add(newsGap)) // The answer tells that the spec was seen, too.
 	case !a.busy(made):
 		due = r.last.Add(restGap)
-	case failed(made.images) > r.failed:
-		due = r.last.Add(firstGap)
+	case failed(made.images) > r.news.failed, a.whole(made) > r.news.whole:
+		due = r.last.Add(newsGap)
 	}
 	if progress := r.last.Add(progressGap); a.tellsProgress(now) && progress.Before(due) {
 		due = progress
@@ -188,6 +207,25 @@ func failed(images []v1alpha1.StoreImageStatus) (n int32) {
 	return n
 }
 
+// whole counts the caches of which every image is here.
+func (a *Agent) whole(made *decision) int {
+	lacks := map[string]bool{}
+	states := byName(made.images)
+	for i := range a.store.Spec.Images {
+		e := &a.store.Spec.Images[i]
+		for _, cache := range e.Caches {
+			lacks[cache] = lacks[cache] || states[e.Image].State != v1alpha1.ImagePresent
+		}
+	}
+	n := 0
+	for _, lacking := range lacks {
+		if !lacking {
+			n++
+		}
+	}
+	return n
+}
+
 // unrecorded reports whether an act waits for its record.
 func (a *Agent) unrecorded(made *decision) bool {
 	for i := range made.images {
@@ -201,7 +239,7 @@ func (a *Agent) unrecorded(made *decision) bool {
 }
 
 // told takes in how a write ended.
-func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, said uint64, version string, err error) {
+func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, told news, version string, err error) {
 	if store.UID != a.uid() {
 		return // The reporter is another's by now.
 	}
@@ -216,8 +254,7 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, said uint64, ve
 		return
 	}
 	r.generation, r.revision = store.Status.ObservedGeneration, store.Status.ObservedRevision
-	r.written, r.failed, r.asked, r.last, r.wrote = payload, store.Status.Failed, store.Status.NeedsAsked, now, true
-	r.said = said
+	r.written, r.news, r.asked, r.last, r.wrote = payload, told, store.Status.NeedsAsked, now, true
 	r.version = max(r.version, versionOf(version))
 	r.away, r.failures, r.retry = false, 0, time.Time{}
 	if now.Sub(r.rivalled) > 2*maxRivalPause {

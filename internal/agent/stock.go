@@ -152,15 +152,19 @@ func (s *stock) size(img engine.Image) int64 {
 // after another, or a pin, would be one write more.
 const stillFor = time.Second
 
-// due is when the inventory is to be written; zero: nothing is to be. idle: no work is under way that will change images.
-func (s *stock) due(delay time.Duration, idle bool) time.Time {
+// due is when the inventory is to be written; zero: nothing is to be.
+func (a *Agent) stockDue() time.Time {
+	s := &a.stock
 	switch {
 	case s.written == nil:
 		return s.retry
 	case !s.changed.IsZero():
-		at := s.changed.Add(delay)
-		if still := s.latest.Add(stillFor); idle && still.Before(at) {
+		at := s.changed.Add(a.cfg.InventoryDelay)
+		switch still := s.latest.Add(stillFor); {
+		case a.idle() && still.Before(at):
 			at = still
+		case a.fetching(): // What comes is told by the store's status meanwhile, and a row of pulls is to be one write.
+			at = s.changed.Add(a.cfg.BusyDelay)
 		}
 		return later(at, s.retry)
 	case s.uses != s.shownUses:
@@ -175,7 +179,7 @@ func (a *Agent) takeStock(ctx context.Context, now time.Time, next *earliest) {
 	if a.store == nil || !a.view.fresh || s.busy {
 		return
 	}
-	switch due := s.due(a.cfg.InventoryDelay, a.idle()); {
+	switch due := a.stockDue(); {
 	case due.IsZero() && !s.retry.IsZero():
 		return
 	case due.IsZero() && s.written != nil:
@@ -209,9 +213,9 @@ func (a *Agent) takeStock(ctx context.Context, now time.Time, next *earliest) {
 }
 
 // idle reports whether no pull and no removal is under way.
-func (a *Agent) idle() bool {
-	return len(a.pulls)+len(a.work.fetches) == 0 && !a.removal && !a.pinning
-}
+func (a *Agent) idle() bool { return !a.fetching() && !a.removal && !a.pinning }
+
+func (a *Agent) fetching() bool { return len(a.pulls)+len(a.work.fetches) > 0 }
 
 // loaded takes in what earlier agents knew.
 func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
@@ -256,7 +260,7 @@ func (a *Agent) loaded(inventory *v1alpha1.ImageInventory, err error) {
 		s.written = essence(old)
 		s.last = old.ObservedTime.Time
 		s.shownImages, s.shownUses = 0, 0 // To be found out by comparing.
-		s.changed = now.Add(-a.cfg.InventoryDelay)
+		s.changed = now.Add(-a.cfg.BusyDelay)
 	}
 }
 

@@ -51,7 +51,7 @@ func (a *Agent) requestFor(want oci.Ref, g *gauge) engine.PullRequest {
 
 // tellsProgress reports whether there is progress, and somebody looks on.
 func (a *Agent) tellsProgress(now time.Time) bool {
-	return len(a.pulls)+len(a.work.fetches) > 0 && a.watched.is(now)
+	return a.fetching() && a.watched.is(now)
 }
 
 // addProgress tells of each pull under way how far it is.

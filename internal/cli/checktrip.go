@@ -31,8 +31,8 @@ const (
 	tripImage = "registry.k8s.io/e2e-test-images/busybox:1.29-4"
 	// tripTimeout is what each half has on each node: for a pod to start, and a small image to come.
 	tripTimeout = 2 * time.Minute
-	// listedWithin outlasts the 10 s within which an agent writes what has changed.
-	listedWithin = 30 * time.Second
+	// listedWithin outlasts the 30 s within which an agent that pulls writes what has changed.
+	listedWithin = time.Minute
 	// tripTTL is how long a NodeJob of ours stays if we are killed before we delete it.
 	tripTTL = int32(300)
 	// tidyTimeout bounds what is done after an interruption.
