@@ -22,12 +22,7 @@ func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	case req.Whole():
 		return r.remove(ctx, r.asked(req.Image.ID))
 	case r.name == nameCRIO:
-		for _, tag := range req.Tags {
-			if err := r.removeTag(ctx, req.Image.ID, tag); err != nil {
-				return err
-			}
-		}
-		return nil
+		return r.removeNames(ctx, req)
 	}
 	// The list may be older than a name that has come since, and removal by id would take that as well.
 	now, err := r.byID(ctx, req.Image.ID)
@@ -40,13 +35,39 @@ func (r *Runtime) Remove(ctx context.Context, req engine.RemoveRequest) error {
 	return r.remove(ctx, req.Image.ID)
 }
 
-// removeTag removes a name if it still means this image: the kubelet may have moved it since.
-func (r *Runtime) removeTag(ctx context.Context, id string, tag oci.Ref) error {
-	now, err := r.status(ctx, tag.String())
+// removeNames takes tags, and then the digest names of repositories that have none left: CRI-O keeps those by which the
+// image was pulled, and makes up the rest, which removing does not touch.
+func (r *Runtime) removeNames(ctx context.Context, req engine.RemoveRequest) error {
+	for _, tag := range req.Tags {
+		if err := r.removeName(ctx, req.Image.ID, tag); err != nil {
+			return err
+		}
+	}
+	now, err := r.byID(ctx, req.Image.ID)
+	if err != nil || now == nil {
+		return err
+	}
+	image := r.convert(now, oci.Ref{})
+	left := namesLeft(image, req.Tags)
+	for _, digest := range image.Digests {
+		tagged := slices.ContainsFunc(image.Tags, func(t oci.Ref) bool { return t.Repository() == digest.Repository() })
+		if tagged || slices.Contains(left, digest) {
+			continue
+		}
+		if err := r.removeName(ctx, req.Image.ID, digest); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeName removes a name if it still means this image: the kubelet may have moved it since.
+func (r *Runtime) removeName(ctx context.Context, id string, name oci.Ref) error {
+	now, err := r.status(ctx, name.String())
 	if err != nil || now == nil || now.Id != id {
 		return err
 	}
-	return r.remove(ctx, tag.String())
+	return r.remove(ctx, name.String())
 }
 
 func (r *Runtime) remove(ctx context.Context, name string) error {

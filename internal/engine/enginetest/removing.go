@@ -15,6 +15,8 @@ var removing = map[string]promise{
 	"remove of a tag leaves other repositories' tags":   removesOfOneRepository,
 	"remove of a tag leaves a digest of another":        removesBesideDigest,
 	"remove of the last tag removes the image":          removesLastTag,
+	"remove of the last tag takes the digest's name":    removesLastTagAndDigest,
+	"remove of a repository's tag takes its digest":     removesDigestOfRepository,
 	"remove of an image removes all its names":          removesWhole,
 	"remove of an image leaves those that share layers": removesBesideShared,
 	"remove of an image known by digest removes it":     removesDigestOnly,
@@ -90,6 +92,26 @@ func removesLastTag(s *scene) {
 	}
 	s.remove(engine.RemoveRequest{Image: image, Tags: image.Tags})
 	s.wantGone(image)
+}
+
+// removesLastTagAndDigest: of an image that was also pulled by its digest, which some runtimes then keep as a name of its own.
+func removesLastTagAndDigest(s *scene) {
+	a := s.ref("a:1")
+	image := s.pull(a, a.WithDigest(s.pushed(s.content("x"), a)).WithoutTag())
+	s.remove(engine.RemoveRequest{Image: image, Tags: image.Tags})
+	s.wantGone(image)
+}
+
+func removesDigestOfRepository(s *scene) {
+	a, b := s.ref("a:1"), s.ref("b:1")
+	byDigest := a.WithDigest(s.pushed(s.content("x"), a, b)).WithoutTag()
+	image := s.pull(a, b, byDigest)
+	if !s.removeOneTag(image, a) {
+		return
+	}
+	after := s.mustLook(image.ID)
+	s.wantNames(after, b)
+	s.wantNotNamed(after, byDigest)
 }
 
 func removesWhole(s *scene) {
