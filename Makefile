@@ -6,7 +6,7 @@ LAB     ?= orlop
 GOFLAGS_STATIC = -trimpath -ldflags "-s -w -X main.version=$(VERSION)"
 TEST_FLAGS ?=
 BENCH_FLAGS ?=
-# The Go cryptographic module by which test-fips builds, and what it tests; FIPS_PACKAGES=./... is everything.
+# The Go cryptographic module by which the unit tests are built, and what is tested with nothing else allowed.
 FIPS_MODULE   ?= v1.26.0
 FIPS_PACKAGES ?= ./internal/seal ./internal/registry
 # What is linted and tidied; hack/tools and test/lab/tools only name programs.
@@ -58,15 +58,15 @@ test: ## build and pass every test, those on the real cluster too
 		echo "== make $$part ($$(date +%T))"; $(MAKE) --no-print-directory $$part || exit 1; \
 	done; echo "== every test passed ($$(date +%T))"
 
-test-unit: setup ## the tests that need no cluster
+test-unit: setup ## the tests that need no cluster, with the race detector and Go's FIPS 140-3 module
 	go vet -race ./...
-	go test -race $(TEST_FLAGS) ./...
+	GOFIPS140=$(FIPS_MODULE) go test -race $(TEST_FLAGS) ./...
 
 test-release: setup ## a release for one platform: the same bytes elsewhere, and what krew, Helm and SPDX say of it
 	cd hack/release && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
 
-test-fips: setup ## what encrypts, built with Go's FIPS 140-3 module and allowed nothing else (FIPS_PACKAGES=./... for all)
-	GOFIPS140=$(FIPS_MODULE) GODEBUG=fips140=only go test -count=1 $(TEST_FLAGS) $(FIPS_PACKAGES)
+test-fips: setup ## what encrypts, with Go's FIPS 140-3 module and nothing else allowed
+	GOFIPS140=$(FIPS_MODULE) GODEBUG=fips140=only go test -race -count=1 $(TEST_FLAGS) $(FIPS_PACKAGES)
 
 test-chart: setup ## the chart: what it renders, and what Helm and a real API server make of it
 	cd test/chart && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...

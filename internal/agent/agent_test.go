@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"testing"
+	"testing/cryptotest"
 	"testing/synctest"
 	"time"
 
@@ -76,6 +77,7 @@ const nodeName = "node1"
 // inWorld runs a test under a clock of its own.
 func inWorld(t *testing.T, test func(w *world)) {
 	t.Helper()
+	cryptotest.SetGlobalRandom(t, 1) // Go's FIPS 140-3 module takes its entropy from a clock that runs.
 	synctest.Test(t, func(t *testing.T) {
 		registry := enginetest.NewRegistry()
 		rt := enginetest.NewContainerd(registry)

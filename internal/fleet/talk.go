@@ -5,6 +5,7 @@ package fleet
 
 import (
 	"context"
+	"crypto/fips140"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -161,11 +162,15 @@ func (t *tail) String() string {
 	return strings.TrimSpace(string(t.text))
 }
 
-// executor prefers WebSockets, and falls back to SPDY where a server or a proxy before it does not take them.
+// executor prefers WebSockets, and falls back to SPDY where a server or a proxy before it does not take them. A WebSocket's handshake
+// has a SHA-1 in it, which FIPS 140-3 does not approve: where nothing else is allowed it is SPDY from the start.
 func (f *Fleet) executor(url *url.URL) (remotecommand.Executor, error) {
 	spdy, err := remotecommand.NewSPDYExecutor(f.rest, "POST", url)
 	if err != nil {
 		return nil, fmt.Errorf("preparing the connection to the pod: %w", err)
+	}
+	if fips140.Enforced() {
+		return spdy, nil
 	}
 	socket, err := remotecommand.NewWebSocketExecutor(f.rest, "GET", url.String())
 	if err != nil {

@@ -64,6 +64,17 @@ func ready(cache v1alpha1.ImageCache) bool {
 	})
 }
 
+// everywhere waits until a tag is this image on every node.
+func everywhere(t *testing.T, tag, digest string) {
+	t.Helper()
+	for _, node := range nodes {
+		stage.Within(t, 2*stage.Patience, tag+" is the new one on "+node, func() (bool, string) {
+			image, _ := here.Image(t, node, tag)
+			return slices.ContainsFunc(image.RepoDigests, func(d string) bool { return strings.HasSuffix(d, digest) }), strings.Join(image.RepoDigests, " ")
+		})
+	}
+}
+
 // fledged is an ImageCache of kube-fledged's with two lists: of all nodes, and of those labelled tier=backend.
 func fledged(name string, all, backend []string) string {
 	manifest, err := json.Marshal(map[string]any{
@@ -113,12 +124,7 @@ func TestFledgedLife(t *testing.T) {
 	t.Run("a refresh follows :latest", func(t *testing.T) {
 		second := here.PushSpec(t, moving, lab.ImageSpec{Layers: []lab.Layer{{Size: 100 << 10}}, Seed: "moved"})
 		here.Orlop(t, "cache", "refresh", "life").Want(t, 0)
-		for _, node := range nodes {
-			stage.Within(t, 2*stage.Patience, node+" has the new digest", func() (bool, string) {
-				image, _ := here.Image(t, node, moving)
-				return slices.ContainsFunc(image.RepoDigests, func(d string) bool { return strings.HasSuffix(d, second) }), strings.Join(image.RepoDigests, " ")
-			})
-		}
+		everywhere(t, moving, second)
 	})
 	t.Run("a purge, and a refresh after it", func(t *testing.T) {
 		here.Orlop(t, "cache", "purge", "life", "--yes").Want(t, 0)
@@ -140,6 +146,31 @@ func TestFledgedLife(t *testing.T) {
 		onNodes(t, b)
 		onNodes(t, moving, nodes...)
 	})
+}
+
+// TestFledgedByHelm: with the values of its chart, every tag is looked for at each refresh, by the credentials of the ServiceAccount
+// that its Jobs have.
+func TestFledgedByHelm(t *testing.T) {
+	const values = `COMPUTED VALUES:
+args:
+  controllerImageCacheRefreshFrequency: 10s
+  controllerImagePullPolicy: Always
+  controllerServiceAccountName: fledged-puller
+  controllerJobsMaxSurge: 2
+  controllerLogLevel: INFO
+---
+`
+	moving, private := at("fledged/stable:1"), lab.PrivateHost+"/fledged/helm:1"
+	here.Push(t, private)
+	first := here.PushSpec(t, moving, lab.ImageSpec{Layers: []lab.Layer{{Size: 100 << 10}}})
+	regcred(t, "fledged-helm")
+	here.Apply(t, `{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "fledged-puller", "namespace": "default"}, "imagePullSecrets": [{"name": "fledged-helm"}]}`)
+	applied(t, values+`{"apiVersion": "kubefledged.io/v1alpha2", "kind": "ImageCache", "metadata": {"name": "helm", "namespace": "default"},
+		"spec": {"cacheSpec": [{"images": ["`+moving+`", "`+private+`"]}]}}`)
+	onNodes(t, private, nodes...)
+	everywhere(t, moving, first)
+	second := here.PushSpec(t, moving, lab.ImageSpec{Layers: []lab.Layer{{Size: 100 << 10}}, Seed: "moved"})
+	everywhere(t, moving, second) // Nobody asks for it.
 }
 
 // TestFledgedPurged: what was purged there is not pulled here until somebody asks for it.
