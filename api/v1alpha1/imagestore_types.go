@@ -158,7 +158,8 @@ type SealedCredentials struct {
 	Sealed []byte `json:"sealed"`
 }
 
-// PodNeeds are the images that pods bound to a node name, waiting pods too.
+// PodNeeds are the images that pods bound to a node name, waiting pods too, and those that caches want there of which it is not known yet
+// what they stand for: the rest of what caches want is in the spec's images.
 type PodNeeds struct {
 	// asOf is when the API server said so, by the controller's clock.
 	AsOf metav1.MicroTime `json:"asOf"`
@@ -175,14 +176,19 @@ type PodNeeds struct {
 	Omitted int32 `json:"omitted,omitempty"`
 }
 
-// NeededImage is an image as pods name it.
+// NeededImage is an image as a pod or a cache names it.
 type NeededImage struct {
-	// image is the name as the pod has it.
+	// image is the name as it has it.
 	// +kubebuilder:validation:MaxLength=600
 	Image string `json:"image"`
-	// pod is namespace/name of one that names it.
+	// pod is namespace/name of a pod that names it.
+	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	Pod string `json:"pod"`
+	Pod string `json:"pod,omitempty"`
+	// cache is namespace/name of an ImageCache that wants it, where no pod names it.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	Cache string `json:"cache,omitempty"`
 }
 
 // ImageStoreStatus is what the node's agent says.

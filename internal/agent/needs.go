@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 )
 
@@ -73,9 +74,20 @@ func needsOf(spec v1alpha1.ImageStoreSpec, runtime string, asOf time.Time, recor
 	}
 	needs.AsOf = asOf
 	for _, image := range pods.Images {
+		if ref, err := oci.Parse(image.Image); err == nil && image.Cache != "" {
+			needs.Items = append(needs.Items, plan.Need{Ref: ref, By: image.Cache, Cache: true})
+			continue
+		}
 		needs.Items = append(needs.Items, plan.NeedsOf(image.Pod, []string{image.Image}, plan.PicksRegistry(runtime))...)
 	}
 	return needs
+}
+
+// lasting are the needs that hold however long ago pods were told of: those of the spec's images.
+func (a *Agent) lasting() []plan.Need {
+	spec := a.store.Spec
+	spec.Needs = nil
+	return needsOf(spec, a.rt.described.Name, a.telling.at, a.records).Items
 }
 
 // ask asks what pods need, not too often.

@@ -110,40 +110,50 @@ func TestAPinWithoutAnAnswerIsLifted(t *testing.T) {
 	})
 }
 
-func TestReleaseAsksWhatPodsNeed(t *testing.T) {
-	inWorld(t, func(w *world) {
-		e := w.push("a:1", "a", 1000)
-		w.start()
-		w.want(e)
-		w.pass(time.Second)
-		e.Released = true
-		w.want(e)
-		w.pass(time.Minute)
-		w.wantHere("a:1", true)
-		w.wantState("a:1", v1alpha1.ImageReleasing, "StaleNeeds")
-		if !w.answer(v1alpha1.NeededImage{Image: "a:1", Pod: "shop/web"}) {
-			t.Fatal("the agent did not ask")
-		}
-		w.wantHere("a:1", true)
-		w.wantState("a:1", v1alpha1.ImageReleasing, "Needed")
-		writes := len(w.api.Writes())
-		for range 60 {
-			w.pass(time.Minute)
-			w.answer(v1alpha1.NeededImage{Image: "a:1", Pod: "shop/web"})
-		}
-		if n := len(w.api.Writes()) - writes; n > 40 {
-			t.Errorf("an hour of asking took %d writes", n)
-		}
-		for range 20 {
-			w.pass(time.Minute)
-			w.answer()
-		}
-		w.wantHere("a:1", false)
-		w.wantForgotten("a:1")
-		if asked := w.api.Store().Status.NeedsAsked; asked != "" {
-			t.Errorf("it still asks %s", asked)
-		}
-	})
+func TestReleaseAsksWhatIsNeeded(t *testing.T) {
+	for name, c := range map[string]struct {
+		need   v1alpha1.NeededImage
+		reason string
+	}{
+		"by a pod": {v1alpha1.NeededImage{Image: "a:1", Pod: "shop/web"}, "Needed"},
+		"by a cache, and the registry does not answer": {v1alpha1.NeededImage{Image: ref("a:1").String(), Cache: "shop/late"}, "Cached"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				e := w.push("a:1", "a", 1000)
+				w.start()
+				w.want(e)
+				w.pass(time.Second)
+				e.Released = true
+				w.want(e)
+				w.pass(time.Minute)
+				w.wantHere("a:1", true)
+				w.wantState("a:1", v1alpha1.ImageReleasing, "StaleNeeds")
+				if !w.answer(c.need) {
+					t.Fatal("the agent did not ask")
+				}
+				w.wantHere("a:1", true)
+				w.wantState("a:1", v1alpha1.ImageReleasing, c.reason)
+				writes := len(w.api.Writes())
+				for range 60 {
+					w.pass(time.Minute)
+					w.answer(c.need)
+				}
+				if n := len(w.api.Writes()) - writes; n > 40 {
+					t.Errorf("an hour of asking took %d writes", n)
+				}
+				for range 20 {
+					w.pass(time.Minute)
+					w.answer()
+				}
+				w.wantHere("a:1", false)
+				w.wantForgotten("a:1")
+				if asked := w.api.Store().Status.NeedsAsked; asked != "" {
+					t.Errorf("it still asks %s", asked)
+				}
+			})
+		})
+	}
 }
 
 func TestReleaseWaitsForContainers(t *testing.T) {

@@ -24,6 +24,9 @@ const (
 	removeRetry = 10 * time.Second
 )
 
+// wantedBy are the reasons that others than this node know.
+var wantedBy = []plan.Reason{plan.ReasonNeeded, plan.ReasonCached}
+
 // startRemoval removes what nothing needs. What the node cannot see itself it asks for first, if what it knows is old.
 func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision, next *earliest) {
 	if len(made.release) == 0 {
@@ -36,7 +39,7 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 	needs := a.currentNeeds()
 	fresh := now.Sub(needs.AsOf) < plan.NeedsMaxAge-needsMargin
 	if !fresh {
-		needs.Items = slices.DeleteFunc(slices.Clone(needs.Items), func(n plan.Need) bool { return !n.Cache })
+		needs.Items = a.lasting()
 	}
 	held, planned := heldHere(made.release, plan.State{Images: a.view.images, Uses: a.view.uses, Needs: needs, Now: now})
 	waiting := waitsForNeeds
@@ -49,7 +52,7 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 			st.Reason, st.Message = string(kept.Reason), cut(kept.Message)
 		} else if !fresh && st.Reason == "" && slices.ContainsFunc(made.release, func(c candidate) bool { return c.image == st.Image }) {
 			st.Reason, st.Message = string(plan.ReasonStaleNeeds), waiting
-			if before := a.records[st.Image]; before.State == st.State && before.Reason == string(plan.ReasonNeeded) {
+			if before := a.records[st.Image]; before.State == st.State && slices.Contains(wantedBy, plan.Reason(before.Reason)) {
 				st.Reason, st.Message = before.Reason, before.Message // Until the answer comes, that is what is known.
 			}
 		}

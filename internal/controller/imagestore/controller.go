@@ -181,7 +181,7 @@ func (c *Controller) spec(ctx context.Context, v *view, granted map[string]bool)
 	spec.Jobs = v.jobs.entries
 	needs, list := v.needsAfter(spec.Images)
 	if list {
-		needs, v.unlisted = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, time.Now())
+		needs, v.unlisted = listNeeds(ctx, c.Live, v.node.Name, v.store.Status.NeedsAsked, v.unresolved, time.Now())
 	}
 	if v.unlisted != nil {
 		needs = v.store.Spec.Needs // It is dated: the agent removes nothing on the word of an old one.

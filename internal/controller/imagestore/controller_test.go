@@ -324,6 +324,31 @@ func TestTheLifeOfAnImage(t *testing.T) {
 	b.quiet("n1")
 }
 
+// TestWhatIsNotResolvedYetIsNeeded: a cache may want what another lets go, and no registry answers.
+func TestWhatIsNotResolvedYetIsNeeded(t *testing.T) {
+	b := newBench(t, nodeOf("n1"), agentOn("n1"), cacheOf("x", web), pod("a/naming", "n1", corev1.PodPending, "p:1"))
+	b.learn(web, one)
+	b.reconcile("n1")
+	b.answer("n1", func(s *v1alpha1.ImageStoreStatus) {
+		s.Images = []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImagePresent)}
+	})
+	if err := b.api.Delete(t.Context(), cacheOf("x")); err != nil {
+		t.Fatal(err)
+	}
+	b.reconcile("n1")
+	b.has("n1", "web:1 =ONE released")
+	if err := b.api.Create(t.Context(), cacheOf("late", other)); err != nil {
+		t.Fatal(err)
+	}
+	b.reconcile("n1")
+	b.has("n1", "web:1 =ONE released")
+	want := []v1alpha1.NeededImage{{Image: "p:1", Pod: "a/naming"}, {Image: other, Cache: "a/late"}}
+	if diff := gocmp.Diff(want, b.store("n1").Spec.Needs.Images); diff != "" {
+		t.Error(diff)
+	}
+	b.quiet("n1")
+}
+
 func pod(name, node string, phase corev1.PodPhase, images ...string) *corev1.Pod {
 	namespace, name, _ := strings.Cut(name, "/")
 	p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Spec: corev1.PodSpec{NodeName: node}, Status: corev1.PodStatus{Phase: phase}}
@@ -343,12 +368,12 @@ func TestEveryImageOfAPodCounts(t *testing.T) {
 		big.Spec.Containers = append(big.Spec.Containers, corev1.Container{Image: fmt.Sprintf("%0100d", i)})
 	}
 	b := newBench(t, p)
-	needs, err := listNeeds(t.Context(), b.Live, "n1", "q", time.Now())
+	needs, err := listNeeds(t.Context(), b.Live, "n1", "q", nil, time.Now())
 	if err != nil || len(needs.Images) != 4 || needs.Omitted != 0 || needs.Answers != "q" {
 		t.Errorf("%+v, %v", needs, err)
 	}
 	b = newBench(t, p, big)
-	needs, err = listNeeds(t.Context(), b.Live, "n1", "q", time.Now())
+	needs, err = listNeeds(t.Context(), b.Live, "n1", "q", nil, time.Now())
 	if err != nil || needs.Omitted == 0 || len(encoded(t, needs)) > maxNeedBytes+maxNeedBytes/10 {
 		t.Errorf("%d images, %d omitted, %d bytes, %v", len(needs.Images), needs.Omitted, len(encoded(t, needs)), err)
 	}

@@ -424,7 +424,11 @@ func TestNeedsAfter(t *testing.T) {
 		"told, and answered":        {row: row{spec: []v1alpha1.StoreImage{entry(web, one, release)}, status: []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImageReleasing)}}, needs: stands, asked: "q1", stay: true},
 		"asked again":               {row: row{spec: []v1alpha1.StoreImage{entry(web, one, release)}, status: []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImageReleasing)}}, needs: stands, asked: "q2", list: true},
 		"one more released":         {row: row{spec: []v1alpha1.StoreImage{entry(other, two), entry(web, one, release)}, status: []v1alpha1.StoreImageStatus{record(other, two, v1alpha1.ImagePresent), record(web, one, v1alpha1.ImageReleasing)}}, needs: stands, list: true},
-		"a tag that moves":          {row: row{caches: []*v1alpha1.ImageCache{cacheOf("x", web)}, facts: map[string]string{web: two}, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImagePresent)}}, list: true},
+		"wanted, not resolved":      {row: row{caches: []*v1alpha1.ImageCache{cacheOf("x", other)}, spec: []v1alpha1.StoreImage{entry(web, one, release)}, status: []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImageReleasing)}}, needs: stands, stay: true, list: true},
+		"not resolved, and told": {row: row{caches: []*v1alpha1.ImageCache{cacheOf("x", other)}, spec: []v1alpha1.StoreImage{entry(web, one, release)}, status: []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImageReleasing)}},
+			needs: &v1alpha1.PodNeeds{Images: []v1alpha1.NeededImage{{Image: other, Cache: "a/x"}}}, stay: true},
+		"not resolved, nothing released": {row: row{caches: []*v1alpha1.ImageCache{cacheOf("x", other)}}, needs: stands},
+		"a tag that moves":               {row: row{caches: []*v1alpha1.ImageCache{cacheOf("x", web)}, facts: map[string]string{web: two}, spec: []v1alpha1.StoreImage{entry(web, one)}, status: []v1alpha1.StoreImageStatus{record(web, one, v1alpha1.ImagePresent)}}, list: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			v := tc.view(t)

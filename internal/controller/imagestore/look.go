@@ -61,6 +61,8 @@ type view struct {
 	wants []*want
 	// undecided are names that are wanted, of which nothing is known yet, or not yet of those that come with them.
 	undecided map[string]bool
+	// unresolved are these, for the needs.
+	unresolved []v1alpha1.NeededImage
 	// waits: some images wait for others of their cache.
 	waits bool
 	// jobs are what NodeJobs ask of it, once that is known.
@@ -133,9 +135,11 @@ func (v *view) collect() {
 		if !v.undecided[name] && w.had == nil && !slices.ContainsFunc(w.caches, func(c *demand.Cache) bool { return !incomplete[c.Key] }) {
 			v.undecided[name], v.waits = true, true
 		}
-		if !v.undecided[name] {
-			v.wants = append(v.wants, w)
+		if v.undecided[name] {
+			v.unresolved = append(v.unresolved, v1alpha1.NeededImage{Image: name, Cache: w.caches[0].Key.String()})
+			continue
 		}
+		v.wants = append(v.wants, w)
 	}
 }
 

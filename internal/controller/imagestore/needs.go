@@ -6,6 +6,7 @@ package imagestore
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,7 +60,20 @@ func (v *view) needsAfter(entries []v1alpha1.StoreImage) (stay *v1alpha1.PodNeed
 			stay = stands
 		}
 	}
-	return stay, false
+	return stay, stay != nil && !v.tells(stay)
+}
+
+// tells reports whether needs have all that is wanted and stands for nothing yet, or else let nothing be removed. A registry that does
+// not answer says nothing of what is on the node, and could not give it back.
+func (v *view) tells(needs *v1alpha1.PodNeeds) bool {
+	if needs.Omitted > 0 {
+		return true
+	}
+	told := map[string]bool{}
+	for i := range needs.Images {
+		told[needs.Images[i].Image] = true
+	}
+	return !slices.ContainsFunc(v.unresolved, func(n v1alpha1.NeededImage) bool { return !told[n.Image] })
 }
 
 // pulled reports whether the agent has a record of having pulled what is released.
@@ -72,15 +86,14 @@ func (v *view) pulled(released *v1alpha1.StoreImage, is map[string]string) bool 
 	return false
 }
 
-// listNeeds asks the API server, and no cache, which images the node's pods name.
-func listNeeds(ctx context.Context, live client.Reader, node, answers string, now time.Time) (*v1alpha1.PodNeeds, error) {
-	needs := &v1alpha1.PodNeeds{AsOf: metav1.NewMicroTime(now), Answers: answers}
+// listNeeds asks the API server, and no cache, which images the node's pods name, and adds those that ImageCaches want besides.
+func listNeeds(ctx context.Context, live client.Reader, node, answers string, wanted []v1alpha1.NeededImage, now time.Time) (*v1alpha1.PodNeeds, error) {
+	needs := &needList{PodNeeds: v1alpha1.PodNeeds{AsOf: metav1.NewMicroTime(now), Answers: answers}, named: map[string]bool{}}
 	unfinished := fields.AndSelectors(
 		fields.OneTermEqualSelector("spec.nodeName", node),
 		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
 		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)),
 	)
-	named, bytes := map[string]bool{}, 0
 	for next := ""; ; {
 		var pods corev1.PodList
 		err := live.List(ctx, &pods, client.MatchingFieldsSelector{Selector: unfinished}, client.Limit(podsAtOnce), client.Continue(next))
@@ -90,23 +103,37 @@ func listNeeds(ctx context.Context, live client.Reader, node, answers string, no
 		for i := range pods.Items {
 			pod := &pods.Items[i]
 			for _, image := range podimage.Names(pod) {
-				if image == "" || named[image] {
-					continue
-				}
-				named[image] = true
-				need := v1alpha1.NeededImage{Image: image, Pod: pod.Namespace + "/" + pod.Name}
-				bytes += len(need.Image) + len(need.Pod) + 24
-				if len(needs.Images) >= maxNeeds || bytes > maxNeedBytes || len(image) > maxName {
-					needs.Omitted++
-					continue
-				}
-				needs.Images = append(needs.Images, need)
+				needs.add(v1alpha1.NeededImage{Image: image, Pod: pod.Namespace + "/" + pod.Name})
 			}
 		}
 		if next = pods.Continue; next == "" {
-			return needs, nil
+			break
 		}
 	}
+	for _, image := range wanted {
+		needs.add(image)
+	}
+	return &needs.PodNeeds, nil
+}
+
+// needList is what is needed, each image once, as far as there is room.
+type needList struct {
+	v1alpha1.PodNeeds
+	named map[string]bool
+	bytes int
+}
+
+func (l *needList) add(need v1alpha1.NeededImage) {
+	if need.Image == "" || l.named[need.Image] {
+		return
+	}
+	l.named[need.Image] = true
+	l.bytes += len(need.Image) + len(need.Pod) + len(need.Cache) + 24
+	if len(l.Images) >= maxNeeds || l.bytes > maxNeedBytes || len(need.Image) > maxName {
+		l.Omitted++
+		return
+	}
+	l.Images = append(l.Images, need)
 }
 
 // maxName is the longest that the API server takes for a name of an image here.
