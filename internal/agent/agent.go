@@ -136,7 +136,7 @@ func New(cfg Config) (*Agent, error) {
 		return nil, err
 	}
 	return &Agent{
-		cfg: cfg.withDefaults(), key: key, inbox: inbox{wake: make(chan struct{}, 1)},
+		cfg: cfg.withDefaults(), key: key, inbox: inbox{wake: make(chan struct{}, 1)}, rt: connection{acting: make(chan struct{}, 1)},
 		pulls: map[string]*pull{}, tries: map[tried]try{}, intended: map[string]bool{}, work: newWork(),
 	}, nil
 }

@@ -181,7 +181,7 @@ func (a *Agent) planned(ctx context.Context, n *node.Node, t *task, p plan.Plan,
 		}
 	}
 	a.jobs.Go(func() {
-		result, err := n.Act(ctx, p, nil)
+		result, err := a.rt.carry(ctx, n, p)
 		a.post(func() { a.cleared(t, p, result, err) })
 	})
 }

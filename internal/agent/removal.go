@@ -83,9 +83,9 @@ func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates
 			a.removing[name] = true
 		}
 	}
-	n := node.Node{Runtime: a.rt.current, Needs: a.currentNeeds, Disk: a.cfg.Disk}
+	n := &node.Node{Runtime: a.rt.current, Needs: a.currentNeeds, Disk: a.cfg.Disk}
 	a.jobs.Go(func() {
-		result, err := n.Act(ctx, planned, nil)
+		result, err := a.rt.carry(ctx, n, planned)
 		a.post(func() { a.removed(candidates, result, err) })
 	})
 }

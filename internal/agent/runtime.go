@@ -11,6 +11,9 @@ import (
 	"time"
 
 	"orlop.dev/orlop/internal/engine"
+	"orlop.dev/orlop/internal/node"
+	"orlop.dev/orlop/internal/plan"
+	"orlop.dev/orlop/internal/session"
 )
 
 const (
@@ -31,6 +34,9 @@ type connection struct {
 	expected *string // what the store says, once it was seen
 	renewed  chan struct{}
 	end      context.CancelFunc // ends the connection of this moment
+
+	// acting has room for the one removal under way: the connection by which it began is closed after it, since it is the way back too.
+	acting chan struct{}
 }
 
 // expect tells which runtime must answer.
@@ -121,13 +127,24 @@ func (a *Agent) connected(ctx context.Context, runtime string) error {
 	if err != nil {
 		return err
 	}
-	defer release(rt)
+	defer a.jobs.Go(func() {
+		a.rt.acting <- struct{}{}
+		release(rt)
+		<-a.rt.acting
+	})
 	a.post(func() { a.here(rt, described) })
 	if watcher, ok := engine.As[engine.Watcher](rt); ok {
 		return watcher.Watch(ctx, func() { a.post(a.changed) })
 	}
 	<-ctx.Done()
 	return nil
+}
+
+// carry carries a plan of removals out.
+func (c *connection) carry(ctx context.Context, n *node.Node, p plan.Plan) (session.Result, error) {
+	c.acting <- struct{}{}
+	defer func() { <-c.acting }()
+	return n.Act(ctx, p, nil)
 }
 
 func (a *Agent) connect(ctx context.Context, runtime string) (engine.Interface, engine.Description, error) {

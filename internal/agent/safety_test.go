@@ -4,6 +4,8 @@
 package agent_test
 
 import (
+	"context"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +147,45 @@ func TestARecordOutlivesItsRemoval(t *testing.T) {
 		w.wantHere("a:1", true)
 		if st := w.wantState("a:1", v1alpha1.ImageReleasing, "InUse"); !st.Pulled {
 			t.Errorf("after it was put back the record is %+v", st)
+		}
+	})
+}
+
+// counted counts how often the connection was closed.
+type counted struct {
+	*gate
+	closed atomic.Int32
+}
+
+func (c *counted) Close() error { c.closed.Add(1); return nil }
+
+// The way back is the connection by which a removal began, and it is used for minutes after a runtime's restart.
+func TestTheRuntimeRestartsWhileAnImageGoes(t *testing.T) {
+	inWorld(t, func(w *world) {
+		rt := &counted{gate: w.gate}
+		w.cfg.Open = func(context.Context, string) (engine.Interface, error) { return rt, nil }
+		e := w.push("a:1", "a", 1000)
+		slow := true
+		w.rt.Before = func(c enginetest.Call) {
+			if c.Op == enginetest.OpRemove && slow {
+				slow = false
+				time.Sleep(time.Minute)
+			}
+		}
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.release(e)
+		w.pass(20 * time.Second)
+		w.rt.Hangup()
+		w.pass(20 * time.Second)
+		if n := rt.closed.Load(); n != 0 {
+			t.Errorf("in the middle of a removal its connection was closed %d times", n)
+		}
+		w.pass(time.Minute)
+		w.wantHere("a:1", false)
+		if n := rt.closed.Load(); n != 1 {
+			t.Errorf("after the removal the first connection was closed %d times, want 1", n)
 		}
 	})
 }
