@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/cryptotest"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,8 +64,12 @@ func init() {
 	utilruntime.ErrorHandlers = nil
 }
 
+// clusters makes every run's id another.
+var clusters atomic.Uint64
+
 func newCluster(t *testing.T, hosts map[string]host, nodes ...*corev1.Node) *cluster {
 	t.Helper()
+	cryptotest.SetGlobalRandom(t, clusters.Add(1)) // Go's FIPS 140-3 module takes its entropy from a clock that runs.
 	c := &cluster{t: t, client: fake.NewClientset(), hosts: hosts, graces: map[string][]int64{}}
 	for _, n := range nodes {
 		if err := c.client.Tracker().Add(n); err != nil {
