@@ -303,4 +303,6 @@ const (
 	ReasonInvalidAffinity = "InvalidAffinity"
 	// ReasonConflict: on some nodes a tag stands for the digest that another cache fixes it to.
 	ReasonConflict = "Conflict"
+	// ReasonTooManyImages: all caches together ask more images of a node than it can be told.
+	ReasonTooManyImages = "TooManyImages"
 )

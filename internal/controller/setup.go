@@ -186,7 +186,7 @@ func setup(ctx context.Context, mgr manager.Manager, c Config) error {
 	})
 	caches = imagecache.New(imagecache.Config{
 		Client: mgr.GetClient(), Secrets: secrets, Registry: &registry.Resolver{Mirrors: c.Mirrors}, Catalog: known, Changed: changed, Recorder: recorder, DriftSeries: c.DriftSeries,
-		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal,
+		AgentReady: func(node string) bool { return agents.Ready(ctx, node) }, Refusal: stores.Refusal, LeftOut: stores.LeftOut,
 	})
 	ledger := assign.New(stores.Ask)
 	stores.Jobs = ledger

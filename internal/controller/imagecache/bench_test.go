@@ -105,8 +105,10 @@ type bench struct {
 	c       *Controller
 	changed chan event.GenericEvent
 	events  *events.FakeRecorder
-	away    map[string]bool   // nodes without an agent
-	refused map[string]string // what the API server said of nodes' stores
+	away    map[string]bool            // nodes without an agent
+	refused map[string]string          // what the API server said of nodes' stores
+	leftOut map[string]map[string]bool // images for which nodes have no room
+	unheard bool                       // what is left out is not known yet
 	writes  int
 	told    int
 	due     map[types.NamespacedName]time.Time
@@ -140,6 +142,7 @@ func (b *bench) restart() {
 	b.changed, b.events, b.due = make(chan event.GenericEvent, 1000), events.NewFakeRecorder(1000), map[types.NamespacedName]time.Time{}
 	b.c = New(Config{
 		Client: b.api, Secrets: pullsecret.New(b.api), Registry: b.shelf, Catalog: catalog.New(), AgentReady: func(node string) bool { return !b.away[node] }, Refusal: func(node string) string { return b.refused[node] },
+		LeftOut: func(node string) (map[string]bool, bool) { return b.leftOut[node], !b.unheard },
 		Changed: b.changed, Recorder: b.events,
 	})
 	c := b.c

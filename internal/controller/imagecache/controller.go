@@ -56,6 +56,9 @@ type Config struct {
 	AgentReady func(node string) bool
 	// Refusal is why the node's store could not be written; empty: it could. Who learns of one calls Wake.
 	Refusal func(node string) string
+	// LeftOut are the images for which the node's store has no room, by their normalised names without digest, once that is known. Who
+	// learns of others than before calls Wake.
+	LeftOut func(node string) (images map[string]bool, known bool)
 	// Changed is sent each cache about whose images something new is known.
 	Changed  chan<- event.GenericEvent
 	Recorder events.EventRecorder

@@ -15,8 +15,9 @@ const maxCaches = 8
 
 // earlier is which failures the status tells already, of this very spec. They are told until their node says otherwise.
 type earlier struct {
-	all  bool // more than the status has room for
-	told map[nodeImage]bool
+	all     bool // more than the status has room for
+	told    map[nodeImage]bool
+	leftOut map[string]bool // images for which some node has no room
 }
 
 type nodeImage struct{ node, image string }
@@ -28,6 +29,14 @@ func earlierOf(status *v1alpha1.ImageCacheStatus, generation int64) earlier {
 	e := earlier{all: status.OmittedFailures > 0, told: make(map[nodeImage]bool, len(status.Failures))}
 	for _, f := range status.Failures {
 		e.told[nodeImage{f.Node, f.Image}] = true
+	}
+	for i := range status.Images {
+		if status.Images[i].Reason == v1alpha1.ReasonTooManyImages {
+			if e.leftOut == nil {
+				e.leftOut = map[string]bool{}
+			}
+			e.leftOut[status.Images[i].Image] = true
+		}
 	}
 	return e
 }

@@ -210,6 +210,9 @@ func (p *pass) total(known []fact, nodes []view) {
 	began := time.Now()
 	p.sum = total(p.demand, known, nodes, earlierOf(&p.before, p.cache.Generation), p.memory.fixing(p.demand.Images))
 	p.summed, p.summing = p.now, time.Since(began)
+	if p.sum.unsure {
+		p.at(p.now.Add(settle))
+	}
 	p.sum.measure(p.demand.Key)
 	drifts.set(p.demand.Key, p.sum.drift(known))
 }

@@ -160,6 +160,7 @@ func (c *Controller) views(ctx context.Context) ([]view, error) {
 	for i := range nodes.Items {
 		node := &nodes.Items[i]
 		all[i] = view{node: node, store: byNode[node.Name], ready: demand.NodeReady(node) && c.cfg.AgentReady(node.Name), refusal: c.cfg.Refusal(node.Name)}
+		all[i].leftOut, all[i].leftKnown = c.cfg.LeftOut(node.Name)
 		if s := all[i].store; s != nil && !ownedBy(s, node.UID) {
 			all[i].store = nil // It is that of a node which is gone and had the same name.
 		}

@@ -5,6 +5,7 @@ package imagecache
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 	corev1 "k8s.io/api/core/v1"
@@ -62,6 +63,9 @@ type view struct {
 	ready bool
 	// refusal is why the API server did not let the store be written.
 	refusal string
+	// leftOut are images for which the store has no room, once that is known.
+	leftOut   map[string]bool
+	leftKnown bool
 }
 
 // sum is what all the nodes of a cache say together.
@@ -79,6 +83,8 @@ type sum struct {
 	bytesLeft int64
 	// rivals fix the tag of an image, by its place.
 	rivals map[int][]rival
+	// unsure: of some image it is yet to be heard whether a node has room for it.
+	unsure bool
 }
 
 // tally is one image over all nodes.
@@ -119,7 +125,8 @@ func order(a, b told) int {
 // incurable: to try again soon will not help.
 func incurable(reason engine.Reason) bool {
 	switch reason {
-	case engine.NotFound, engine.Unauthorized, engine.NoMatchingPlatform, engine.InvalidReference, engine.SignatureRejected, v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonConflict:
+	case engine.NotFound, engine.Unauthorized, engine.NoMatchingPlatform, engine.InvalidReference, engine.SignatureRejected,
+		v1alpha1.ReasonSecretNotFound, v1alpha1.ReasonConflict, v1alpha1.ReasonTooManyImages:
 		return true
 	default:
 		return false
@@ -187,7 +194,7 @@ func (s *sum) count(h *here, at map[string][]int) {
 	}
 	s.hearAll(h, at)
 	if h.usable {
-		s.refused(h)
+		s.untold(h)
 		s.leave(h)
 	}
 	switch {
@@ -222,16 +229,30 @@ func (s *sum) hearAll(h *here, at map[string][]int) {
 	}
 }
 
-// refused adds a node whose store could not be written: what it does not have, it will not get.
-func (s *sum) refused(h *here) {
-	if h.refusal == "" {
-		return
-	}
+// untold adds what the node does not have and will not get, since it is not told of it: its store could not be written, or has no room.
+func (s *sum) untold(h *here) {
 	for i := range h.facts {
-		if h.images[i] == heldNot {
+		switch {
+		case h.images[i] != heldNot:
+		case h.refusal != "":
 			s.fail(h, i, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonRefused, Message: h.refusal})
+		case s.isLeftOut(h, i):
+			s.fail(h, i, &v1alpha1.StoreImageStatus{Reason: v1alpha1.ReasonTooManyImages, Message: tooMany})
 		}
 	}
+}
+
+// tooMany is why an image finds no room on a node.
+const tooMany = "the caches that select this node ask for more images than it can be told: let it go of others"
+
+// isLeftOut reports whether the node has no room for an image. Until that is known it is as the cache's status told.
+func (s *sum) isLeftOut(h *here, at int) bool {
+	name := h.facts[at].name
+	if h.leftKnown || !s.before.leftOut[h.facts[at].Written] {
+		return h.leftOut[name]
+	}
+	s.unsure = true
+	return h.store == nil || !slices.ContainsFunc(h.store.Spec.Images, func(e v1alpha1.StoreImage) bool { return e.Image == name && !e.Released })
 }
 
 // leave adds what the node is still to pull.

@@ -4,9 +4,12 @@
 package imagestore
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/types"
 
 	"orlop.dev/orlop/api/v1alpha1"
 )
@@ -110,8 +113,13 @@ func TestWhatWaitsIsTold(t *testing.T) {
 	r.caches = append(r.caches, cacheOf("late", web))
 	r.facts[web] = one
 	b := newBench(t)
+	woken := map[string]int{}
+	b.Wake = func(_ context.Context, cache types.NamespacedName) { woken[cache.String()]++ }
 	v := r.view(t)
 	v.store.UID = "uid"
+	if _, known := b.LeftOut(v.node.Name); known {
+		t.Error("what is left out is known before anybody has looked")
+	}
 	for range 2 { // It is said once.
 		b.tell(t.Context(), v, saying{left: len(v.left), waiting: len(v.waiting)}, nil)
 	}
@@ -122,6 +130,18 @@ func TestWhatWaitsIsTold(t *testing.T) {
 	all := strings.Join(told, "\n")
 	if len(told) != 2 || !strings.Contains(all, web) || !strings.Contains(all, "1000 tags") || !strings.Contains(all, "r.io/c0/i000:1") {
 		t.Errorf("told is %q", all)
+	}
+	if left, known := b.LeftOut(v.node.Name); !known || len(left) != 1 || !left[web] {
+		t.Errorf("left out are %v, known %t", left, known)
+	}
+	if len(woken) != 3 || woken[v.caches[0].Key.String()] != 1 {
+		t.Errorf("woken are %v", woken)
+	}
+	r.caches = r.caches[:2]
+	v = r.view(t)
+	b.tell(t.Context(), v, saying{}, nil)
+	if left, known := b.LeftOut(v.node.Name); !known || len(left) != 0 {
+		t.Errorf("left out are %v, known %t", left, known)
 	}
 }
 

@@ -45,7 +45,8 @@ type Config struct {
 	Recorder events.EventRecorder
 	// Jobs is where NodeJobs' reconciler leaves what they ask; nil: there are none.
 	Jobs *assign.Ledger
-	// Wake tells who sums a cache up that a node was refused its store, or no longer is; nil: nobody.
+	// Wake tells who sums a cache up that a node was refused its store, or no longer is, or has no room for other images than before;
+	// nil: nobody.
 	Wake func(ctx context.Context, cache types.NamespacedName)
 }
 
@@ -74,6 +75,12 @@ func New(cfg Config) *Controller {
 
 // Refusal is why the API server did not let the node's store be written; empty: it did.
 func (c *Controller) Refusal(node string) string { return c.told.refusal(node) }
+
+// LeftOut are the images for which the node's store has no room, by the names that nodes have for them, once that is known. They are
+// not to be changed.
+func (c *Controller) LeftOut(node string) (images map[string]bool, known bool) {
+	return c.told.leftOut(node)
+}
 
 // Reconcile makes one node's store say what the node should do now.
 func (c *Controller) Reconcile(ctx context.Context, request reconcile.Request) (reconcile.Result, error) {

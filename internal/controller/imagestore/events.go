@@ -6,6 +6,7 @@ package imagestore
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 
@@ -22,6 +23,7 @@ const maxNote = 900
 type told struct {
 	mu   sync.Mutex
 	last map[string]saying
+	left map[string]map[string]bool // images that found no room, of each node of which that is known
 }
 
 type saying struct {
@@ -31,7 +33,7 @@ type saying struct {
 	refusal string
 }
 
-func newTold() *told { return &told{last: map[string]saying{}} }
+func newTold() *told { return &told{last: map[string]saying{}, left: map[string]map[string]bool{}} }
 
 // news notes what is to be said now, and gives what was said before.
 func (t *told) news(node string, now saying) (before saying) {
@@ -53,7 +55,33 @@ func (t *told) refusal(node string) string {
 	return t.last[node].refusal
 }
 
-func (t *told) forget(node string) { t.news(node, saying{}) }
+// leave notes which images find no room on the node, and reports whether they are others than before.
+func (t *told) leave(node string, images []string) (others bool) {
+	left := make(map[string]bool, len(images))
+	for _, image := range images {
+		left[image] = true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	others = !maps.Equal(left, t.left[node])
+	t.left[node] = left
+	return others
+}
+
+// leftOut are the images that found no room on the node. They are not to be changed.
+func (t *told) leftOut(node string) (images map[string]bool, known bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	images, known = t.left[node]
+	return images, known
+}
+
+func (t *told) forget(node string) {
+	t.news(node, saying{})
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.left, node)
+}
 
 // tell makes events of what changed: images that found no room in the store, and writes that the API server refused, in its words.
 func (c *Controller) tell(ctx context.Context, v *view, now saying, err error) {
@@ -62,7 +90,8 @@ func (c *Controller) tell(ctx context.Context, v *view, now saying, err error) {
 		now.refusal = err.Error()
 	}
 	before := c.told.news(node.Name, now)
-	if now.refusal != before.refusal && c.Wake != nil {
+	others := len(v.unresolved) == 0 && c.told.leave(node.Name, v.left) // Else there may be more.
+	if (others || now.refusal != before.refusal) && c.Wake != nil {
 		for _, cache := range v.caches {
 			c.Wake(ctx, cache.Key)
 		}
