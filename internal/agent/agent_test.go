@@ -39,6 +39,18 @@ type gate struct {
 	mu         sync.Mutex
 	disk       plan.Disk
 	down, list error
+	// late is called when a pull is broken off, before its caller hears of it.
+	late func()
+}
+
+func (g *gate) Pull(ctx context.Context, req engine.PullRequest) (engine.Image, error) {
+	img, err := g.Interface.Pull(ctx, req)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if ctx.Err() != nil && g.late != nil {
+		g.late()
+	}
+	return img, err
 }
 
 func (g *gate) Unwrap() engine.Interface { return g.Interface }

@@ -137,6 +137,9 @@ func (a *Agent) arrived(p *pull, img engine.Image, err error, took time.Duration
 	if a.pulls[p.entry.Image] == p {
 		delete(a.pulls, p.entry.Image)
 	}
+	if p.cancelled || !broughtNothing(engine.ReasonOf(err)) {
+		a.mayCome(now, p.entry.Image, p.entry.Digest)
+	}
 	a.view.want(now) // It may be here all the same, or the runtime gone.
 	switch reason := engine.ReasonOf(err); {
 	case p.cancelled:

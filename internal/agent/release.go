@@ -52,6 +52,9 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		return st, true // It may be put back.
 	}
 	d.forget = append(d.forget, pullOf(e.Image))
+	if !present && rec.Pulled && d.comes(e.Image) {
+		return st, true
+	}
 	if !present || !rec.Pulled && !rec.Pinned {
 		return st, false
 	}

@@ -36,10 +36,12 @@ type view struct {
 	uses     []engine.Use
 	marked   map[oci.Ref]bool // repository@digest of what Orlop has marked
 	at       time.Time        // when the last look began
+	shows    time.Time        // when the one began of which this is the answer
 	byTag    map[oci.Ref]int
 	byDigest map[oci.Ref]int
 
 	wanted  time.Time // the next look; zero: none is wanted
+	settles time.Time // a look that begins then shows what became of pulls that were given up
 	looking bool
 	epoch   int // counts acts: a look that began before an act tells nothing of what it did
 }
@@ -146,6 +148,9 @@ func (a *Agent) look(ctx context.Context, now time.Time, next *earliest) {
 		return
 	}
 	v.want(v.at.Add(a.cfg.Resync))
+	if v.at.Before(v.settles) {
+		v.want(v.settles)
+	}
 	if now.Before(v.wanted) {
 		next.or(v.wanted)
 		return
@@ -190,6 +195,7 @@ func (a *Agent) looked(ctx context.Context, rt engine.Interface, epoch int, seen
 	case epoch != v.epoch:
 		v.want(now)
 	default:
+		v.shows = v.at
 		v.take(seen)
 		a.stock.look(v, now)
 	}
