@@ -46,6 +46,21 @@ type asking struct {
 	at    time.Time
 	// pause grows while the answer is that the image is needed: nothing on this node tells when that has changed.
 	pause time.Duration
+	// used are the entries whose images containers were seen to use; freed is when one of them was not used any more. The pod has gone
+	// too, most likely: what was told of pods before is not acted upon.
+	used  map[string]bool
+	freed time.Time
+}
+
+// frees reports whether containers used one of the candidates at the last decision, and none does any more.
+func (q *asking) frees(candidates []candidate, held map[string]plan.Kept) (one bool) {
+	used := map[string]bool{}
+	for _, c := range candidates {
+		used[c.image] = held[c.image].Reason == plan.ReasonInUse
+		one = one || q.used[c.image] && !used[c.image]
+	}
+	q.used = used
+	return one
 }
 
 const (
@@ -96,7 +111,7 @@ func (a *Agent) ask(now time.Time, next *earliest) {
 		next.or(due)
 		return
 	}
-	a.asking = asking{nonce: rand.Text(), at: now, pause: min(max(2*a.asking.pause, askPause), maxAskPause)}
+	a.asking.nonce, a.asking.at, a.asking.pause = rand.Text(), now, min(max(2*a.asking.pause, askPause), maxAskPause)
 	next.or(now.Add(a.asking.pause))
 }
 

@@ -178,6 +178,90 @@ func TestReleaseWaitsForContainers(t *testing.T) {
 	})
 }
 
+// releaseFor marks entries as released, with the word of what pods need.
+func (w *world) releaseFor(pods []v1alpha1.NeededImage, entries ...v1alpha1.StoreImage) {
+	for i := range entries {
+		entries[i].Released = true
+	}
+	w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+		s.Images, s.Needs = entries, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro(), Images: pods}
+	})
+	w.pass(5 * time.Second)
+}
+
+// That the pod which holds an image has gone shows by its containers. What was told of pods before still names it.
+func TestReleaseFollowsItsPod(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"})
+		w.releaseFor([]v1alpha1.NeededImage{{Image: "a:1", Pod: "shop/web-1"}}, e)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "InUse")
+		w.rt.Forget("web")
+		w.pass(2 * time.Second)
+		w.wantHere("a:1", true)
+		if !w.answer() {
+			t.Error("it did not ask")
+		}
+		w.wantHere("a:1", false)
+		w.wantForgotten("a:1")
+	})
+}
+
+// Another pod may hold the image by then, which has no container yet.
+func TestReleaseFollowsItsPodToTheNext(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.rt.Start("a:1", enginetest.Container{Name: "web", Pod: "shop/web-1"})
+		w.release(e)
+		w.pass(4 * time.Second)
+		w.rt.Forget("web")
+		w.pass(2 * time.Second)
+		w.wantHere("a:1", true)
+		before := len(w.api.Writes())
+		for range 3600 {
+			w.answer(v1alpha1.NeededImage{Image: "a:1", Pod: "shop/web-2"})
+			w.pass(time.Second)
+		}
+		w.wantHere("a:1", true)
+		w.wantState("a:1", v1alpha1.ImageReleasing, "Needed")
+		if n := len(w.api.Writes()) - before; n > 40 {
+			t.Errorf("an hour of asking took %d writes", n)
+		}
+	})
+}
+
+// What a waiting pod holds is asked for later and later, and what was in use goes as soon as it is not.
+func TestAReleaseDoesNotWaitForAnothersQuestion(t *testing.T) {
+	inWorld(t, func(w *world) {
+		held, used := w.push("held:1", "held", 1000), w.push("used:1", "used", 1000)
+		waiting := v1alpha1.NeededImage{Image: "held:1", Pod: "shop/waiting"}
+		w.start()
+		w.want(held, used)
+		w.pass(time.Second)
+		w.rt.Start("used:1", enginetest.Container{Name: "web", Pod: "shop/web-1"})
+		w.releaseFor([]v1alpha1.NeededImage{waiting}, held, used)
+		for range 3600 {
+			w.pass(time.Second)
+			w.answer(waiting)
+		}
+		w.wantHere("held:1", true)
+		w.wantHere("used:1", true)
+		w.rt.Forget("web")
+		for range 12 {
+			w.pass(time.Second)
+			w.answer(waiting)
+		}
+		w.wantHere("held:1", true)
+		w.wantHere("used:1", false)
+	})
+}
+
 func TestReleaseHeedsOmittedNeedsAndTheFuture(t *testing.T) {
 	for name, needs := range map[string]v1alpha1.PodNeeds{
 		"omitted": {AsOf: metav1.NewMicroTime(time.Date(2000, 1, 1, 0, 0, 1, 0, time.UTC)), Omitted: 1},

@@ -36,12 +36,11 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 		return
 	}
 	a.noteNeeds()
-	needs := a.currentNeeds()
-	fresh := now.Sub(needs.AsOf) < plan.NeedsMaxAge-needsMargin
-	if !fresh {
-		needs.Items = a.lasting()
+	held, planned, fresh := a.hold(made.release, now)
+	if a.asking.frees(made.release, held) {
+		a.asking.freed, a.asking.pause = now, min(a.asking.pause, askPause) // The question of another image may be minutes off.
+		held, planned, fresh = a.hold(made.release, now)
 	}
-	held, planned := heldHere(made.release, plan.State{Images: a.view.images, Uses: a.view.uses, Needs: needs, Now: now})
 	waiting := waitsForNeeds
 	if pods := a.store.Spec.Needs; pods != nil && pods.Omitted > 0 {
 		waiting = tooManyNeeds
@@ -59,7 +58,7 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 	}
 	switch {
 	case fresh && len(planned.Remove) < len(made.release):
-		next.or(needs.AsOf.Add(plan.NeedsMaxAge)) // What pods hold now is asked for again.
+		next.or(a.currentNeeds().AsOf.Add(plan.NeedsMaxAge)) // What pods hold now is asked for again.
 	case len(planned.Remove) == 0:
 		return
 	}
@@ -70,6 +69,18 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 	default:
 		a.startRemoving(ctx, planned, made.release)
 	}
+}
+
+// hold tells which candidates are held, and plans to remove the others. Where what is known of pods may not be acted upon, it is left
+// out: fresh is false.
+func (a *Agent) hold(candidates []candidate, now time.Time) (held map[string]plan.Kept, planned plan.Plan, fresh bool) {
+	needs := a.currentNeeds()
+	fresh = now.Sub(needs.AsOf) < plan.NeedsMaxAge-needsMargin && !needs.AsOf.Before(a.asking.freed)
+	if !fresh {
+		needs.Items = a.lasting()
+	}
+	held, planned = heldHere(candidates, plan.State{Images: a.view.images, Uses: a.view.uses, Needs: needs, Now: now})
+	return held, planned, fresh
 }
 
 func (a *Agent) startRemoving(ctx context.Context, planned plan.Plan, candidates []candidate) {

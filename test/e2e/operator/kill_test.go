@@ -126,7 +126,7 @@ func TestAnImageInUseIsNotLetGo(t *testing.T) {
 		t.Error("what no cache wants is still pinned")
 	}
 	kubectl(t, "delete", "pod", "used", "--grace-period=0", "--force")
-	stage.Within(t, 3*time.Minute, "the image goes once its pod is gone", func() (bool, string) {
+	stage.Within(t, 30*time.Second, "the image goes once its pod is gone", func() (bool, string) {
 		return !here.HasTag(t, "node1", name), fmt.Sprintf("%+v", storeOf(t, "node1").Status.Images)
 	})
 }
