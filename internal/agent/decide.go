@@ -145,8 +145,16 @@ func (d *decider) prepare() {
 			}
 		}
 	}
+	d.countPulls()
+}
+
+// countPulls takes out what pulls under way will take: room on the disk, of what may be pinned, and places.
+func (d *decider) countPulls() {
 	slow, young := 0, 0
 	for _, p := range d.pulls {
+		if p.pin {
+			d.budget -= need(p.size)
+		}
 		switch {
 		case p.arrived:
 		case d.now.Sub(p.began) >= slowAfter && slow < d.limits.pulls:

@@ -358,3 +358,29 @@ func TestACacheThatIsWholeIsToldOf(t *testing.T) {
 		w.wantState("last:1", v1alpha1.ImagePulling, "")
 	})
 }
+
+// Each by itself would find room.
+func TestPinLimitOfPullsAtOnce(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.gate.disk = plan.Disk{Capacity: 100_000, Available: 90_000}
+		a, b, c := w.push("a:1", "a", 22_500), w.push("b:1", "b", 5000), w.push("c:1", "c", 5000)
+		w.start()
+		w.want(a)
+		w.pass(20 * time.Second)
+		w.gate.set(func() { w.gate.disk.Available = 50_000 })
+		w.rt.BytesPerSecond = 5000
+		w.want(a, b, c)
+		w.pass(20 * time.Second)
+		var pinned int64
+		for _, e := range []v1alpha1.StoreImage{a, b, c} {
+			if img, here := w.here(e.Image); !here {
+				t.Errorf("%s is not here", e.Image)
+			} else if img.Pinned {
+				pinned += 2 * e.Size // As they are unpacked.
+			}
+		}
+		if pinned != 55_000 {
+			t.Errorf("pinned are %d bytes of 100,000, want 55,000", pinned)
+		}
+	})
+}

@@ -165,7 +165,7 @@ func (d *decider) absent(e v1alpha1.StoreImage, st v1alpha1.StoreImageStatus, wa
 	}
 	st.Pulled, st.Digest = true, e.Digest
 	st.Pinned = st.Pinned || e.Pin && d.canPin
-	d.pull = append(d.pull, order{entry: e, want: want, pin: e.Pin && d.canPin && d.fitsPin(e)})
+	d.pull = append(d.pull, order{entry: e, want: want, pin: e.Pin && d.canPin && d.reservePin(e)})
 	d.held += need(e.Size)
 	return st
 }
@@ -206,9 +206,17 @@ func (d *decider) crowded(e v1alpha1.StoreImage) bool {
 	return d.disk.Capacity > 0 && e.Size > 0 && d.held > 0 && used+d.held+need(e.Size) > limit
 }
 
-// fitsPin reports whether an image that is still to come may be pinned, as far as its size is known.
-func (d *decider) fitsPin(e v1alpha1.StoreImage) bool {
-	return d.disk.Capacity == 0 || need(e.Size) <= d.budget
+// reservePin reports whether an image that is still to come may be pinned as it comes, and takes it out of what may be pinned. One of
+// which the size is not known is pinned once it is here.
+func (d *decider) reservePin(e v1alpha1.StoreImage) bool {
+	switch {
+	case d.disk.Capacity == 0:
+		return true
+	case e.Size == 0 || need(e.Size) > d.budget:
+		return false
+	}
+	d.budget -= need(e.Size)
+	return true
 }
 
 // sortPulls puts the new ones before those that have failed.

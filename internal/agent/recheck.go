@@ -78,7 +78,7 @@ func (d *decider) recheck(e v1alpha1.StoreImage, st *v1alpha1.StoreImageStatus) 
 		d.wake.or(d.now.Add(diskRetry))
 		return false
 	}
-	d.pull = append(d.pull, order{entry: e, want: name, pin: e.Pin && d.canPin && st.Pinned && d.fitsPin(e), recheck: e.Recheck})
+	d.pull = append(d.pull, order{entry: e, want: name, pin: e.Pin && d.canPin && st.Pinned && d.reservePin(e), recheck: e.Recheck})
 	d.held += need(e.Size)
 	return true
 }
