@@ -6,11 +6,15 @@ package operator
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/tools/clientcmd"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/e2e/stage"
@@ -197,22 +201,65 @@ func TestTwoCachesShareAnImage(t *testing.T) {
 	onNodes(t, name)
 }
 
+// TestFiveEditsInASecond: what the list ends with is there, and of the rest nothing stays, in seconds, under any name: at whatever moment
+// of a pull the edit came that took its image off the list.
 func TestFiveEditsInASecond(t *testing.T) {
-	var names []string
-	for i := range 6 {
-		names = append(names, at(fmt.Sprintf("edits/a%d:1", i)))
+	const released = 30 * time.Second
+	for round, pause := range []time.Duration{0, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
+		t.Run(pause.String(), func(t *testing.T) {
+			folder := fmt.Sprintf("edits%d/", round)
+			var names []string
+			for i := range 6 {
+				names = append(names, at(fmt.Sprintf("%sa%d:1", folder, i)))
+			}
+			here.Push(t, names...)
+			t.Cleanup(func() { gone(t, "edits") })
+			cache(t, "edits", map[string]any{"images": images(names[0], names[1])})
+			begun := time.Now()
+			edit(t, "edits", pause, [][]string{names[1:3], names[2:4], names[3:5], names[4:6]})
+			t.Logf("the edits took %s", time.Since(begun).Round(time.Millisecond))
+			begun = time.Now()
+			ready(t, "edits")
+			for _, node := range nodes {
+				stage.Within(t, released, "nothing of what was taken off the list is on "+node, func() (bool, string) {
+					left := slices.DeleteFunc(here.Names(t, node), func(name string) bool {
+						return !strings.HasPrefix(name, at(folder)) || strings.HasPrefix(name, at(folder+"a4")) || strings.HasPrefix(name, at(folder+"a5"))
+					})
+					return len(left) == 0, fmt.Sprint(left)
+				})
+			}
+			t.Logf("the rest was let go %s after the last edit", time.Since(begun).Round(time.Millisecond))
+			for _, name := range names[4:] {
+				onNodes(t, name, nodes...)
+			}
+		})
 	}
-	here.Push(t, names...)
-	t.Cleanup(func() { gone(t, "edits") })
-	for i := range 5 {
-		cache(t, "edits", map[string]any{"images": images(names[i], names[i+1])})
+}
+
+// edit replaces the list of a cache again and again, by one process: a program for each edit would take longer than a second.
+func edit(t *testing.T, name string, pause time.Duration, lists [][]string) {
+	t.Helper()
+	config, err := clientcmd.BuildConfigFromFlags("", here.Lab(t).Kubeconfig())
+	if err != nil {
+		t.Fatal(err)
 	}
-	ready(t, "edits")
-	for _, name := range names[:4] {
-		onNodes(t, name)
+	client, err := dynamic.NewForConfig(config)
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, name := range names[4:] {
-		onNodes(t, name, nodes...)
+	for i, list := range lists {
+		if i > 0 && pause > 0 {
+			<-time.After(pause) // How far the pulls are by then is what differs.
+		}
+		body, err := json.Marshal(map[string]any{"spec": map[string]any{"images": images(list...)}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = client.Resource(v1alpha1.GroupVersion.WithResource("imagecaches")).Namespace("default").
+			Patch(t.Context(), name, types.MergePatchType, body, metav1.PatchOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -58,6 +58,17 @@ func (s *Stage) Tags(t testing.TB, node string) []string {
 	return all
 }
 
+// Names are all names on a node, by tag and by digest, as crictl has them, sorted.
+func (s *Stage) Names(t testing.TB, node string) []string {
+	t.Helper()
+	var all []string
+	for _, img := range s.Images(t, node) {
+		all = slices.Concat(all, img.RepoTags, img.RepoDigests)
+	}
+	slices.Sort(all)
+	return all
+}
+
 // HasTag reports whether crictl knows a name on a node.
 func (s *Stage) HasTag(t testing.TB, node, tag string) bool {
 	t.Helper()
