@@ -188,7 +188,9 @@ func (a *Agent) settled(p *pull, img engine.Image, marked, pinned error) {
 	_, canPin := engine.As[engine.Pinner](a.rt.current)
 	switch {
 	case pinned != nil:
-		a.tries[pinOf(p.entry.Image)] = a.tries[pinOf(p.entry.Image)].failed("", pinned, time.Now())
+		for _, record := range recordsOf(p.entry.Image, p.entry.Digest) { // The tag may mean another image by now.
+			a.tries[pinOf(record)] = a.tries[pinOf(record)].failed("", pinned, time.Now())
+		}
 	case canPin && p.pin:
 		a.view.setPinned(img.ID, true)
 	}

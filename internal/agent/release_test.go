@@ -110,6 +110,43 @@ func TestAPinWithoutAnAnswerIsLifted(t *testing.T) {
 	})
 }
 
+// The same of a tag that moves while it is pinned: what it stood for is released under its digest, and no look has seen the pin by then.
+func TestAPinWithoutAnAnswerIsLiftedOfAMovedTag(t *testing.T) {
+	inWorld(t, func(w *world) {
+		old := w.push("a:1", "old", 1000)
+		left := old
+		left.Image, left.Released = ref("a:1").Repository()+"@"+old.Digest, true
+		newer := w.push("a:1", "new", 1000)
+		moved := false
+		w.rt.Before = func(call enginetest.Call) {
+			if call.Op != enginetest.OpPin || moved {
+				return
+			}
+			moved = true
+			w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+				s.Images, s.Needs = []v1alpha1.StoreImage{newer, left}, &v1alpha1.PodNeeds{AsOf: metav1.NowMicro()}
+			})
+			time.Sleep(10 * time.Millisecond) // In which the agent looks.
+			if err := (&enginetest.Containerd{Runtime: w.rt}).Pin(t.Context(), call.Ref, true); err != nil {
+				t.Error(err)
+			}
+			w.rt.FailNext(enginetest.OpPin, context.Canceled)
+		}
+		w.start()
+		w.want(old)
+		for range 12 {
+			w.pass(5 * time.Second)
+			w.answer()
+		}
+		if !moved {
+			t.Error("nothing was pinned")
+		}
+		w.wantHere("a@"+old.Digest, false)
+		w.wantForgotten(left.Image)
+		w.wantState("a:1", v1alpha1.ImagePresent, "")
+	})
+}
+
 func TestReleaseAsksWhatIsNeeded(t *testing.T) {
 	for name, c := range map[string]struct {
 		need   v1alpha1.NeededImage
