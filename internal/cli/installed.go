@@ -33,10 +33,10 @@ func unread(reason string) bool {
 }
 
 // errNotInstalled is a command that has nothing to do without Orlop's kinds.
-var errNotInstalled = errors.New("Orlop is not installed in this cluster: it does not know the kinds of orlop.dev/v1alpha1")
+var errNotInstalled = errors.New("Orlop is not installed in this cluster: it does not know the kinds of orlop.dev/v1alpha1") //nolint:staticcheck // A name.
 
 // errLeftKinds is what an uninstall without --crds leaves, or an --agent-namespace where nothing is.
-var errLeftKinds = errors.New("Orlop's kinds are known, but neither a controller nor an agent was found: it is not installed, or not where --agent-namespace says")
+var errLeftKinds = errors.New("Orlop's kinds are known, but neither a controller nor an agent was found: it is not installed, or not where --agent-namespace says") //nolint:staticcheck // A name.
 
 // installed connects to an installed Orlop; nil: the cluster does not know its kinds.
 func (a *app) installed(ctx context.Context) (*operator.Client, error) {

@@ -65,7 +65,7 @@ without a terminal, --yes is needed.`,
 				return usageError{fmt.Errorf("--timeout is a time span such as 30s, not %s", o.timeout), a.program + " uninstall --help"}
 			}
 			if !o.dryRun && !o.yes && !term.IsTerminal(o.In) {
-				return advised{errors.New("Orlop is uninstalled only after you confirm, and standard input is not a terminal"), o.with("--yes")}
+				return advised{errors.New("Orlop is uninstalled only after you confirm, and standard input is not a terminal"), o.with("--yes")} //nolint:staticcheck // A name.
 			}
 			return o.run(cmd.Context())
 		},
