@@ -29,13 +29,13 @@ func TestMain(m *testing.M) { here.Main(m) }
 func at(path string) string { return lab.PlainHost + "/" + path }
 
 // converted is what the real command makes of a manifest, with its words on standard error; it must be taken by the API server.
-func converted(t *testing.T, manifest string, args ...string) (yaml, words string) {
+func converted(t *testing.T, manifest string) (yaml, words string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "input.yaml")
 	if err := os.WriteFile(file, []byte(manifest), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	got := here.Orlop(t, append([]string{"convert", "-f", file}, args...)...).Want(t, 0)
+	got := here.Orlop(t, "convert", "-f", file).Want(t, 0)
 	t.Logf("%s", got)
 	here.KubectlReads(t, got.Out, "apply", "--server-side", "--dry-run=server", "-f", "-").Want(t, 0)
 	return got.Out, got.Err
