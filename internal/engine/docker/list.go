@@ -84,7 +84,7 @@ func (r *Runtime) tellsManifests() bool {
 }
 
 func image(id string, tags, digests []string, size int64, manifests []dockerimage.ManifestSummary) engine.Image {
-	found := engine.Image{ID: id, Tags: refs(tags), Digests: refs(digests), DiskBytes: size}
+	found := engine.Image{ID: id, Tags: tagged(tags), Digests: refs(digests), DiskBytes: size}
 	found.Sandbox = slices.ContainsFunc(slices.Concat(found.Tags, found.Digests), isPause)
 	for _, m := range manifests { // Of several platforms, what is here; the graph drivers tell none.
 		if m.Available && m.Kind == dockerimage.ManifestKindImage {
@@ -92,6 +92,11 @@ func image(id string, tags, digests []string, size int64, manifests []dockerimag
 		}
 	}
 	return found
+}
+
+// tagged are the tags: the containerd store also lists among them the digest by which an image was pulled.
+func tagged(names []string) []oci.Ref {
+	return slices.DeleteFunc(refs(names), func(ref oci.Ref) bool { return ref.Tag() == "" })
 }
 
 // refs are the names that are names: Docker calls what has none <none>:<none> and <none>@<none>.
@@ -106,7 +111,7 @@ func refs(names []string) []oci.Ref {
 		}
 	}
 	slices.SortFunc(parsed, oci.Compare)
-	return parsed
+	return slices.Compact(parsed)
 }
 
 // isPause tells the image that pods start with. Docker does not know which one cri-dockerd is configured for, so every

@@ -22,7 +22,7 @@ var equalRefs = cmp.Comparer(func(a, b oci.Ref) bool { return a == b })
 func TestList(t *testing.T) {
 	d := newDaemon(t)
 	d.on("GET /images/json", say([]map[string]any{
-		{"Id": webID, "RepoTags": []string{"web:2", "web:1"}, "RepoDigests": []string{"web@" + webDigest}, "Size": 30},
+		{"Id": webID, "RepoTags": []string{"web:2", "web:1", "web@" + webDigest}, "RepoDigests": []string{"web@" + webDigest}, "Size": 30},
 		{"Id": otherID, "RepoTags": []string{"<none>:<none>"}, "RepoDigests": []string{"<none>@<none>"}, "Size": 5},
 		{"Id": "sha256:3", "RepoTags": []string{"registry.k8s.io/pause:3.10"}, "RepoDigests": nil, "Size": 1},
 	}))

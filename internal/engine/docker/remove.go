@@ -47,7 +47,7 @@ func (r *Runtime) remove(ctx context.Context, req engine.RemoveRequest) error {
 	if err != nil {
 		return err
 	}
-	tags, digests := refs(found.RepoTags), refs(found.RepoDigests)
+	tags, digests := tagged(found.RepoTags), refs(found.RepoDigests)
 	asked := func(tag oci.Ref) bool { return slices.Contains(req.Tags, tag) }
 	// By digest alone it may be somebody else's, from another repository.
 	rest := slices.DeleteFunc(slices.Concat(tags, untagged(digests, tags)), asked)
