@@ -106,8 +106,9 @@ func (a *assigned) finished(e *v1alpha1.StoreJob) bool {
 }
 
 // needs tells what entries that remove make of the needs in the spec: they stay as they stand, or the node's pods are to be listed. They stay
-// as long as there is such an entry: that they are there costs nothing, to take them away would be a write for each job.
-func (a *assigned) needs() (stay, list bool) {
+// as long as there is such an entry: that they are there costs nothing, to take them away would be a write for each job. undone: one of
+// these has not ended.
+func (a *assigned) needs() (stay, undone, list bool) {
 	stands, asked := a.store.Spec.Needs, a.store.Status.NeedsAsked
 	for i := range a.entries {
 		e := &a.entries[i]
@@ -121,10 +122,11 @@ func (a *assigned) needs() (stay, list bool) {
 		had := a.store.Job(e.UID)
 		fresh := had == nil || had.Run != e.Run || had.DryRun != e.DryRun
 		if stands == nil || fresh || asked != "" && asked != stands.Answers {
-			return true, true
+			return true, true, true
 		}
+		undone = true
 	}
-	return stay, false
+	return stay, undone, false
 }
 
 // pace spaces the writes that jobs ask for.

@@ -125,6 +125,28 @@ func TestARemovalTravelsWithWhatPodsNeed(t *testing.T) {
 	}
 }
 
+// A removal that is not done hears of what a cache wants though no registry has said what it stands for; one that is done is no reason to
+// write.
+func TestARemovalHearsOfWhatIsNotResolvedYet(t *testing.T) {
+	j := jobOf("j", removes("one"))
+	b := forJobs(t, j)
+	b.ask(j)
+	b.reconcile("n1")
+	if err := b.api.Create(t.Context(), cacheOf("x", web)); err != nil {
+		t.Fatal(err)
+	}
+	b.reconcile("n1")
+	if needs := b.store("n1").Spec.Needs; len(needs.Images) != 1 || needs.Images[0].Image != web || needs.Images[0].Cache != "a/x" {
+		t.Errorf("the needs are %+v", needs.Images)
+	}
+	b.quiet("n1")
+	b.answer("n1", func(s *v1alpha1.ImageStoreStatus) { s.Jobs = []v1alpha1.StoreJobStatus{done("uid-j")} })
+	if err := b.api.Create(t.Context(), cacheOf("y", other)); err != nil {
+		t.Fatal(err)
+	}
+	b.quiet("n1")
+}
+
 // TestNothingIsDroppedUnseen: an API server that does not answer does not say that a job is gone.
 func TestNothingIsDroppedUnseen(t *testing.T) {
 	j := jobOf("j", removes("one"))

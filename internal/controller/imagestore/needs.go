@@ -36,6 +36,7 @@ func (v *view) needsAfter(entries []v1alpha1.StoreImage) (stay *v1alpha1.PodNeed
 	}
 	stands := v.store.Spec.Needs
 	asked := v.store.Status.NeedsAsked
+	open := false // Something may yet be removed on their word.
 	for i := range entries {
 		entry := &entries[i]
 		if !entry.Released {
@@ -45,6 +46,7 @@ func (v *view) needsAfter(entries []v1alpha1.StoreImage) (stay *v1alpha1.PodNeed
 		if entry.RemovalPolicy == v1alpha1.RemovalPolicyKeep || !v.pulled(entry, is) {
 			continue
 		}
+		open = true
 		had := v.had[entry.Image]
 		fresh := had == nil || !had.Released
 		if stands == nil || fresh || asked != "" && asked != stands.Answers {
@@ -52,15 +54,16 @@ func (v *view) needsAfter(entries []v1alpha1.StoreImage) (stay *v1alpha1.PodNeed
 		}
 	}
 	if v.jobs != nil {
-		kept, list := v.jobs.needs()
+		kept, undone, list := v.jobs.needs()
 		if list {
 			return nil, true
 		}
 		if kept {
 			stay = stands
 		}
+		open = open || undone
 	}
-	return stay, stay != nil && !v.tells(stay)
+	return stay, open && !v.tells(stay)
 }
 
 // tells reports whether needs have all that is wanted and stands for nothing yet, or else let nothing be removed. A registry that does

@@ -110,13 +110,15 @@ func TestTwoControllersAreOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	specs := 0
+	var told []string
 	for _, w := range writes {
+		told = append(told, w.Time.Format("05.000 ")+w.String())
 		if w.Object.Resource == "imagestores" && w.Object.Subresource == "" && w.Response.Code < 300 {
 			specs++
 		}
 	}
 	if specs != len(nodes) {
-		t.Errorf("%d specs of stores were written, want one for each node", specs)
+		t.Errorf("%d specs of stores were written, want one for each node:\n%s", specs, strings.Join(told, "\n"))
 	}
 
 	leader, _, _ := strings.Cut(kubectl(t, "get", "lease", "orlop-controller", "-n", system, "-o", "jsonpath={.spec.holderIdentity}"), "_")
