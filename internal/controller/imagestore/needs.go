@@ -28,42 +28,46 @@ const (
 // needsAfter tells what becomes of the needs in the spec that will have these entries: they stay as they stand, or the node's
 // pods are to be listed.
 func (v *view) needsAfter(entries []v1alpha1.StoreImage) (stay *v1alpha1.PodNeeds, list bool) {
+	kept, undone, list := v.needsOfReleased(entries)
+	if v.jobs != nil && !list {
+		keptByJobs, undoneByJobs, listForJobs := v.jobs.needs()
+		kept, undone, list = kept || keptByJobs, undone || undoneByJobs, listForJobs
+	}
+	switch {
+	case list:
+		return nil, true
+	case kept:
+		stay = v.store.Spec.Needs
+	}
+	return stay, undone && !v.tells(stay)
+}
+
+// needsOfReleased is what released entries make of the needs: they are kept, or listed. undone: one of these may yet be removed on their word.
+func (v *view) needsOfReleased(entries []v1alpha1.StoreImage) (kept, undone, list bool) {
 	is := map[string]string{}
 	for i := range entries {
 		if !entries[i].Released {
 			is[entries[i].Image] = entries[i].Digest
 		}
 	}
-	stands := v.store.Spec.Needs
-	asked := v.store.Status.NeedsAsked
-	open := false // Something may yet be removed on their word.
+	stands, asked := v.store.Spec.Needs, v.store.Status.NeedsAsked
 	for i := range entries {
 		entry := &entries[i]
 		if !entry.Released {
 			continue
 		}
-		stay = stands
+		kept = true
 		if entry.RemovalPolicy == v1alpha1.RemovalPolicyKeep || !v.pulled(entry, is) {
 			continue
 		}
-		open = true
+		undone = true
 		had := v.had[entry.Image]
 		fresh := had == nil || !had.Released
 		if stands == nil || fresh || asked != "" && asked != stands.Answers {
-			return nil, true
+			return true, true, true
 		}
 	}
-	if v.jobs != nil {
-		kept, undone, list := v.jobs.needs()
-		if list {
-			return nil, true
-		}
-		if kept {
-			stay = stands
-		}
-		open = open || undone
-	}
-	return stay, open && !v.tells(stay)
+	return kept, undone, false
 }
 
 // tells reports whether needs have all that is wanted and stands for nothing yet, or else let nothing be removed. A registry that does
