@@ -350,9 +350,9 @@ func TestACacheThatIsWholeIsToldOf(t *testing.T) {
 		if n := len(w.api.Writes()) - before; n > 0 {
 			t.Errorf("%d writes for one image of a cache that lacks others", n)
 		}
-		small := w.push("small:1", "small", 1000)
-		small.Caches = []string{"shop/small"}
-		w.want(first, second, last, small)
+		small, dropped := w.push("small:1", "small", 1000), w.push("dropped:1", "dropped", 1000)
+		small.Caches, dropped.Caches, dropped.Released = []string{"shop/small"}, []string{"shop/small"}, true
+		w.want(first, second, last, small, dropped)
 		w.pass(4 * time.Second)
 		w.wantState("small:1", v1alpha1.ImagePresent, "")
 		w.wantState("last:1", v1alpha1.ImagePulling, "")

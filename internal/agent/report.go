@@ -208,18 +208,23 @@ func failed(images []v1alpha1.StoreImageStatus) (n int32) {
 }
 
 // whole counts the caches of which every image is here.
-func (a *Agent) whole(made *decision) int {
-	lacks := map[string]bool{}
-	states := byName(made.images)
+func (a *Agent) whole(made *decision) (n int) {
+	here := map[string]bool{}
+	for i := range made.images {
+		here[made.images[i].Image] = made.images[i].State == v1alpha1.ImagePresent
+	}
+	lacking := map[string]bool{}
 	for i := range a.store.Spec.Images {
 		e := &a.store.Spec.Images[i]
+		if e.Released {
+			continue // It is told of for those that wanted it.
+		}
 		for _, cache := range e.Caches {
-			lacks[cache] = lacks[cache] || states[e.Image].State != v1alpha1.ImagePresent
+			lacking[cache] = lacking[cache] || !here[e.Image]
 		}
 	}
-	n := 0
-	for _, lacking := range lacks {
-		if !lacking {
+	for _, lacks := range lacking {
+		if !lacks {
 			n++
 		}
 	}

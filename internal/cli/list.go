@@ -47,7 +47,8 @@ func (a *app) listCommand() *cobra.Command {
 FLAGS: U in use, P pinned, C kept by an ImageCache, D drift (the tag means different images on different nodes).
 
 Where Orlop is installed, its inventory is read and no pod is started. New and removed images show up in it within 10 seconds,
-or 30 on a node that is pulling, changes in what uses them within 10 minutes. A node whose agent is not ready is named, and its old inventory is not shown.
+or 30 on a node that is pulling, and changes in what uses them within 10 minutes. A node whose agent is not ready is named, and its
+old inventory is not shown.
 --ephemeral asks the nodes themselves, by short-lived pods, for the state right now.`,
 		Example: a.examples(`
 			{} list
