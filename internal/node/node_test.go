@@ -298,10 +298,11 @@ func TestACancelledActStopsAndStillCollects(t *testing.T) {
 	}
 }
 
-// More images than fit into one batch go in several, each of which is closed.
-func TestManyImagesGoInSeveralBatches(t *testing.T) {
+// many is a node with one image more than fits into a batch, and the plan to remove all of them.
+func many(t *testing.T) (*enginetest.Containerd, *Node, plan.Plan) {
+	t.Helper()
 	fake := enginetest.NewContainerd(enginetest.NewRegistry())
-	for i := range batchSize + waveSize + 1 {
+	for i := range maxBatch + 1 {
 		name := fmt.Sprintf("ghcr.io/acme/many-%d:1", i)
 		fake.Load(content(name), name)
 	}
@@ -309,6 +310,22 @@ func TestManyImagesGoInSeveralBatches(t *testing.T) {
 	planned, err := n.PlanPrune(t.Context(), everything)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return fake, n, planned
+}
+
+// More images than fit into one batch go in several, each of which is closed; while the first is, the second goes.
+func TestManyImagesGoInSeveralBatches(t *testing.T) {
+	fake, n, planned := many(t)
+	var removals atomic.Int32
+	second := make(chan struct{})
+	fake.Before = func(call enginetest.Call) {
+		switch {
+		case call.Op == enginetest.OpRemove && removals.Add(1) == maxBatch:
+			close(second)
+		case call.Op == enginetest.OpClose:
+			<-second
+		}
 	}
 	result, err := n.Act(t.Context(), planned, nil)
 	if err != nil {
@@ -319,10 +336,45 @@ func TestManyImagesGoInSeveralBatches(t *testing.T) {
 			t.Errorf("%s is %s", name, state)
 		}
 	}
-	if left := names(t, fake); len(result.Steps) != batchSize+waveSize+1 || len(left) > 0 {
+	if left := names(t, fake); len(result.Steps) != maxBatch+1 || len(left) > 0 {
 		t.Errorf("%d steps; left: %v", len(result.Steps), left)
 	}
 	if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); opened != 2 || closed != 2 {
+		t.Errorf("%d batches were opened, %d closed", opened, closed)
+	}
+}
+
+// What nobody can look after is put back, and nothing more begins; a batch that was opened ahead is closed.
+func TestNoBatchFollowsOneThatCannotBeLookedAfter(t *testing.T) {
+	fake, n, planned := many(t)
+	ill := errors.New("the runtime is ill")
+	var removals atomic.Int32
+	fake.Before = func(call enginetest.Call) {
+		switch call.Op {
+		case enginetest.OpRemove:
+			removals.Add(1)
+		case enginetest.OpUses:
+			if removals.Load() > 0 {
+				fake.FailNext(enginetest.OpUses, ill)
+			}
+		}
+	}
+	result, err := n.Act(t.Context(), planned, nil)
+	if !errors.Is(err, ill) {
+		t.Errorf("error is %v", err)
+	}
+	for name, state := range states(result.Steps) {
+		if state != session.StateKept {
+			t.Errorf("%s is said to be %s", name, state)
+		}
+	}
+	if left := names(t, fake); len(left) != maxBatch+1 {
+		t.Errorf("%d of %d images are left", len(left), maxBatch+1)
+	}
+	if n := removals.Load(); n > maxBatch/2+1 {
+		t.Errorf("%d images were removed for a while, which is more than the first batch", n)
+	}
+	if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); opened != closed {
 		t.Errorf("%d batches were opened, %d closed", opened, closed)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/distribution/reference"
 	"github.com/opencontainers/go-digest"
@@ -40,8 +41,37 @@ func Parse(s string) (Ref, error) {
 	return r, err
 }
 
+// found remembers what names mean: runtimes give the same ones with every list, and to read one takes longer than
+// all that brings it here.
+var found = struct {
+	sync.RWMutex
+	refs map[string]Ref
+}{refs: map[string]Ref{}}
+
+// maxFound bounds what is remembered, to some two megabytes.
+const maxFound = 8192
+
 // ParseFound reads a name that a runtime or a pod has: what runtimes take, even where a person hardly means it.
 func ParseFound(s string) (Ref, error) {
+	found.RLock()
+	r, known := found.refs[s]
+	found.RUnlock()
+	if known {
+		return r, nil
+	}
+	r, err := parseFound(s)
+	if err == nil {
+		found.Lock()
+		if len(found.refs) >= maxFound {
+			clear(found.refs)
+		}
+		found.refs[s] = r
+		found.Unlock()
+	}
+	return r, err
+}
+
+func parseFound(s string) (Ref, error) {
 	if s == "" {
 		return Ref{}, errors.New("an empty image reference: name an image, such as nginx:1.29")
 	}

@@ -39,9 +39,6 @@ const (
 
 	// maxParallelCalls bounds what is asked of containerd at once.
 	maxParallelCalls = 16
-
-	// maxLateCalls is the same for what nobody waits for: the processor is for the removals that go on meanwhile.
-	maxLateCalls = 2
 )
 
 // Runtime is containerd with its CRI plugin.

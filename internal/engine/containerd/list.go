@@ -96,7 +96,7 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 
 // MeasureLater reads records and content, which takes a fraction of what it takes to ask for the size of each snapshot.
 func (r *Runtime) MeasureLater(ctx context.Context, images []engine.Image) (rest func(context.Context) error, err error) {
-	return r.measureLater(ctx, images, maxLateCalls)
+	return r.measureLater(ctx, images, maxParallelCalls)
 }
 
 func (r *Runtime) measureLater(ctx context.Context, images []engine.Image, parallel int) (rest func(context.Context) error, err error) {
