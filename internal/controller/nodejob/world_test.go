@@ -204,8 +204,11 @@ func (w *world) round() {
 		w.agent(nodes.Items[i].Name)
 	}
 	w.kubelets()
-	time.Sleep(100 * time.Millisecond)
+	time.Sleep(beat)
 }
+
+// beat is how much time a round takes.
+const beat = 100 * time.Millisecond
 
 func (w *world) outlives(err error) {
 	w.t.Helper()
@@ -217,11 +220,12 @@ func (w *world) outlives(err error) {
 	}
 }
 
-// run lets so much time pass.
+// run lets so much time pass, in no more rounds than tell what happens.
 func (w *world) run(span time.Duration) {
 	w.t.Helper()
 	for end := time.Now().Add(span); time.Now().Before(end); {
 		w.round()
+		time.Sleep(max(0, span/300-beat))
 	}
 }
 
