@@ -106,11 +106,11 @@ func (o *checkOptions) ok(check, format string, args ...any) {
 }
 
 func (o *checkOptions) warn(check, message, fix string) {
-	o.found = append(o.found, finding{Check: check, Status: "warning", Message: message, Fix: fix})
+	o.found = append(o.found, finding{Check: check, Status: "warning", Message: message, Fix: o.alsoHere(fix)})
 }
 
 func (o *checkOptions) fail(check, message, fix string) {
-	o.found = append(o.found, finding{Check: check, Status: "error", Message: message, Fix: fix})
+	o.found = append(o.found, finding{Check: check, Status: "error", Message: message, Fix: o.alsoHere(fix)})
 }
 
 func (o *checkOptions) run(ctx context.Context) error {

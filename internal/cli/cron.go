@@ -263,7 +263,8 @@ func (o *cronCreateOptions) run(ctx context.Context, wanted *v1alpha1.NodeCronJo
 	if err := o.told(made, ""); err != nil {
 		return err
 	}
-	fmt.Fprintf(o.Err, "Next run: kubectl get nodecronjob %s -n %s\nRun now:  %s\n", made.Name, made.Namespace, o.commandLine("cron", "run", made.Name, "-n", made.Namespace))
+	fmt.Fprintf(o.Err, "Next run: %s\nRun now:  %s\n", o.here("kubectl", "get", "nodecronjob", made.Name, "-n", made.Namespace),
+		o.commandLine("cron", "run", made.Name, "-n", made.Namespace))
 	return nil
 }
 

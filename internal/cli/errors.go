@@ -89,7 +89,7 @@ func (a *app) exit(ctx context.Context, err error) int {
 		sentence(a.Err, 11, "  because: %s", why)
 	}
 	if try != "" {
-		fmt.Fprintf(a.Err, "  try:     %s\n", try)
+		fmt.Fprintf(a.Err, "  try:     %s\n", a.alsoHere(try))
 	}
 	return term.ExitError
 }

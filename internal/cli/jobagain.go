@@ -229,7 +229,8 @@ func (o *jobRunOptions) follow(ctx context.Context, op *operator.Client, job *v1
 		return err
 	}
 	if last.Spec.DryRun && o.dryRun {
-		fmt.Fprintf(o.Err, "Nothing was done (dry run).\nDo it: kubectl patch nodejob %s -n %s --type merge -p '{\"spec\":{\"dryRun\":false}}'\n", last.Name, last.Namespace)
+		fmt.Fprintf(o.Err, "Nothing was done (dry run).\nDo it: %s\n",
+			o.here("kubectl", "patch", "nodejob", last.Name, "-n", last.Namespace, "--type", "merge", "-p", `{"spec":{"dryRun":false}}`))
 	}
 	return exitWith(verdictOn(last))
 }

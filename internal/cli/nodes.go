@@ -238,7 +238,7 @@ func (a *app) troubles(outcomes []fleet.Outcome) int {
 		}
 		sentence(a.Err, 4, "  %s%s: %s", some(g.names), bracketed(g.said.Reason, g.said.Message), g.said.Message)
 		if g.said.Advice != "" {
-			fmt.Fprintf(a.Err, "    try: %s\n", g.said.Advice)
+			fmt.Fprintf(a.Err, "    try: %s\n", a.alsoHere(g.said.Advice))
 		}
 	}
 	line := a.again(retry)

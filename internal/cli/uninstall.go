@@ -128,7 +128,7 @@ func (o *uninstallOptions) nothingToDo() bool {
 // tellNamespaces names those that are left: to delete one deletes what others have in it.
 func (o *uninstallOptions) tellNamespaces() {
 	for _, namespace := range o.parts.Namespaces {
-		sentence(o.Err, 2, "- namespace %s stays, since others may use it: kubectl delete namespace %s", namespace.Name, namespace.Name)
+		sentence(o.Err, 2, "- namespace %s stays, since others may use it: %s", namespace.Name, o.here("kubectl", "delete", "namespace", namespace.Name))
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -83,6 +84,21 @@ func TestAdviceIsForTheSameCluster(t *testing.T) {
 	for _, line := range []string{"drift nginx:latest", "pull --policy Always nginx:latest", "prune --all"} {
 		if !strings.Contains(told, line+" --context far") {
 			t.Errorf("%q does not say %q with the context", told, line)
+		}
+	}
+	for advice, want := range map[string]string{
+		"kubectl get nodes --show-labels":                 "kubectl --context far get nodes --show-labels",
+		"look first: kubectl get crd | grep orlop.dev":    "look first: kubectl --context far get crd | grep orlop.dev",
+		"kubectl orlop list x --context far":              "kubectl orlop list x --context far",
+		"kubectl config get-contexts":                     "kubectl config get-contexts",
+		"kubectl orlop pull --help":                       "kubectl orlop pull --help",
+		"kubectl delete nodejob x -n shop --context far":  "kubectl delete nodejob x -n shop --context far",
+		"look at the node's runtime: systemctl status it": "look at the node's runtime: systemctl status it",
+	} {
+		err.Reset()
+		a.exit(t.Context(), advised{errors.New("no"), advice})
+		if !strings.HasSuffix(err.String(), "  try:     "+want+"\n") {
+			t.Errorf("%q does not end with %q", err.String(), want)
 		}
 	}
 }

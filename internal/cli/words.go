@@ -25,6 +25,16 @@ func (a *app) here(words ...string) string {
 	return term.CommandLine(words...)
 }
 
+// alsoHere makes the commands of kubectl in an advice commands for the same cluster.
+func (a *app) alsoHere(advice string) string {
+	context := *a.conn.Context
+	if context == "" || strings.Contains(advice, "--context") || strings.Contains(advice, "kubectl config") {
+		return advice
+	}
+	here := term.CommandLine("kubectl", "--context", context) + " "
+	return strings.ReplaceAll(strings.ReplaceAll(advice, "kubectl ", here), here+"orlop", "kubectl orlop")
+}
+
 // cleanupLine removes the pods of this run.
 func (a *app) cleanupLine(f *fleet.Fleet) string {
 	words := []string{"cleanup", "--run", f.RunID()}
