@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/plan"
@@ -19,9 +20,13 @@ import (
 )
 
 const (
-	// maxBatch is how many images at most are looked at together and then go at once, between two garbage collections, and so
-	// how many may have to be put back. On containerd that takes a quarter of a second on an idle machine.
-	maxBatch = 64
+	// maxBatch is how many images at most are looked at together and then go at once, between two garbage collections. On
+	// containerd that takes a fifth of a second on an idle machine.
+	maxBatch = 50
+
+	// maxUnderWay is how many batches are under way: one is opened, one loses its names, one is collected. What a slow disk
+	// does not collect in time holds up the others, so that no more than two may ever have to be put back.
+	maxUnderWay = 3
 
 	// settleTimeout bounds the looks after a batch and the way back, also for someone who has gone.
 	settleTimeout = 2 * time.Minute
@@ -53,14 +58,15 @@ func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.S
 	moving, stop := context.WithCancel(ctx)
 	defer stop()
 	belt, moving := errgroup.WithContext(moving)
-	opened, gone := make(chan *row), make(chan *row)
+	room := semaphore.NewWeighted(maxUnderWay)
+	opened, gone, seen := make(chan *row), make(chan *row), make(chan *row, maxUnderWay)
 	belt.Go(func() error {
 		defer close(opened)
 		for removals := range slices.Chunk(p.Remove, evenly(len(p.Remove), maxBatch)) {
-			if moving.Err() != nil || n.ending() {
+			if room.Acquire(moving, 1) != nil || moving.Err() != nil || n.ending() {
 				return ctx.Err()
 			}
-			r, err := n.openRow(ctx, removals, p.Options)
+			r, err := n.openRow(ctx, removals, p.Options, room)
 			if err != nil {
 				return err
 			}
@@ -83,19 +89,35 @@ func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.S
 		}
 		return nil
 	})
+	var unseen error
 	belt.Go(func() error {
-		var closing errgroup.Group
-		var failed error
+		defer close(seen)
 		for r := range gone {
-			if err := n.settle(ctx, r, report); err != nil {
-				failed = cmp.Or(failed, err)
+			if err := n.lookAfter(ctx, r); err != nil {
+				unseen = cmp.Or(unseen, err)
 				stop()
 			}
-			closing.Go(func() error { return r.close(ctx) })
+			seen <- r // It has room for all: whoever hears of them may be slow, and the next is looked after all the same.
 		}
-		return cmp.Or(failed, closing.Wait())
+		return unseen
 	})
-	return cmp.Or(belt.Wait(), ctx.Err())
+	belt.Go(func() error {
+		var closing errgroup.Group
+		for r := range seen {
+			r.tell(report)
+			closing.Go(func() error {
+				defer room.Release(1)
+				err := r.close(ctx)
+				if err != nil {
+					stop()
+				}
+				return err
+			})
+		}
+		return closing.Wait()
+	})
+	err := belt.Wait()
+	return cmp.Or(unseen, err, ctx.Err()) // What else failed follows from what could not be seen.
 }
 
 // evenly is the size of the fewest parts of all that are no larger than most: of a hundred, two of fifty.
@@ -105,8 +127,22 @@ func evenly(all, most int) int {
 }
 
 // openRow opens a batch. No look at its images may come before: a name that came between the two would go with the others.
-func (n *Node) openRow(ctx context.Context, removals []plan.Removal, o plan.Options) (*row, error) {
+// Where the disk has no room to hold anything, what is under way makes some first.
+func (n *Node) openRow(ctx context.Context, removals []plan.Removal, o plan.Options, room *semaphore.Weighted) (*row, error) {
 	batch, err := openBatch(ctx, n.Runtime, removals)
+	if errors.Is(err, engine.Unsupported) {
+		const others = maxUnderWay - 1
+		if !room.TryAcquire(others) {
+			if err := room.Acquire(ctx, others); err != nil {
+				return nil, err
+			}
+			batch, err = openBatch(ctx, n.Runtime, removals)
+		}
+		room.Release(others)
+	}
+	if errors.Is(err, engine.Unsupported) {
+		batch, err = oneByOne{n.Runtime}, nil
+	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing the removals: %w", err)
 	}
@@ -202,23 +238,12 @@ func (a *attempt) fail(err error) {
 		Reason: string(engine.ReasonOf(err)), Message: err.Error()}
 }
 
-// settle looks after the removals of a batch, and tells what became of each.
-func (n *Node) settle(ctx context.Context, r *row, report func(session.Step)) error {
-	var err error
-	if slices.ContainsFunc(r.attempts, func(a attempt) bool { return a.tried }) {
-		err = n.lookAfter(ctx, r)
-	}
-	for _, a := range r.attempts {
-		if a.step.State != "" {
-			report(a.step)
-		}
-	}
-	return err
-}
-
-// lookAfter looks whether the removals are as the runtime says, and at what is in use now, and puts back what somebody has
-// begun to need in the meantime. What did not work is put back too: its names may be gone all the same.
+// lookAfter looks whether the removals of a batch are as the runtime says, and at what is in use now, and puts back what
+// somebody has begun to need in the meantime. What did not work is put back too: its names may be gone all the same.
 func (n *Node) lookAfter(ctx context.Context, r *row) error {
+	if !slices.ContainsFunc(r.attempts, func(a attempt) bool { return a.tried }) {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
 	defer cancel()
 	// Until the list shows what was removed, somebody may still begin to use it: who uses it is asked after that.
@@ -253,6 +278,15 @@ func (n *Node) lookAfter(ctx context.Context, r *row) error {
 		}
 	}
 	return err
+}
+
+// tell says what became of each.
+func (r *row) tell(report func(session.Step)) {
+	for _, a := range r.attempts {
+		if a.step.State != "" {
+			report(a.step)
+		}
+	}
 }
 
 // putBack restores the image, and says so in the step that tells why.
@@ -291,7 +325,8 @@ func patiently(ctx context.Context, ask func() error) error {
 	}
 }
 
-// openBatch is the runtime's own batch, or removals one by one.
+// openBatch is the runtime's own batch, or removals one by one. It is Unsupported on a disk without any room, where not even
+// a hold can be written down.
 func openBatch(ctx context.Context, rt engine.Interface, removals []plan.Removal) (engine.Batch, error) {
 	batcher, ok := engine.As[engine.Batcher](rt)
 	if !ok {
@@ -301,11 +336,7 @@ func openBatch(ctx context.Context, rt engine.Interface, removals []plan.Removal
 	for _, r := range removals {
 		images = append(images, r.Image)
 	}
-	batch, err := batcher.Batch(ctx, images...)
-	if errors.Is(err, engine.Unsupported) {
-		return oneByOne{rt}, nil // On a disk without any room, not even a hold can be written down.
-	}
-	return batch, err
+	return batcher.Batch(ctx, images...)
 }
 
 // oneByOne is a batch on a runtime without batches: each removal is final.

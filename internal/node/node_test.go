@@ -298,11 +298,11 @@ func TestACancelledActStopsAndStillCollects(t *testing.T) {
 	}
 }
 
-// many is a node with one image more than fits into a batch, and the plan to remove all of them.
-func many(t *testing.T) (*enginetest.Containerd, *Node, plan.Plan) {
+// many is a node with one image more than fits into so many batches, and the plan to remove all of them.
+func many(t *testing.T, batches int) (*enginetest.Containerd, *Node, plan.Plan) {
 	t.Helper()
 	fake := enginetest.NewContainerd(enginetest.NewRegistry())
-	for i := range maxBatch + 1 {
+	for i := range batches*maxBatch + 1 {
 		name := fmt.Sprintf("ghcr.io/acme/many-%d:1", i)
 		fake.Load(content(name), name)
 	}
@@ -316,7 +316,7 @@ func many(t *testing.T) (*enginetest.Containerd, *Node, plan.Plan) {
 
 // More images than fit into one batch go in several, each of which is closed; while the first is, the second goes.
 func TestManyImagesGoInSeveralBatches(t *testing.T) {
-	fake, n, planned := many(t)
+	fake, n, planned := many(t, 1)
 	var removals atomic.Int32
 	second := make(chan struct{})
 	fake.Before = func(call enginetest.Call) {
@@ -346,7 +346,7 @@ func TestManyImagesGoInSeveralBatches(t *testing.T) {
 
 // What nobody can look after is put back, and nothing more begins; a batch that was opened ahead is closed.
 func TestNoBatchFollowsOneThatCannotBeLookedAfter(t *testing.T) {
-	fake, n, planned := many(t)
+	fake, n, planned := many(t, 1)
 	ill := errors.New("the runtime is ill")
 	var removals atomic.Int32
 	fake.Before = func(call enginetest.Call) {
@@ -376,6 +376,60 @@ func TestNoBatchFollowsOneThatCannotBeLookedAfter(t *testing.T) {
 	}
 	if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); opened != closed {
 		t.Errorf("%d batches were opened, %d closed", opened, closed)
+	}
+}
+
+// Whoever is slow to hear what was done holds up no look after what has gone since.
+func TestASlowListenerHoldsUpNoLook(t *testing.T) {
+	fake, n, planned := many(t, 1)
+	var looks atomic.Int32
+	looked := make(chan struct{})
+	fake.Before = func(call enginetest.Call) {
+		if call.Op == enginetest.OpUses && looks.Add(1) == 4 { // before and after each of two batches
+			close(looked)
+		}
+	}
+	told := 0
+	_, err := n.Act(t.Context(), planned, func(session.Step) { <-looked; told++ })
+	if err != nil || told != maxBatch+1 {
+		t.Errorf("%d removals are told, and the error is %v", told, err)
+	}
+}
+
+// Where a disk has no room to hold another batch, that of the batches before comes back first.
+func TestABatchWaitsForRoom(t *testing.T) {
+	fake, n, planned := many(t, 1)
+	fake.FailNext(enginetest.OpBatch, nil, engine.Unsupported)
+	var opened []int // how many were closed when one was opened
+	fake.Before = func(call enginetest.Call) {
+		if call.Op == enginetest.OpBatch {
+			opened = append(opened, fake.Calls(enginetest.OpClose))
+		}
+	}
+	if _, err := n.Act(t.Context(), planned, nil); err != nil {
+		t.Fatal(err)
+	}
+	if len(opened) != 3 || opened[2] != 1 {
+		t.Errorf("batches were opened when so many others were closed: %v", opened)
+	}
+	if closed, left := fake.Calls(enginetest.OpClose), names(t, fake); closed != 2 || len(left) > 0 {
+		t.Errorf("%d batches were closed; left: %v", closed, left)
+	}
+}
+
+// Where the space of what went does not come back, no more goes than is under way.
+func TestAFailedCollectionEndsTheWork(t *testing.T) {
+	fake, n, planned := many(t, maxUnderWay)
+	ill := errors.New("the runtime is ill")
+	fake.FailNext(enginetest.OpClose, ill)
+	if _, err := n.Act(t.Context(), planned, nil); !errors.Is(err, ill) {
+		t.Errorf("error is %v", err)
+	}
+	if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); opened > maxUnderWay || closed != opened {
+		t.Errorf("%d batches were opened, %d closed", opened, closed)
+	}
+	if left := names(t, fake); len(left) == 0 {
+		t.Error("every image has gone")
 	}
 }
 

@@ -74,9 +74,6 @@ func (b *batch) holdLikely(ctx context.Context, likely []string) error {
 
 // Remove deletes names while the lease holds their content.
 func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
-	if err := b.lease.current(); err != nil {
-		return err
-	}
 	going, err := b.going(ctx, req)
 	if err != nil {
 		return err
@@ -87,6 +84,9 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 		}
 	}
 	for _, record := range going {
+		if err := b.lease.current(); err != nil {
+			return err
+		}
 		deleted, err := b.runtime.delete(ctx, record, deletion{compared: b.compared})
 		if err != nil {
 			return err

@@ -54,11 +54,11 @@ func (r *Runtime) newStore(ctx context.Context) (*store, error) {
 }
 
 // unpacked reads what the content was unpacked to: a stream of snapshots, and the usage of those that are new.
-func (r *Runtime) unpacked(ctx context.Context, s *store, parallel int) error {
+func (r *Runtime) unpacked(ctx context.Context, s *store) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for snapshotter, tops := range topSnapshots(s.blobs) {
-		if err := r.readSnapshots(ctx, s, snapshotter, tops, parallel); err != nil {
+		if err := r.readSnapshots(ctx, s, snapshotter, tops); err != nil {
 			return err
 		}
 	}
@@ -112,7 +112,7 @@ func topSnapshots(blobs map[string]blob) map[string][]snapshotKey {
 	return tops
 }
 
-func (r *Runtime) readSnapshots(ctx context.Context, s *store, snapshotter string, tops []snapshotKey, parallel int) error {
+func (r *Runtime) readSnapshots(ctx context.Context, s *store, snapshotter string, tops []snapshotKey) error {
 	committed, err := r.listSnapshots(ctx, s, snapshotter)
 	if errors.Is(err, engine.NotFound) || errors.Is(err, engine.Unsupported) || errors.Is(err, engine.InvalidReference) {
 		s.unknown[snapshotter] = true // Unpacked once by a snapshotter that is no longer loaded.
@@ -127,7 +127,7 @@ func (r *Runtime) readSnapshots(ctx context.Context, s *store, snapshotter strin
 			wanted[at] = true
 		}
 	}
-	return r.readUsage(ctx, s, wanted, parallel)
+	return r.readUsage(ctx, s, wanted)
 }
 
 func (r *Runtime) listSnapshots(ctx context.Context, s *store, snapshotter string) (committed map[snapshotKey]bool, err error) {
@@ -153,7 +153,7 @@ func (r *Runtime) listSnapshots(ctx context.Context, s *store, snapshotter strin
 }
 
 // readUsage asks for what it does not know from an earlier time.
-func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKey]bool, parallel int) error {
+func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKey]bool) error {
 	r.mu.Lock()
 	var ask []snapshotKey
 	for key := range wanted {
@@ -166,7 +166,7 @@ func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKe
 	r.mu.Unlock()
 	answers := make([]int64, len(ask))
 	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
+	group.SetLimit(maxParallelCalls)
 	for n, key := range ask {
 		group.Go(func() (err error) {
 			answers[n], err = r.askUsage(ctx, key)

@@ -16,12 +16,12 @@ import (
 
 const (
 	// leaseLife is after how long containerd forgets the lease of a batch whose owner was killed: until then nobody gets
-	// that space back. A batch takes a minute; one that was opened ahead waits for two collections.
+	// that space back. A batch takes a minute, and one that was opened ahead waits for another's removals.
 	leaseLife = 10 * time.Minute
 
-	// leaseMargin is how long before the end of a lease the last removal may begin. A look after it, and the way back, have
-	// to come before the end.
-	leaseMargin = 2 * time.Minute
+	// leaseMargin is how long before the end of a lease the last name may go. What follows has to come before the end: the look
+	// after the batch before, which may take minutes where the runtime is away, then that after this one, and the way back.
+	leaseMargin = 5 * time.Minute
 
 	labelExpire = "containerd.io/gc.expire"
 	labelBatch  = "orlop.dev/batch" // by which our leases are found

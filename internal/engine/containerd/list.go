@@ -87,7 +87,7 @@ func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time,
 // Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
 // images may hold too.
 func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
-	rest, err := r.measureLater(ctx, images, maxParallelCalls)
+	rest, err := r.MeasureLater(ctx, images)
 	if err != nil {
 		return err
 	}
@@ -96,10 +96,6 @@ func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
 
 // MeasureLater reads records and content, which takes a fraction of what it takes to ask for the size of each snapshot.
 func (r *Runtime) MeasureLater(ctx context.Context, images []engine.Image) (rest func(context.Context) error, err error) {
-	return r.measureLater(ctx, images, maxParallelCalls)
-}
-
-func (r *Runtime) measureLater(ctx context.Context, images []engine.Image, parallel int) (rest func(context.Context) error, err error) {
 	var (
 		records []*record
 		seen    *store
@@ -129,7 +125,7 @@ func (r *Runtime) measureLater(ctx context.Context, images []engine.Image, paral
 	r.leads, r.measured = leads, len(images)
 	r.mu.Unlock()
 	return func(ctx context.Context) error {
-		if err := r.unpacked(ctx, seen, parallel); err != nil {
+		if err := r.unpacked(ctx, seen); err != nil {
 			return fmt.Errorf("measuring images: %w", err)
 		}
 		for n := range images {
