@@ -421,7 +421,7 @@ func TestABatchWaitsForRoom(t *testing.T) {
 func TestAFailedCollectionEndsTheWork(t *testing.T) {
 	fake, n, planned := many(t, maxUnderWay)
 	ill := errors.New("the runtime is ill")
-	fake.FailNext(enginetest.OpClose, ill)
+	fake.FailNext(enginetest.OpClose, slices.Repeat([]error{ill}, maxUnderWay+1)...)
 	if _, err := n.Act(t.Context(), planned, nil); !errors.Is(err, ill) {
 		t.Errorf("error is %v", err)
 	}
