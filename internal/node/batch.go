@@ -131,14 +131,11 @@ func evenly(all, most int) int {
 func (n *Node) openRow(ctx context.Context, removals []plan.Removal, o plan.Options, room *semaphore.Weighted) (*row, error) {
 	batch, err := openBatch(ctx, n.Runtime, removals)
 	if errors.Is(err, engine.Unsupported) {
-		const others = maxUnderWay - 1
-		if !room.TryAcquire(others) {
-			if err := room.Acquire(ctx, others); err != nil {
-				return nil, err
-			}
-			batch, err = openBatch(ctx, n.Runtime, removals)
+		if err := room.Acquire(ctx, maxUnderWay-1); err != nil { // the others' places: until they are closed
+			return nil, err
 		}
-		room.Release(others)
+		batch, err = openBatch(ctx, n.Runtime, removals)
+		room.Release(maxUnderWay - 1)
 	}
 	if errors.Is(err, engine.Unsupported) {
 		batch, err = oneByOne{n.Runtime}, nil
