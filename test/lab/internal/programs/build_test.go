@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -33,7 +34,8 @@ func TestVersions(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !strings.Contains(string(content), module+" "+product.Version+" ") {
+		required := regexp.MustCompile(regexp.QuoteMeta(module+" "+product.Version) + `\s`)
+		if !required.Match(content) {
 			t.Errorf("%s says %s, its go.mod does not", product.Name, product.Version)
 		}
 	}

@@ -46,7 +46,7 @@ func Machine() []Product {
 		},
 		{
 			Name: "registry", Version: registryVersion, Dir: "tools/registry",
-			Programs: under("github.com/distribution/distribution/v3/cmd/", "registry"),
+			Programs: []Program{{Name: "registry", Package: "."}},
 			LDFlags:  "-X github.com/distribution/distribution/v3/version.version=" + registryVersion,
 		},
 		{
