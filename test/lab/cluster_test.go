@@ -190,6 +190,15 @@ func testPower(t *testing.T, c *lab.Cluster) {
 	if !strings.Contains(out, "docker.io/acme/kept") {
 		t.Errorf("the disk forgot its images: %s", out)
 	}
+	// A node that was away for a moment still counts as ready, by the words of the kubelet that has ended.
+	ok(t, c.StopNode(t.Context(), "node3"))
+	begun := time.Now()
+	ok(t, c.StartNode(t.Context(), "node3"))
+	said, err := time.Parse(time.RFC3339, kubectl(t, c, "get", "node", "node3", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].lastHeartbeatTime}`))
+	ok(t, err)
+	if said.Before(begun) || condition(t, c, "node3", "Ready") != "True" {
+		t.Errorf("started at %s, it is back, and its kubelet's last word is of %s", begun, said)
+	}
 }
 
 func testDisk(t *testing.T, c *lab.Cluster) {

@@ -20,6 +20,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"orlop.dev/orlop/test/lab/internal/control"
 	"orlop.dev/orlop/test/lab/internal/instance"
@@ -38,6 +39,8 @@ type node struct {
 	cmd   *exec.Cmd
 	gone  chan struct{}
 	cut   bool
+	// kubelet is when the kubelet was started last.
+	kubelet time.Time
 }
 
 // newNode takes a place for a node in the lab; nothing is running yet.

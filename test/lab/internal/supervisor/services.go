@@ -13,7 +13,6 @@ import (
 	"net/http"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"syscall"
 	"time"
 
@@ -165,28 +164,48 @@ func (s *Supervisor) startKubelet(ctx context.Context, n *node) error {
 	if n.options.Standalone {
 		return fmt.Errorf("the node %s has no kubelet", n.options.Name)
 	}
+	n.state.Lock()
+	n.kubelet = time.Now()
+	n.state.Unlock()
 	return n.start(ctx, "kubelet", "--config=/etc/kubernetes/kubelet.json", "--kubeconfig=/etc/kubernetes/kubelet.conf",
 		"--hostname-override="+n.options.Name, "--node-ip="+n.address(), "--node-labels="+labels(n.options.Labels))
 }
 
+// awaitReady waits until the kubelet that runs now says that it is ready: that an earlier one was stands in the API for most of a minute after its end.
 func (s *Supervisor) awaitReady(ctx context.Context, n *node) error {
+	n.state.Lock()
+	started := n.kubelet
+	n.state.Unlock()
 	return n.await(ctx, "kubelet", func() bool {
-		var object struct {
-			Spec   struct{ Taints []struct{ Key string } }
-			Status struct {
-				Conditions []struct{ Type, Status string }
-			}
+		var object nodeObject
+		return s.get(ctx, "/api/v1/nodes/"+n.options.Name, &object) == nil && object.ready(started)
+	})
+}
+
+// nodeObject is as much of a Node as tells whether pods can start there.
+type nodeObject struct {
+	Spec   struct{ Taints []struct{ Key string } }
+	Status struct {
+		Conditions []struct {
+			Type, Status      string
+			LastHeartbeatTime time.Time
 		}
-		if s.get(ctx, "/api/v1/nodes/"+n.options.Name, &object) != nil {
+	}
+}
+
+// ready reports whether the node has been said to be ready since then.
+func (o nodeObject) ready(since time.Time) bool {
+	for _, taint := range o.Spec.Taints {
+		if taint.Key == "node.kubernetes.io/not-ready" || taint.Key == "node.kubernetes.io/unreachable" {
 			return false
 		}
-		for _, taint := range object.Spec.Taints {
-			if taint.Key == "node.kubernetes.io/not-ready" || taint.Key == "node.kubernetes.io/unreachable" {
-				return false
-			}
+	}
+	for _, c := range o.Status.Conditions {
+		if c.Type == "Ready" {
+			return c.Status == "True" && !c.LastHeartbeatTime.Before(since)
 		}
-		return slices.Contains(object.Status.Conditions, struct{ Type, Status string }{"Ready", "True"})
-	})
+	}
+	return false
 }
 
 // await waits for what a service does once it is up, and no longer than the service lives.

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
@@ -157,5 +158,30 @@ func TestNames(t *testing.T) {
 	}
 	if s.answer([]byte("no query")) != nil {
 		t.Error("an answer to no query")
+	}
+}
+
+// A node is ready when the kubelet that runs now says so: the words of the one before it stay for most of a minute.
+func TestOnlyTheKubeletThatRunsSaysThatItsNodeIsReady(t *testing.T) {
+	for name, c := range map[string]struct {
+		object string
+		want   bool
+	}{
+		"it says so":               {`{"status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:10Z"}]}}`, true},
+		"the one before it did":    {`{"status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:09Z"}]}}`, false},
+		"it says no":               {`{"status": {"conditions": [{"type": "Ready", "status": "False", "lastHeartbeatTime": "2026-01-01T00:00:10Z"}]}}`, false},
+		"it has said nothing":      {`{}`, false},
+		"nothing may start there":  {`{"spec": {"taints": [{"key": "node.kubernetes.io/not-ready"}]}, "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:10Z"}]}}`, false},
+		"another taint is no harm": {`{"spec": {"taints": [{"key": "acme.example/gpu"}]}, "status": {"conditions": [{"type": "Ready", "status": "True", "lastHeartbeatTime": "2026-01-01T00:00:10Z"}]}}`, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var object nodeObject
+			if err := json.Unmarshal([]byte(c.object), &object); err != nil {
+				t.Fatal(err)
+			}
+			if got := object.ready(time.Date(2026, 1, 1, 0, 0, 9, 500, time.UTC)); got != c.want {
+				t.Errorf("ready: %t, want %t", got, c.want)
+			}
+		})
 	}
 }
