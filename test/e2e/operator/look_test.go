@@ -18,7 +18,7 @@ import (
 // TestBytesLeft: how far a pull is stands in the objects while somebody looks on, and costs nothing else.
 func TestBytesLeft(t *testing.T) {
 	name := at("watched/a:1")
-	const size = 2 << 20
+	const size = 8 << 20 // half a minute, while a busy machine takes its time to look
 	here.PushSpec(t, name, lab.ImageSpec{Layers: []lab.Layer{{Size: size}}})
 	slow(t, name)
 	kept(t, "watched", map[string]any{"images": images(name)})
@@ -44,7 +44,7 @@ func TestBytesLeft(t *testing.T) {
 		t.Errorf("what is left is known by the image's size, and is not told: %s", got)
 	}
 
-	kubectl(t, "annotate", "imagecache", "watched", v1alpha1.AnnotationWatchedUntil+"="+time.Now().Add(20*time.Second).UTC().Format(time.RFC3339))
+	kubectl(t, "annotate", "imagecache", "watched", v1alpha1.AnnotationWatchedUntil+"="+time.Now().Add(time.Minute).UTC().Format(time.RFC3339))
 	var least int64 = math.MaxInt64
 	for range 2 {
 		before := least
