@@ -43,11 +43,12 @@ type Measurer interface {
 	Measure(ctx context.Context, images []Image) error
 }
 
-// LateMeasurer is a Measurer whose work comes in two parts, of which a removal need not wait for the larger.
+// LateMeasurer is a Batch that can measure images that are about to be removed through it, in two parts, of which a removal need not wait for the larger.
 type LateMeasurer interface {
-	// MeasureLater fills in FirstSeen where the list left it open, and gives what does the rest of Measure. That may be done
-	// while the images lose their names in a batch, but not after the batch is closed.
-	MeasureLater(ctx context.Context, images []Image) (rest func(ctx context.Context) error, err error)
+	// MeasureLater fills in FirstSeen where the list left it open, and gives what does the rest of Measure: which Layers each of the images has, but sizes
+	// only of those with the ids, since to ask for a size is dear. That may be done while images lose their names in the batch, but not
+	// after it is closed.
+	MeasureLater(ctx context.Context, images []Image) (rest func(ctx context.Context, ids ...string) error, err error)
 }
 
 // Pinner is a runtime through which an image can be held against the kubelet's garbage collection.
@@ -77,13 +78,14 @@ type Watcher interface {
 // Batcher is a runtime that can take many images away as one: with one garbage collection at the end, and with a
 // way back until then.
 type Batcher interface {
-	// Batch holds what is removed through it until it is closed. The images are those that are likely to be: to hold
-	// them together costs less than one by one.
-	Batch(ctx context.Context, images ...Image) (Batch, error)
+	// Batch holds what is removed through it until it is closed. It is Unsupported on a disk without room for that, as is Hold.
+	Batch(ctx context.Context) (Batch, error)
 }
 
 // Batch is a row of removals. Several images may be removed at once; everything else is one after the other.
 type Batch interface {
+	// Hold holds images that are likely to be removed: together that costs less than one by one, as Remove would.
+	Hold(ctx context.Context, images ...Image) error
 	// Remove is Interface.Remove, but that the content stays until Close, and that the list may show it until Settle.
 	Remove(ctx context.Context, req RemoveRequest) error
 	// Settle waits until the list shows what was removed since it was last called. It gives, by the image's id, what

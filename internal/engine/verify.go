@@ -25,17 +25,22 @@ const firstPause = 10 * time.Millisecond
 
 // As finds what else a runtime can do, as in engine.As[Pinner](rt), in rt itself or in what it decorates. A decorator
 // has a method Unwrap() Interface, and those optional interfaces whose meaning it changes.
-func As[T any](rt Interface) (T, bool) {
+func As[T any](rt Interface) (T, bool) { return find[T](rt) }
+
+// BatchAs is As for what else a batch can do, as in engine.BatchAs[LateMeasurer](batch).
+func BatchAs[T any](b Batch) (T, bool) { return find[T](b) }
+
+func find[T, D any](in D) (T, bool) {
 	for {
-		if extra, ok := rt.(T); ok {
+		if extra, ok := any(in).(T); ok {
 			return extra, true
 		}
-		decorator, ok := rt.(interface{ Unwrap() Interface })
+		decorator, ok := any(in).(interface{ Unwrap() D })
 		if !ok {
 			var none T
 			return none, false
 		}
-		rt = decorator.Unwrap()
+		in = decorator.Unwrap()
 	}
 }
 
@@ -254,8 +259,8 @@ type verifiedBatcher struct {
 	batcher Batcher
 }
 
-func (v *verifiedBatcher) Batch(ctx context.Context, images ...Image) (Batch, error) {
-	inner, err := v.batcher.Batch(ctx, images...)
+func (v *verifiedBatcher) Batch(ctx context.Context) (Batch, error) {
+	inner, err := v.batcher.Batch(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -270,6 +275,8 @@ type verifiedBatch struct {
 	removed map[string]Image   // as it was when this batch first took something from it
 	claims  map[string]removal // what the runtime says it did since the last Settle
 }
+
+func (b *verifiedBatch) Unwrap() Batch { return b.Batch }
 
 func (b *verifiedBatch) Remove(ctx context.Context, req RemoveRequest) error {
 	b.mu.Lock()

@@ -6,6 +6,7 @@ package node
 import (
 	"context"
 
+	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
@@ -15,15 +16,33 @@ import (
 // where the runtime has a way back, after it too. on, if set, hears of each image as it is done. The steps come back
 // even with an error, which says why the rest was not tried.
 func (n *Node) Act(ctx context.Context, p plan.Plan, on func(session.Step)) (session.Result, error) {
-	return n.act(ctx, p, n.disk, nil, on)
+	return n.act(ctx, p, errand{disk: n.disk}, on)
 }
 
-// act is Act with what was measured already: before, and what a removal frees by the image's id, where the plan does not tell.
-func (n *Node) act(ctx context.Context, p plan.Plan, before func(context.Context) plan.Disk, frees func(id string) int64, on func(session.Step)) (session.Result, error) {
+// errand is how a plan is carried out that nobody looks at in between.
+type errand struct {
+	// disk is how full it is before anything goes.
+	disk func(context.Context) plan.Disk
+	// frees is what the removal of the image with an id frees, where the plan does not tell; nil: it does.
+	frees func(id string) int64
+	// first is a batch that was opened before the plan was made; nil: none was.
+	first engine.Batch
+	// going, if set, hears that the names of a batch begin to go.
+	going func()
+}
+
+func (e errand) tellGoing() {
+	if e.going != nil {
+		e.going()
+	}
+}
+
+// act is Act as an errand.
+func (n *Node) act(ctx context.Context, p plan.Plan, e errand, on func(session.Step)) (session.Result, error) {
 	var result session.Result
 	report := func(step session.Step) {
-		if frees != nil && step.State == session.StateRemoved {
-			step.Bytes = frees(step.ID)
+		if e.frees != nil && step.State == session.StateRemoved {
+			step.Bytes = e.frees(step.ID)
 		}
 		result.Steps = append(result.Steps, step)
 		if on != nil {
@@ -39,10 +58,10 @@ func (n *Node) act(ctx context.Context, p plan.Plan, before func(context.Context
 		}
 	}
 	if len(p.Remove) == 0 {
-		return result, nil
+		return result, closeBatch(ctx, e.first)
 	}
-	result.DiskBefore = before(ctx)
-	err := n.removeAll(ctx, p, report)
+	result.DiskBefore = e.disk(ctx)
+	err := n.removeAll(ctx, p, e, report)
 	result.DiskAfter = n.disk(context.WithoutCancel(ctx))
 	if result.DiskBefore.Capacity > 0 && result.DiskAfter.Capacity > 0 {
 		freed := max(0, result.DiskBefore.Used-result.DiskAfter.Used)

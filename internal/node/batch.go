@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -49,75 +50,103 @@ type row struct {
 	batch    engine.Batch
 	attempts []attempt
 	options  plan.Options
+	// begin is called once its images were looked at: their names go from now on. begun is closed then.
+	begin func()
+	begun chan struct{}
 }
 
 // removeAll works through the removals in batches, which move as on a belt: while the names of one go, the next is
-// opened, and the one before is looked after and lets its content go. The runtime waits for the disk in each of these. An
-// error stops the belt; whatever is on it comes to its end.
-func (n *Node) removeAll(ctx context.Context, p plan.Plan, report func(session.Step)) error {
+// opened, and the one before is looked after and lets its content go. The runtime waits for the disk in each of these; while
+// images are looked at, nothing else is asked of it. An error stops the belt; whatever is on it comes to its end.
+func (n *Node) removeAll(ctx context.Context, p plan.Plan, e errand, report func(session.Step)) error {
 	moving, stop := context.WithCancel(ctx)
 	defer stop()
-	belt, moving := errgroup.WithContext(moving)
-	room := semaphore.NewWeighted(maxUnderWay)
-	opened, gone, seen := make(chan *row), make(chan *row), make(chan *row, maxUnderWay)
-	belt.Go(func() error {
-		defer close(opened)
-		for removals := range slices.Chunk(p.Remove, evenly(len(p.Remove), maxBatch)) {
-			if room.Acquire(moving, 1) != nil || moving.Err() != nil || n.ending() {
-				return ctx.Err()
-			}
-			r, err := n.openRow(ctx, removals, p.Options, room)
-			if err != nil {
-				return err
-			}
-			select {
-			case opened <- r:
-			case <-moving.Done():
-				return cmp.Or(r.close(ctx), ctx.Err())
-			}
+	stages, moving := errgroup.WithContext(moving)
+	b := &belt{
+		node: n, first: e.first, room: semaphore.NewWeighted(maxUnderWay),
+		opened: make(chan *row), gone: make(chan *row), seen: make(chan *row, maxUnderWay),
+	}
+	stages.Go(func() error { return b.open(ctx, moving, p, e) })
+	stages.Go(func() error { return b.remove(ctx, moving) })
+	stages.Go(func() error { return b.lookAfter(ctx, stop) })
+	stages.Go(func() error { return b.tellAndClose(ctx, stop, report) })
+	err := stages.Wait()
+	err = cmp.Or(err, closeBatch(ctx, b.first))
+	return cmp.Or(b.unseen, err, ctx.Err()) // What else failed follows from what could not be seen.
+}
+
+// belt is where batches are.
+type belt struct {
+	node   *Node
+	first  engine.Batch // opened before there was a belt; nil: none, or it is on it
+	room   *semaphore.Weighted
+	opened chan *row
+	gone   chan *row // their names are
+	seen   chan *row // looked after
+	unseen error     // why one could not be looked after
+}
+
+// open opens batches while the belt moves.
+func (b *belt) open(ctx, moving context.Context, p plan.Plan, e errand) error {
+	defer close(b.opened)
+	for removals := range slices.Chunk(p.Remove, evenly(len(p.Remove), maxBatch)) {
+		if b.room.Acquire(moving, 1) != nil || moving.Err() != nil || b.node.ending() {
+			return ctx.Err()
 		}
-		return nil
-	})
-	belt.Go(func() error {
-		defer close(gone)
-		for r := range opened {
-			err := n.removeRow(ctx, moving, r)
-			gone <- r // Also what went before an error is looked after.
-			if err != nil {
-				return err
-			}
+		r, err := b.openRow(ctx, removals)
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	var unseen error
-	belt.Go(func() error {
-		defer close(seen)
-		for r := range gone {
-			if err := n.lookAfter(ctx, r); err != nil {
-				unseen = cmp.Or(unseen, err)
+		r.options = p.Options
+		r.begin = sync.OnceFunc(func() { close(r.begun); e.tellGoing() })
+		select {
+		case b.opened <- r:
+		case <-moving.Done():
+			return cmp.Or(closeBatch(ctx, r.batch), ctx.Err())
+		}
+		<-r.begun
+	}
+	return nil
+}
+
+func (b *belt) remove(ctx, moving context.Context) error {
+	defer close(b.gone)
+	for r := range b.opened {
+		err := b.node.removeRow(ctx, moving, r)
+		b.gone <- r // Also what went before an error is looked after.
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *belt) lookAfter(ctx context.Context, stop func()) error {
+	defer close(b.seen)
+	for r := range b.gone {
+		if err := b.node.lookAfter(ctx, r); err != nil {
+			b.unseen = cmp.Or(b.unseen, err)
+			stop()
+		}
+		b.seen <- r // It has room for all: whoever hears of them may be slow, and the next is looked after all the same.
+	}
+	return b.unseen
+}
+
+func (b *belt) tellAndClose(ctx context.Context, stop func(), report func(session.Step)) error {
+	var closing errgroup.Group
+	for r := range b.seen {
+		r.tell(report)
+		closing.Go(func() error {
+			defer b.room.Release(1)
+			err := closeBatch(ctx, r.batch)
+			if err != nil {
 				stop()
 			}
-			seen <- r // It has room for all: whoever hears of them may be slow, and the next is looked after all the same.
-		}
-		return unseen
-	})
-	belt.Go(func() error {
-		var closing errgroup.Group
-		for r := range seen {
-			r.tell(report)
-			closing.Go(func() error {
-				defer room.Release(1)
-				err := r.close(ctx)
-				if err != nil {
-					stop()
-				}
-				return err
-			})
-		}
-		return closing.Wait()
-	})
-	err := belt.Wait()
-	return cmp.Or(unseen, err, ctx.Err()) // What else failed follows from what could not be seen.
+			return err
+		})
+	}
+	return closing.Wait()
 }
 
 // evenly is the size of the fewest parts of all that are no larger than most: of a hundred, two of fifty.
@@ -128,36 +157,28 @@ func evenly(all, most int) int {
 
 // openRow opens a batch. No look at its images may come before: a name that came between the two would go with the others.
 // Where the disk has no room to hold anything, what is under way makes some first.
-func (n *Node) openRow(ctx context.Context, removals []plan.Removal, o plan.Options, room *semaphore.Weighted) (*row, error) {
-	batch, err := openBatch(ctx, n.Runtime, removals)
+func (b *belt) openRow(ctx context.Context, removals []plan.Removal) (*row, error) {
+	opened := b.first
+	b.first = nil // Whether it is of use or not.
+	batch, err := b.node.hold(ctx, opened, removals)
 	if errors.Is(err, engine.Unsupported) {
-		if err := room.Acquire(ctx, maxUnderWay-1); err != nil { // the others' places: until they are closed
+		if err := b.room.Acquire(ctx, maxUnderWay-1); err != nil { // the others' places: until they are closed
 			return nil, err
 		}
-		batch, err = openBatch(ctx, n.Runtime, removals)
-		room.Release(maxUnderWay - 1)
+		batch, err = b.node.hold(ctx, nil, removals)
+		b.room.Release(maxUnderWay - 1)
 	}
 	if errors.Is(err, engine.Unsupported) {
-		batch, err = oneByOne{n.Runtime}, nil
+		batch, err = oneByOne{b.node.Runtime}, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("preparing the removals: %w", err)
 	}
-	r := &row{batch: batch, attempts: make([]attempt, len(removals)), options: o}
+	r := &row{batch: batch, attempts: make([]attempt, len(removals)), begun: make(chan struct{})}
 	for i, removal := range removals {
 		r.attempts[i].Removal = removal
 	}
 	return r, nil
-}
-
-// close lets the content go, also for somebody who has gone.
-func (r *row) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
-	defer cancel()
-	if err := r.batch.Close(ctx); err != nil {
-		return fmt.Errorf("freeing the space of what was removed: %w", err)
-	}
-	return nil
 }
 
 // final reports whether there is no way back.
@@ -169,6 +190,7 @@ func (r *row) final() bool {
 // removeRow looks at all images of a batch and removes them at once; without a way back, it looks at each alone. What has
 // begun is not broken off when the belt stops.
 func (n *Node) removeRow(ctx, moving context.Context, r *row) error {
+	defer r.begin() // also if nothing does
 	together := len(r.attempts)
 	if r.final() {
 		together = 1
@@ -194,6 +216,7 @@ func (n *Node) removeTogether(ctx context.Context, r *row, attempts []attempt) e
 	if err != nil {
 		return err
 	}
+	r.begin()
 	var all errgroup.Group
 	for i := range attempts {
 		all.Go(func() error {
@@ -322,22 +345,52 @@ func patiently(ctx context.Context, ask func() error) error {
 	}
 }
 
-// openBatch is the runtime's own batch, or removals one by one. It is Unsupported on a disk without any room, where not even
-// a hold can be written down.
-func openBatch(ctx context.Context, rt engine.Interface, removals []plan.Removal) (engine.Batch, error) {
-	batcher, ok := engine.As[engine.Batcher](rt)
-	if !ok {
-		return oneByOne{rt}, nil
+// hold is a batch that holds what is to be removed. It is Unsupported on a disk without any room, where not even a hold can be
+// written down.
+func (n *Node) hold(ctx context.Context, opened engine.Batch, removals []plan.Removal) (engine.Batch, error) {
+	batch := opened
+	if batch == nil {
+		var err error
+		if batch, err = n.openBatch(ctx); err != nil {
+			return nil, err
+		}
 	}
 	var images []engine.Image
 	for _, r := range removals {
 		images = append(images, r.Image)
 	}
-	return batcher.Batch(ctx, images...)
+	if err := batch.Hold(ctx, images...); err != nil {
+		return nil, errors.Join(err, closeBatch(ctx, batch))
+	}
+	return batch, nil
+}
+
+// openBatch is the runtime's own batch, or removals one by one.
+func (n *Node) openBatch(ctx context.Context) (engine.Batch, error) {
+	if batcher, ok := engine.As[engine.Batcher](n.Runtime); ok {
+		return batcher.Batch(ctx)
+	}
+	return oneByOne{n.Runtime}, nil
+}
+
+// closeBatch lets the content go, also for somebody who has gone.
+func closeBatch(ctx context.Context, batch engine.Batch) error {
+	if batch == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
+	defer cancel()
+	if err := batch.Close(ctx); err != nil {
+		return fmt.Errorf("freeing the space of what was removed: %w", err)
+	}
+	return nil
 }
 
 // oneByOne is a batch on a runtime without batches: each removal is final.
 type oneByOne struct{ engine.Interface }
+
+// Hold can hold nothing.
+func (oneByOne) Hold(context.Context, ...engine.Image) error { return nil }
 
 // Settle has nothing to look for: Interface.Remove has done so already.
 func (oneByOne) Settle(context.Context) (map[string]error, error) { return nil, nil }

@@ -350,13 +350,11 @@ func TestNoBatchFollowsOneThatCannotBeLookedAfter(t *testing.T) {
 	ill := errors.New("the runtime is ill")
 	var removals atomic.Int32
 	fake.Before = func(call enginetest.Call) {
-		switch call.Op {
-		case enginetest.OpRemove:
+		if call.Op == enginetest.OpRemove {
 			removals.Add(1)
-		case enginetest.OpUses:
-			if removals.Load() > 0 {
-				fake.FailNext(enginetest.OpUses, ill)
-			}
+		}
+		if call.Op == enginetest.OpUses && removals.Load() > 0 {
+			fake.FailNext(enginetest.OpUses, ill)
 		}
 	}
 	result, err := n.Act(t.Context(), planned, nil)

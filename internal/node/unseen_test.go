@@ -5,7 +5,9 @@ package node
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -44,7 +46,11 @@ func TestAPruneThatNobodySeesFirstIsTheSame(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff([]plan.Plan{seen}, planned, cmp.Comparer(func(a, b oci.Ref) bool { return a == b })); diff != "" {
+				unsized := cmp.Transformer("unsized", func(k plan.Kept) plan.Kept { // Of what stays, nobody has to ask for sizes.
+					k.Image.DiskBytes, k.Image.Layers = 0, nil
+					return k
+				})
+				if diff := cmp.Diff([]plan.Plan{seen}, planned, cmp.Comparer(func(a, b oci.Ref) bool { return a == b }), unsized); diff != "" {
 					t.Errorf("plans (-seen before +while it was carried out):\n%s", diff)
 				}
 				if diff := cmp.Diff(told, result.Steps); diff != "" {
@@ -61,6 +67,9 @@ func TestAPruneThatNobodySeesFirstIsTheSame(t *testing.T) {
 				}
 				if diff := cmp.Diff(frees, removed); diff != "" {
 					t.Errorf("what removals free (-planned +told):\n%s", diff)
+				}
+				if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); opened > 1 || closed != opened {
+					t.Errorf("%d batches were opened, %d closed", opened, closed)
 				}
 			})
 		})
@@ -87,6 +96,83 @@ func TestAPruneThatCannotMeasure(t *testing.T) {
 			if left := names(t, fake); len(left) != c.left {
 				t.Errorf("%v is left, want %d images", left, c.left)
 			}
+			if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); closed != opened {
+				t.Errorf("%d batches were opened, %d closed", opened, closed)
+			}
 		})
 	}
+}
+
+// A batch is opened before the plan is made. Where that fails, another try is made once something is to go.
+func TestAPruneWhoseBatchDoesNotOpenAtOnce(t *testing.T) {
+	ill := errors.New("ill")
+	for name, c := range map[string]struct {
+		fails []error
+		left  int
+	}{
+		"it opens then":    {[]error{ill}, 0},
+		"nor then":         {[]error{ill, ill}, 3},
+		"it has no room":   {[]error{engine.Unsupported}, 0},
+		"it never has any": {[]error{engine.Unsupported, engine.Unsupported, engine.Unsupported}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fake := enginetest.NewContainerd(enginetest.NewRegistry())
+			load(fake.Runtime)
+			fake.FailNext(enginetest.OpBatch, c.fails...)
+			n := &Node{Runtime: engine.Verify(fake), Now: later}
+			if _, err := n.PruneUnseen(t.Context(), everything, nil, nil); errors.Is(err, ill) != (c.left > 0) {
+				t.Errorf("error %v", err)
+			}
+			if left := names(t, fake); len(left) != c.left {
+				t.Errorf("%v is left, want %d images", left, c.left)
+			}
+		})
+	}
+}
+
+// A look that fails breaks off no opening beside it: of a batch that opened unknown to us, nobody would let go.
+func TestAFailedLookClosesTheBatchThatOpensBesideIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ill := errors.New("ill")
+		fake := enginetest.NewContainerd(enginetest.NewRegistry())
+		load(fake.Runtime)
+		fake.FailNext(enginetest.OpUses, ill)
+		fake.Before = func(call enginetest.Call) {
+			if call.Op == enginetest.OpBatch {
+				synctest.Wait() // The look has failed by then.
+			}
+		}
+		n := &Node{Runtime: engine.Verify(fake), Now: later}
+		if _, err := n.PruneUnseen(t.Context(), everything, nil, nil); !errors.Is(err, ill) {
+			t.Errorf("error %v, want %v", err, ill)
+		}
+		if opened, closed := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpClose); opened != 1 || closed != 1 {
+			t.Errorf("%d batches were opened, %d closed", opened, closed)
+		}
+	})
+}
+
+// While images are looked at just before they go, neither is another batch opened nor are sizes read.
+func TestNothingElseIsAskedWhileImagesAreLookedAt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fake, n, _ := many(t, 1)
+		measured := fake.Calls(enginetest.OpMeasure)
+		var looks atomic.Int32
+		fake.Before = func(call enginetest.Call) {
+			if call.Op != enginetest.OpUses || looks.Add(1) != 2 { // the first is for the plan
+				return
+			}
+			synctest.Wait()
+			opened, sizes := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpMeasure)-measured
+			if opened != 1 || sizes != 1 {
+				t.Errorf("%d batches were opened, and %d times it was measured", opened, sizes)
+			}
+		}
+		if _, err := n.PruneUnseen(t.Context(), everything, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		if opened, sizes := fake.Calls(enginetest.OpBatch), fake.Calls(enginetest.OpMeasure)-measured; opened != 2 || sizes != 2 {
+			t.Errorf("in the end %d batches were opened, and %d times it was measured", opened, sizes)
+		}
+	})
 }

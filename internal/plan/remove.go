@@ -156,18 +156,15 @@ func (p *Plan) decideNames(c choice) {
 	p.Remove = append(p.Remove, Removal{Image: c.img, Tags: c.names, Exact: c.exact})
 }
 
-// Sized is a plan with the sizes of the images as they were when it was made, if it was made without.
+// Sized is a plan with the sizes of what it removes, if it was made without. images are all that were there then, with their layers.
 func Sized(p Plan, images []engine.Image) Plan {
 	sized := make(map[string]engine.Image, len(images))
 	for _, img := range images {
 		sized[img.ID] = img
 	}
-	p.Remove, p.Keep = slices.Clone(p.Remove), slices.Clone(p.Keep)
+	p.Remove = slices.Clone(p.Remove)
 	for i := range p.Remove {
 		p.Remove[i].Image = sized[p.Remove[i].Image.ID]
-	}
-	for i := range p.Keep {
-		p.Keep[i].Image = sized[p.Keep[i].Image.ID]
 	}
 	p.count(images)
 	return p

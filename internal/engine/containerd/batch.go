@@ -10,6 +10,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	"golang.org/x/sync/errgroup"
@@ -24,7 +25,8 @@ type batch struct {
 	runtime  *Runtime
 	before   names // every record when the batch began
 	lease    lease
-	compared bool // see deletion
+	compared bool        // see deletion
+	tried    atomic.Bool // to remove something
 
 	mu        sync.Mutex
 	held      map[string]bool      // digests
@@ -34,16 +36,9 @@ type batch struct {
 
 // Batch begins a row of removals whose content goes when it is closed. It is Unsupported on a disk that is so full that
 // nothing can be held: there, single removals may yet make room.
-func (r *Runtime) Batch(ctx context.Context, images ...engine.Image) (engine.Batch, error) {
+func (r *Runtime) Batch(ctx context.Context) (engine.Batch, error) {
 	b := &batch{runtime: r, held: map[string]bool{}, gone: map[string][]*record{}, unsettled: map[string]bool{}}
 	if err := b.begin(ctx); err != nil {
-		return nil, b.giveUp(ctx, err)
-	}
-	var likely []*record
-	for _, image := range images {
-		likely = append(likely, b.before.of(image)...)
-	}
-	if err := b.holdLikely(ctx, targetsOf(likely)); err != nil {
 		return nil, b.giveUp(ctx, err)
 	}
 	return b, nil
@@ -63,13 +58,53 @@ func (b *batch) begin(ctx context.Context) error {
 	return group.Wait()
 }
 
-// holdLikely holds what is likely to go.
-func (b *batch) holdLikely(ctx context.Context, likely []string) error {
-	err := b.holdAll(ctx, likely)
-	if errors.Is(err, engine.InsufficientDisk) {
-		err = b.holdEach(ctx, likely)
+// MeasureLater takes what it tells from the records that the batch has read, and leaves all others to the rest: content, and the size of each
+// snapshot under the images that are to be sized.
+func (b *batch) MeasureLater(ctx context.Context, images []engine.Image) (func(ctx context.Context, ids ...string) error, error) {
+	targets, err := b.runtime.describe(ctx, b.before, images)
+	if err != nil {
+		return nil, err
 	}
-	return err
+	return func(ctx context.Context, ids ...string) error {
+		asked := make(map[string]bool, len(ids))
+		for _, id := range ids {
+			asked[id] = true
+		}
+		var sized []string
+		for n, image := range images {
+			if asked[image.ID] {
+				sized = append(sized, targets[n]...)
+			}
+		}
+		seen, err := b.runtime.newStore(ctx)
+		if err == nil {
+			err = b.runtime.unpacked(ctx, seen, sized)
+		}
+		if err != nil {
+			return fmt.Errorf("measuring images: %w", err)
+		}
+		seen.size(images, targets)
+		for n := range images {
+			if !asked[images[n].ID] {
+				images[n].DiskBytes = 0 // It would be that of the layers which it shares with those.
+			}
+		}
+		return nil
+	}, nil
+}
+
+// Hold holds the content of all records that the images had when the batch began.
+func (b *batch) Hold(ctx context.Context, images ...engine.Image) error {
+	var records []*record
+	for _, image := range images {
+		records = append(records, b.before.of(image)...)
+	}
+	targets := targetsOf(records)
+	err := b.holdAll(ctx, targets)
+	if errors.Is(err, engine.InsufficientDisk) {
+		err = b.holdEach(ctx, targets)
+	}
+	return unsupported(err)
 }
 
 // Remove deletes names while the lease holds their content.
@@ -83,6 +118,7 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 			return err
 		}
 	}
+	b.tried.Store(true)
 	for _, record := range going {
 		if err := b.lease.current(); err != nil {
 			return err
@@ -130,7 +166,7 @@ func (b *batch) going(ctx context.Context, req engine.RemoveRequest) ([]*record,
 	slices.Sort(names)
 	var all []*record
 	for _, name := range slices.Compact(names) {
-		i, err := b.ours(ctx, name, req.Image.ID)
+		i, err := b.ours(ctx, name, req.Image)
 		if err != nil {
 			return nil, err
 		}
@@ -143,9 +179,12 @@ func (b *batch) going(ctx context.Context, req engine.RemoveRequest) ([]*record,
 }
 
 // ours is the record with this name if it is one of the image; nil: it is none.
-func (b *batch) ours(ctx context.Context, name, id string) (*record, error) {
+func (b *batch) ours(ctx context.Context, name string, image engine.Image) (*record, error) {
 	if i := b.before.byName[name]; i != nil {
-		if ours, err := b.runtime.leadsTo(ctx, i.Target.Digest, id); ours || err != nil {
+		if b.before.agree(image, i.Target.Digest) {
+			return i, nil
+		}
+		if ours, err := b.runtime.leadsTo(ctx, i.Target.Digest, image.ID); ours || err != nil {
 			return i, err
 		}
 	}
@@ -153,7 +192,7 @@ func (b *batch) ours(ctx context.Context, name, id string) (*record, error) {
 	if i == nil || err != nil {
 		return nil, err
 	}
-	if ours, err := b.runtime.leadsTo(ctx, i.Target.Digest, id); !ours || err != nil {
+	if ours, err := b.runtime.leadsTo(ctx, i.Target.Digest, image.ID); !ours || err != nil {
 		return nil, err
 	}
 	return i, nil
@@ -221,15 +260,21 @@ func (b *batch) giveUp(ctx context.Context, why error) error {
 		defer cancel()
 		why = errors.Join(why, b.Close(ctx))
 	}
-	if errors.Is(why, engine.InsufficientDisk) {
-		return engine.Because(engine.Unsupported, why)
-	}
-	return why
+	return unsupported(why)
 }
 
-// Close ends the lease, and returns when containerd has collected what nothing holds any more.
+// unsupported is for whoever asks for a batch on a disk that is so full that nothing can be held.
+func unsupported(err error) error {
+	if errors.Is(err, engine.InsufficientDisk) {
+		return engine.Because(engine.Unsupported, err)
+	}
+	return err
+}
+
+// Close ends the lease, and returns when containerd has collected what nothing holds any more. Where nothing went, there is
+// nothing to wait for.
 func (b *batch) Close(ctx context.Context) error {
-	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease.id, Sync: true})
+	_, err := b.runtime.leases.Delete(ctx, &leasesapi.DeleteRequest{ID: b.lease.id, Sync: b.tried.Load()})
 	if err != nil && !socket.Gone(err) {
 		return fmt.Errorf("ending the lease of a batch of removals: %w", socket.Why(err))
 	}

@@ -13,11 +13,24 @@ import (
 
 	leasesapi "github.com/containerd/containerd/api/services/leases/v1"
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"orlop.dev/orlop/internal/engine"
 )
+
+// open is a batch that holds images.
+func open(ctx context.Context, r *Runtime, images ...engine.Image) (engine.Batch, error) {
+	batch, err := r.Batch(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := batch.Hold(ctx, images...); err != nil {
+		return nil, errors.Join(err, batch.Close(ctx))
+	}
+	return batch, nil
+}
 
 // containerd 1.7 deletes a name whatever it means by then, and 2.0 compares: see server.
 func TestRemovalSparesANameThatHasMoved(t *testing.T) {
@@ -27,7 +40,7 @@ func TestRemovalSparesANameThatHasMoved(t *testing.T) {
 			s := newServer(version, at(tag, indexA), at(other, indexA), at(old, indexA), at(imageID, indexA))
 			r := s.connected(t)
 			image := listed(t, imageID, tag)
-			batch, err := r.Batch(t.Context(), image)
+			batch, err := open(t.Context(), r, image)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -45,6 +58,44 @@ func TestRemovalSparesANameThatHasMoved(t *testing.T) {
 	}
 }
 
+// Where the record of an image's id and another agree, content need not be read to know what they mean.
+func TestABatchReadsContentOnlyForWhatRecordsDoNotTell(t *testing.T) {
+	tag := "a.test/x:1"
+	for name, c := range map[string]struct {
+		records []*record
+		reads   bool
+		left    []string
+	}{
+		"pulled":              {[]*record{at(tag, indexA), at(imageID, indexA)}, false, nil},
+		"without its id":      {[]*record{at(tag, indexA)}, true, nil},
+		"the id is elsewhere": {[]*record{at(tag, indexA), at(imageID, indexB)}, true, []string{imageID}},
+		"the name is":         {[]*record{at(tag, indexB), at(imageID, indexA)}, true, []string{tag}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2", c.records...)
+			image := listed(t, imageID, tag)
+			batch, err := open(t.Context(), s.connected(t), image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := batch.Remove(t.Context(), engine.RemoveRequest{Image: image}); err != nil {
+				t.Fatal(err)
+			}
+			if err := batch.Close(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff(c.left, s.names(), cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("names that are left (-want +got):\n%s", diff)
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if reads := slices.Contains(s.called, "Content/Info"); reads != c.reads {
+				t.Errorf("content was read: %t, want %t; called: %v", reads, c.reads, s.called)
+			}
+		})
+	}
+}
+
 func TestOnlyTheCallerBoundsTheCollectionOfABatch(t *testing.T) {
 	s := newServer("2.4.2")
 	batch, err := s.connected(t).Batch(t.Context())
@@ -57,6 +108,30 @@ func TestOnlyTheCallerBoundsTheCollectionOfABatch(t *testing.T) {
 	want := map[string]bool{"RuntimeService/Version": true, "Images/List": true, "Leases/List": true, "Leases/Create": true, "Leases/Delete": false}
 	if diff := cmp.Diff(want, s.deadline); diff != "" {
 		t.Errorf("calls with a deadline (-want +got):\n%s", diff)
+	}
+}
+
+// The space of what went is back when a batch has closed. One in which nothing was to go waits for nobody's garbage.
+func TestABatchWaitsForTheCollectionOfWhatWent(t *testing.T) {
+	tag := "a.test/x:1"
+	for name, removes := range map[string]bool{"something went": true, "nothing was to go": false} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2", at(tag, indexA))
+			image := listed(t, imageID, tag)
+			batch, err := open(t.Context(), s.connected(t), image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if removes {
+				err = batch.Remove(t.Context(), engine.RemoveRequest{Image: image})
+			}
+			if err := errors.Join(err, batch.Close(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if len(s.leases) > 0 || len(s.waited) > 0 != removes {
+				t.Errorf("leases are left: %v; waited for: %v", s.leases, s.waited)
+			}
+		})
 	}
 }
 
@@ -106,7 +181,7 @@ func TestBatchRemovesNothingThatItsLeaseMayNotHold(t *testing.T) {
 	tag := "a.test/x:1"
 	s := newServer("2.4.2", at(tag, indexA))
 	image := listed(t, imageID, tag)
-	opened, err := s.connected(t).Batch(t.Context(), image)
+	opened, err := open(t.Context(), s.connected(t), image)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +215,7 @@ func TestBatchOnAFullDisk(t *testing.T) {
 				s.fails[method] = full
 			}
 			image := listed(t, imageID, tag)
-			batch, err := s.connected(t).Batch(t.Context(), image)
+			batch, err := open(t.Context(), s.connected(t), image)
 			if engine.ReasonOf(err) != c.want {
 				t.Fatalf("error %v, want %s", err, c.want)
 			}
@@ -173,7 +248,7 @@ func TestRestoreGoesOnAfterAFailure(t *testing.T) {
 	tag, second, digest := "a.test/x:1", "a.test/x:2", "a.test/x@"+indexA
 	s := newServer("2.4.2", at(tag, indexA), at(second, indexA), at(digest, indexA), at(imageID, indexA))
 	image := listed(t, imageID, tag, second)
-	batch, err := s.connected(t).Batch(t.Context(), image)
+	batch, err := open(t.Context(), s.connected(t), image)
 	if err != nil {
 		t.Fatal(err)
 	}

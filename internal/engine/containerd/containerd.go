@@ -64,11 +64,11 @@ type Runtime struct {
 var (
 	_ engine.Interface    = (*Runtime)(nil)
 	_ engine.Measurer     = (*Runtime)(nil)
-	_ engine.LateMeasurer = (*Runtime)(nil)
 	_ engine.Pinner       = (*Runtime)(nil)
 	_ engine.Batcher      = (*Runtime)(nil)
 	_ engine.Marker       = (*Runtime)(nil)
 	_ engine.Watcher      = (*Runtime)(nil)
+	_ engine.LateMeasurer = (*batch)(nil)
 )
 
 // Connect adds containerd's own services at endpoint to its CRI, which is reached already, and which it then owns.

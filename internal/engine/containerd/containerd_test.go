@@ -151,18 +151,19 @@ func TestPinHome(t *testing.T) {
 }
 
 func TestUnder(t *testing.T) {
-	top, base := snapshotKey{"overlayfs", "top"}, snapshotKey{"overlayfs", "base"}
+	top, base, unfinished := snapshotKey{"overlayfs", "top"}, snapshotKey{"overlayfs", "base"}, snapshotKey{"overlayfs", "unfinished"}
 	s := &store{
 		blobs: map[string]blob{
 			"index":    {size: 1, children: []string{"manifest", "of another platform"}},
 			"manifest": {size: 2, children: []string{"config", "layer", "layer"}},
-			"config":   {size: 3, snapshots: []snapshotKey{top}},
+			"config":   {size: 3, snapshots: []snapshotKey{top, unfinished}},
 			"layer":    {size: 4, children: []string{"index"}}, // Nothing stops content from pointing in circles.
 			"lazy":     {size: 5, snapshots: []snapshotKey{{"stargz", "x"}}},
 		},
-		parents: map[snapshotKey]string{top: "base", base: ""},
-		used:    map[snapshotKey]int64{top: 100, base: 1000},
-		unknown: map[string]bool{"stargz": true},
+		parents:   map[snapshotKey]string{top: "base", base: "", unfinished: "base"},
+		committed: map[snapshotKey]bool{top: true, base: true, unfinished: false},
+		used:      map[snapshotKey]int64{top: 100, base: 1000},
+		unknown:   map[string]bool{"stargz": true},
 	}
 	layers, bytes := s.under([]string{"index", "manifest"})
 	want := []engine.Layer{{ID: "index", Bytes: 1}, {ID: "manifest", Bytes: 2}, {ID: "config", Bytes: 3},

@@ -39,10 +39,11 @@ type snapshotKey struct{ snapshotter, name string }
 
 // store is containerd's content and snapshots at one moment.
 type store struct {
-	blobs   map[string]blob
-	parents map[snapshotKey]string
-	used    map[snapshotKey]int64 // committed snapshots alone
-	unknown map[string]bool       // snapshotters that do not tell
+	blobs     map[string]blob
+	parents   map[snapshotKey]string
+	committed map[snapshotKey]bool
+	used      map[snapshotKey]int64 // of those that were asked for
+	unknown   map[string]bool       // snapshotters that do not tell
 }
 
 // newStore reads the stream of content.
@@ -50,22 +51,27 @@ func (r *Runtime) newStore(ctx context.Context) (*store, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	blobs, err := r.readContent(ctx)
-	return &store{blobs: blobs, parents: map[snapshotKey]string{}, used: map[snapshotKey]int64{}, unknown: map[string]bool{}}, err
+	return &store{
+		blobs: blobs, parents: map[snapshotKey]string{}, committed: map[snapshotKey]bool{}, used: map[snapshotKey]int64{}, unknown: map[string]bool{},
+	}, err
 }
 
-// unpacked reads what the content was unpacked to: a stream of snapshots, and the usage of those that are new.
-func (r *Runtime) unpacked(ctx context.Context, s *store) error {
+// unpacked reads what the content was unpacked to: a stream of snapshots, and the usage of those under these indexes and manifests, a call for each
+// that is new.
+func (r *Runtime) unpacked(ctx context.Context, s *store, sized []string) error {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	for snapshotter, tops := range topSnapshots(s.blobs) {
-		if err := r.readSnapshots(ctx, s, snapshotter, tops); err != nil {
-			return err
+	for snapshotter := range s.snapshotters() {
+		err := r.listSnapshots(ctx, s, snapshotter)
+		switch engine.ReasonOf(err) {
+		case "":
+		case engine.NotFound, engine.Unsupported, engine.InvalidReference:
+			s.unknown[snapshotter] = true // Unpacked once by a snapshotter that is no longer loaded.
+		default:
+			return fmt.Errorf("listing snapshots of %s: %w", snapshotter, err)
 		}
 	}
-	r.mu.Lock()
-	r.usage = s.used // No more than what is there.
-	r.mu.Unlock()
-	return nil
+	return r.readUsage(ctx, s, sized)
 }
 
 func (r *Runtime) readContent(ctx context.Context) (map[string]blob, error) {
@@ -102,64 +108,48 @@ func blobOf(info *contentapi.Info) blob {
 	return b
 }
 
-func topSnapshots(blobs map[string]blob) map[string][]snapshotKey {
-	tops := map[string][]snapshotKey{}
-	for _, b := range blobs {
+// snapshotters are those that have unpacked some of the content.
+func (s *store) snapshotters() map[string]bool {
+	all := map[string]bool{}
+	for _, b := range s.blobs {
 		for _, top := range b.snapshots {
-			tops[top.snapshotter] = append(tops[top.snapshotter], top)
+			all[top.snapshotter] = true
 		}
 	}
-	return tops
+	return all
 }
 
-func (r *Runtime) readSnapshots(ctx context.Context, s *store, snapshotter string, tops []snapshotKey) error {
-	committed, err := r.listSnapshots(ctx, s, snapshotter)
-	if errors.Is(err, engine.NotFound) || errors.Is(err, engine.Unsupported) || errors.Is(err, engine.InvalidReference) {
-		s.unknown[snapshotter] = true // Unpacked once by a snapshotter that is no longer loaded.
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("listing snapshots of %s: %w", snapshotter, err)
-	}
-	wanted := map[snapshotKey]bool{}
-	for _, top := range tops {
-		for at := top; at.name != "" && committed[at] && !wanted[at]; at.name = s.parents[at] {
-			wanted[at] = true
-		}
-	}
-	return r.readUsage(ctx, s, wanted)
-}
-
-func (r *Runtime) listSnapshots(ctx context.Context, s *store, snapshotter string) (committed map[snapshotKey]bool, err error) {
+func (r *Runtime) listSnapshots(ctx context.Context, s *store, snapshotter string) error {
 	stream, err := r.snapshots.List(ctx, &snapshotsapi.ListSnapshotsRequest{Snapshotter: snapshotter})
 	if err != nil {
-		return nil, socket.Why(err)
+		return socket.Why(err)
 	}
-	committed = map[snapshotKey]bool{}
 	for {
 		batch, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return committed, nil
+			return nil
 		}
 		if err != nil {
-			return nil, socket.Why(err)
+			return socket.Why(err)
 		}
 		for _, info := range batch.Info {
 			key := snapshotKey{snapshotter, info.Name}
 			s.parents[key] = info.Parent
-			committed[key] = info.Kind == snapshotsapi.Kind_COMMITTED
+			s.committed[key] = info.Kind == snapshotsapi.Kind_COMMITTED
 		}
 	}
 }
 
 // readUsage asks for what it does not know from an earlier time.
-func (r *Runtime) readUsage(ctx context.Context, s *store, wanted map[snapshotKey]bool) error {
+func (r *Runtime) readUsage(ctx context.Context, s *store, sized []string) error {
+	wanted := map[snapshotKey]bool{} // false: its snapshotter does not tell
+	s.walk(sized, func(string, int64) {}, func(at snapshotKey) { wanted[at] = !s.unknown[at.snapshotter] })
 	r.mu.Lock()
 	var ask []snapshotKey
-	for key := range wanted {
+	for key, told := range wanted {
 		if bytes, ok := r.usage[key]; ok {
 			s.used[key] = bytes
-		} else {
+		} else if told {
 			ask = append(ask, key)
 		}
 	}
@@ -221,15 +211,27 @@ func (s *store) leadsTo(target, id string) bool {
 	return false
 }
 
-// under walks from an image's targets through everything that they hold and that is here. Where a snapshotter does not
-// tell, both are unknown.
+// under is everything that an image's targets hold and that is here, and what it takes together. Where a snapshotter does not tell, both are unknown.
 func (s *store) under(targets []string) (layers []engine.Layer, bytes int64) {
-	seen := map[string]bool{}
 	add := func(id string, size int64) {
 		layers = append(layers, engine.Layer{ID: id, Bytes: size})
 		bytes += size
 	}
-	for queue := targets; len(queue) > 0; {
+	told := true
+	s.walk(targets, add, func(at snapshotKey) {
+		told = told && !s.unknown[at.snapshotter]
+		add(at.snapshotter+"/"+at.name, s.used[at])
+	})
+	if !told {
+		return nil, 0
+	}
+	return layers, bytes
+}
+
+// walk goes from targets through everything that they hold and that is here: each once.
+func (s *store) walk(targets []string, content func(digest string, size int64), snapshot func(snapshotKey)) {
+	seen, unpacked := map[string]bool{}, map[snapshotKey]bool{}
+	for queue := slices.Clone(targets); len(queue) > 0; {
 		digest := queue[0]
 		queue = queue[1:]
 		b, here := s.blobs[digest]
@@ -237,27 +239,14 @@ func (s *store) under(targets []string) (layers []engine.Layer, bytes int64) {
 			continue
 		}
 		seen[digest] = true
-		add(digest, b.size)
+		content(digest, b.size)
 		queue = append(queue, b.children...)
-		for _, top := range b.snapshots {
-			if s.unknown[top.snapshotter] {
-				return nil, 0
+		for _, at := range b.snapshots {
+			for ; at.name != "" && (s.committed[at] || s.unknown[at.snapshotter]) && !unpacked[at]; at.name = s.parents[at] {
+				unpacked[at] = true
+				snapshot(at)
 			}
-			s.chain(top, seen, add)
 		}
-	}
-	return layers, bytes
-}
-
-func (s *store) chain(at snapshotKey, seen map[string]bool, add func(string, int64)) {
-	for ; at.name != ""; at.name = s.parents[at] {
-		id := at.snapshotter + "/" + at.name
-		bytes, known := s.used[at]
-		if seen[id] || !known {
-			return
-		}
-		seen[id] = true
-		add(id, bytes)
 	}
 }
 

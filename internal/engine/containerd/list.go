@@ -87,15 +87,6 @@ func (r *Runtime) firstSeen(ctx context.Context, image engine.Image) (time.Time,
 // Measure walks from each image's records through everything that they hold: blobs and snapshots, each of which other
 // images may hold too.
 func (r *Runtime) Measure(ctx context.Context, images []engine.Image) error {
-	rest, err := r.MeasureLater(ctx, images)
-	if err != nil {
-		return err
-	}
-	return rest(ctx)
-}
-
-// MeasureLater reads records and content, which takes a fraction of what it takes to ask for the size of each snapshot.
-func (r *Runtime) MeasureLater(ctx context.Context, images []engine.Image) (rest func(context.Context) error, err error) {
 	var (
 		records []*record
 		seen    *store
@@ -104,35 +95,51 @@ func (r *Runtime) MeasureLater(ctx context.Context, images []engine.Image) (rest
 	group.Go(func() (err error) { records, err = r.records(groupCtx); return err })
 	group.Go(func() (err error) { seen, err = r.newStore(groupCtx); return err })
 	if err := group.Wait(); err != nil {
-		return nil, fmt.Errorf("measuring images: %w", err)
+		return fmt.Errorf("measuring images: %w", err)
 	}
-	byName := index(records)
+	targets, err := r.describe(ctx, index(records), images)
+	if err != nil {
+		return err
+	}
+	if err := r.unpacked(ctx, seen, slices.Concat(targets...)); err != nil {
+		return fmt.Errorf("measuring images: %w", err)
+	}
+	seen.size(images, targets)
 	leads := map[string][]string{}
-	targets := make([][]string, len(images))
-	for n := range images {
-		image := &images[n]
-		if err := r.date(ctx, image, byName.byName[image.ID]); err != nil {
-			return nil, err
-		}
-		named := byName.of(*image)
-		targets[n] = targetsOf(named)
-		image.PinnedByOthers = image.Pinned && othersPin(named)
+	for n, image := range images {
 		if len(targets[n]) == 1 && seen.leadsTo(targets[n][0], image.ID) {
 			leads[targets[n][0]] = append(leads[targets[n][0]], image.ID)
 		}
 	}
 	r.mu.Lock()
-	r.leads, r.measured = leads, len(images)
+	r.leads, r.usage = leads, seen.used // No more than what is there.
 	r.mu.Unlock()
-	return func(ctx context.Context) error {
-		if err := r.unpacked(ctx, seen); err != nil {
-			return fmt.Errorf("measuring images: %w", err)
+	return nil
+}
+
+// size fills in what each image holds, and what that takes on disk where it was asked for.
+func (s *store) size(images []engine.Image, targets [][]string) {
+	for n := range images {
+		images[n].Layers, images[n].DiskBytes = s.under(targets[n])
+	}
+}
+
+// describe tells of images what their records tell, and gives the targets of each.
+func (r *Runtime) describe(ctx context.Context, known names, images []engine.Image) (targets [][]string, err error) {
+	targets = make([][]string, len(images))
+	for n := range images {
+		image := &images[n]
+		if err := r.date(ctx, image, known.byName[image.ID]); err != nil {
+			return nil, err
 		}
-		for n := range images {
-			images[n].Layers, images[n].DiskBytes = seen.under(targets[n])
-		}
-		return nil
-	}, nil
+		named := known.of(*image)
+		targets[n] = targetsOf(named)
+		image.PinnedByOthers = image.Pinned && othersPin(named)
+	}
+	r.mu.Lock()
+	r.measured = len(images)
+	r.mu.Unlock()
+	return targets, nil
 }
 
 // date is for an image whose record of the id has been read already, and may be lacking.
@@ -167,6 +174,14 @@ func index(records []*record) names {
 		}
 	}
 	return n
+}
+
+// agree reports whether the record of an image's id has this target, and that of another of its names: the CRI plugin, which lists the image under both, has
+// read then what is there.
+func (n names) agree(image engine.Image, target string) bool {
+	same := func(i *record) bool { return i.Target.Digest == target }
+	named := func(ref oci.Ref) bool { return slices.ContainsFunc(n.byRef[ref], same) }
+	return slices.ContainsFunc(n.byID[image.ID], same) && (slices.ContainsFunc(image.Tags, named) || slices.ContainsFunc(image.Digests, named))
 }
 
 func (n names) of(image engine.Image) []*record {

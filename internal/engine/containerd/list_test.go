@@ -5,12 +5,14 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	contentapi "github.com/containerd/containerd/api/services/content/v1"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"orlop.dev/orlop/internal/engine"
@@ -110,8 +112,48 @@ func TestListTellsWhosePinsAre(t *testing.T) {
 			if images, err = r.List(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.MeasureLater(t.Context(), images); err != nil || images[0].PinnedByOthers != c.others {
+			if err := r.Measure(t.Context(), images); err != nil || images[0].PinnedByOthers != c.others {
 				t.Errorf("measured: %+v, error %v", images, err)
+			}
+		})
+	}
+}
+
+// An image that was unpacked by a snapshotter which is no longer loaded has no size; all others have theirs.
+func TestASnapshotterThatIsNoLongerLoaded(t *testing.T) {
+	other := idOfIndex[indexB]
+	for name, measure := range map[string]func(*Runtime, []engine.Image) error{
+		"at once": func(r *Runtime, images []engine.Image) error { return r.Measure(t.Context(), images) },
+		"late": func(r *Runtime, images []engine.Image) error {
+			opened, err := r.Batch(t.Context())
+			if err != nil {
+				return err
+			}
+			rest, err := opened.(engine.LateMeasurer).MeasureLater(t.Context(), images)
+			if err != nil {
+				return err
+			}
+			return errors.Join(rest(t.Context(), imageID, other), opened.Close(t.Context()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2", at("a.test/x:1", indexA), at(imageID, indexA), at("a.test/y:1", indexB), at(other, indexB))
+			s.parents = map[string]string{"top": ""}
+			s.content = []*contentapi.Info{
+				{Digest: indexA, Size: 1, Labels: map[string]string{labelChild + ".config": imageID}},
+				{Digest: imageID, Size: 10, Labels: map[string]string{labelSnapshot + "overlayfs": "top"}},
+				{Digest: indexB, Size: 1, Labels: map[string]string{labelChild + ".config": other}},
+				{Digest: other, Size: 10, Labels: map[string]string{labelSnapshot + "gone": "top"}},
+			}
+			images := []engine.Image{listed(t, imageID, "a.test/x:1"), listed(t, other, "a.test/y:1")}
+			if err := measure(s.connected(t), images); err != nil {
+				t.Fatal(err)
+			}
+			if images[0].DiskBytes != 111 || len(images[0].Layers) != 3 {
+				t.Errorf("that of another snapshotter has %d bytes in %v, want 111", images[0].DiskBytes, images[0].Layers)
+			}
+			if images[1].DiskBytes != 0 || images[1].Layers != nil {
+				t.Errorf("it has %d bytes in %v", images[1].DiskBytes, images[1].Layers)
 			}
 		})
 	}

@@ -40,8 +40,10 @@ type server struct {
 	records  map[string]*record
 	leases   map[string]*leasesapi.Lease
 	held     map[string][]string // by lease
+	waited   []string            // leases whose end was waited for, and the collection that it brings
 	natives  []*containersapi.Container
-	parents  map[string]string    // of snapshots
+	parents  map[string]string // of snapshots
+	content  []*contentapi.Info
 	configs  map[string]string    // by the topmost snapshot of their layers
 	known    []*criapi.Container  // to CRI
 	pods     []*criapi.PodSandbox // to CRI
@@ -95,6 +97,13 @@ func (s *server) set(records ...*record) {
 	for _, r := range records {
 		s.records[r.Name] = r
 	}
+}
+
+// fail lets a method fail from now on; nil: no more. A call that was given up may be under way still.
+func (s *server) fail(method string, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fails[method] = err
 }
 
 func (s *server) names() []string {
@@ -246,15 +255,37 @@ func (s contentService) Info(_ context.Context, req *contentapi.InfoRequest) (*c
 
 var idOfIndex = map[string]string{indexA: imageID, indexB: "sha256:" + strings.Repeat("2", 64)}
 
-// List knows configs, by the snapshot that the filter names.
+// List knows configs, by the snapshot that the filter names; without one, what was set.
 func (s contentService) List(req *contentapi.ListContentRequest, stream contentapi.Content_ListServer) error {
 	list := &contentapi.ListContentResponse{}
+	if len(req.Filters) == 0 {
+		list.Info = s.content
+	}
 	for top, config := range s.configs {
 		if slices.Contains(req.Filters, fmt.Sprintf("labels.%q==%q", labelSnapshot+"overlayfs", top)) {
 			list.Info = append(list.Info, &contentapi.Info{Digest: config})
 		}
 	}
 	return stream.Send(list)
+}
+
+// List knows the parents that were set, and one snapshotter.
+func (s snapshotService) List(req *snapshotsapi.ListSnapshotsRequest, stream snapshotsapi.Snapshots_ListServer) error {
+	if req.Snapshotter != "overlayfs" {
+		return status.Errorf(codes.InvalidArgument, "snapshotter not loaded: %s", req.Snapshotter)
+	}
+	list := &snapshotsapi.ListSnapshotsResponse{}
+	for name, parent := range s.parents {
+		list.Info = append(list.Info, &snapshotsapi.Info{Name: name, Parent: parent, Kind: snapshotsapi.Kind_COMMITTED})
+	}
+	return stream.Send(list)
+}
+
+func (s snapshotService) Usage(_ context.Context, req *snapshotsapi.UsageRequest) (*snapshotsapi.UsageResponse, error) {
+	if req.Snapshotter != "overlayfs" {
+		return nil, status.Errorf(codes.InvalidArgument, "snapshotter not loaded: %s", req.Snapshotter)
+	}
+	return &snapshotsapi.UsageResponse{Size: 100}, nil
 }
 
 func (s snapshotService) Stat(_ context.Context, req *snapshotsapi.StatSnapshotRequest) (*snapshotsapi.StatSnapshotResponse, error) {
@@ -292,6 +323,9 @@ func (s leaseService) Delete(_ context.Context, req *leasesapi.DeleteRequest) (*
 		return nil, status.Errorf(codes.NotFound, "lease %q: not found", req.ID)
 	}
 	delete(s.leases, req.ID)
+	if req.Sync {
+		s.waited = append(s.waited, req.ID)
+	}
 	return &emptypb.Empty{}, nil
 }
 

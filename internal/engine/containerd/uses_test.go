@@ -48,11 +48,11 @@ func TestUsesBesideCRI(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	for _, method := range []string{"Containers/ListStream", "RuntimeService/ListContainers", "RuntimeService/ListPodSandbox"} {
-		s.fails[method] = status.Error(codes.Unknown, "not found")
+		s.fail(method, status.Error(codes.Unknown, "not found"))
 		if uses, err := r.Uses(t.Context()); err == nil {
 			t.Errorf("%s fails, and %v are told", method, uses)
 		}
-		delete(s.fails, method)
+		s.fail(method, nil)
 	}
 }
 

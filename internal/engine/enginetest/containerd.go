@@ -66,37 +66,17 @@ func (c *Containerd) Measure(ctx context.Context, images []engine.Image) error {
 	return nil
 }
 
-// MeasureLater is part of engine.LateMeasurer. What no batch holds any more has lost its sizes.
-func (c *Containerd) MeasureLater(ctx context.Context, images []engine.Image) (func(context.Context) error, error) {
-	if err := c.begin(ctx, Call{Op: OpMeasure}); err != nil {
-		return nil, err
-	}
-	return func(ctx context.Context) error {
-		if err := c.begin(ctx, Call{Op: OpMeasure}); err != nil {
-			return err
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		for i := range images {
-			if img := c.content(images[i].ID); img != nil {
-				images[i].DiskBytes, images[i].Layers = img.DiskBytes, slices.Clone(img.Layers)
-			}
-		}
-		return nil
-	}, nil
-}
-
-// content is an image that is here, or whose content a batch holds.
-func (c *Containerd) content(id string) *image {
-	img := c.images[id]
-	for _, b := range c.held {
+// found is an image that is here, or whose content a batch holds.
+func (r *Runtime) found(id string) *image {
+	img := r.images[id]
+	for _, b := range r.held {
 		img = cmp.Or(img, b.removed[id])
 	}
 	return img
 }
 
 // Batch is part of engine.Batcher.
-func (c *Containerd) Batch(ctx context.Context, _ ...engine.Image) (engine.Batch, error) {
+func (c *Containerd) Batch(ctx context.Context) (engine.Batch, error) {
 	if err := c.begin(ctx, Call{Op: OpBatch}); err != nil {
 		return nil, err
 	}
@@ -110,6 +90,42 @@ func (c *Containerd) Batch(ctx context.Context, _ ...engine.Image) (engine.Batch
 type batch struct {
 	rt      *Runtime
 	removed map[string]*image
+}
+
+// Hold has nothing to do: content stays wherever a batch is open that removed its names.
+func (b *batch) Hold(context.Context, ...engine.Image) error { return nil }
+
+// MeasureLater is part of engine.LateMeasurer. What no batch holds any more has lost its sizes.
+func (b *batch) MeasureLater(ctx context.Context, images []engine.Image) (func(context.Context, ...string) error, error) {
+	if err := b.rt.begin(ctx, Call{Op: OpMeasure}); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context, ids ...string) error {
+		if err := b.rt.begin(ctx, Call{Op: OpMeasure}); err != nil {
+			return err
+		}
+		b.rt.mu.Lock()
+		defer b.rt.mu.Unlock()
+		for i := range images {
+			img := b.rt.found(images[i].ID)
+			switch {
+			case img == nil:
+			case slices.Contains(ids, images[i].ID):
+				images[i].DiskBytes, images[i].Layers = img.DiskBytes, slices.Clone(img.Layers)
+			default:
+				images[i].Layers = withoutSizes(img.Layers)
+			}
+		}
+		return nil
+	}, nil
+}
+
+func withoutSizes(layers []engine.Layer) []engine.Layer {
+	var bare []engine.Layer
+	for _, layer := range layers {
+		bare = append(bare, engine.Layer{ID: layer.ID})
+	}
+	return bare
 }
 
 func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {

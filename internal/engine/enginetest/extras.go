@@ -7,7 +7,10 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/oci"
@@ -24,6 +27,7 @@ var extras = map[string]promise{
 	"batch gives back what it removed":          restores,
 	"batch frees the content when it is closed": frees,
 	"batch leaves what it did not remove":       batchLeavesOthers,
+	"batch measures what has no names any more": measuresLate,
 }
 
 func (s *scene) pinner() engine.Pinner {
@@ -283,4 +287,51 @@ func batchLeavesOthers(s *scene) {
 	s.eventually("the tag is gone", func() bool { _, there := s.named(a1); return !there })
 	s.wantNames(s.mustLook(image.ID), a2)
 	s.wantNames(s.mustLook(other.ID), s.ref("b:1"))
+}
+
+func measuresLate(s *scene) {
+	s.pushed(s.content("x"), s.ref("goes:1"))
+	s.pushed(s.content("y"), s.ref("stays:1"))
+	goes, stays := s.measured(s.pull(s.ref("goes:1"))), s.measured(s.pull(s.ref("stays:1")))
+	batch := s.batch()
+	defer s.closed(batch)
+	measurer, ok := engine.BatchAs[engine.LateMeasurer](batch)
+	if !ok {
+		s.Skip("this runtime has no batch that measures")
+	}
+	listed, err := s.Runtime.List(s.ctx)
+	if err != nil {
+		s.Fatal(err)
+	}
+	rest, err := measurer.MeasureLater(s.ctx, listed)
+	if err != nil {
+		s.Fatal(err)
+	}
+	if err := batch.Remove(s.ctx, engine.RemoveRequest{Image: goes}); err != nil {
+		s.Fatal(err)
+	}
+	s.settled(batch)
+	if err := rest(s.ctx, goes.ID); err != nil {
+		s.Fatal(err)
+	}
+	for _, image := range listed {
+		switch image.ID {
+		case goes.ID:
+			if diff := cmp.Diff(byID(goes.Layers), byID(image.Layers)); diff != "" || image.DiskBytes != goes.DiskBytes {
+				s.Errorf("%d bytes, %d when it had its names; layers (-then +now):\n%s", image.DiskBytes, goes.DiskBytes, diff)
+			}
+		case stays.ID:
+			bare := cmp.Transformer("bare", func(layer engine.Layer) string { return layer.ID })
+			if diff := cmp.Diff(byID(stays.Layers), byID(image.Layers), bare); diff != "" || image.DiskBytes != 0 {
+				s.Errorf("%d bytes, for which nobody asked; layers (-want +got):\n%s", image.DiskBytes, diff)
+			}
+		}
+		if image.FirstSeen.IsZero() {
+			s.Errorf("nobody knows since when %s is here", image.ID)
+		}
+	}
+}
+
+func byID(layers []engine.Layer) []engine.Layer {
+	return slices.SortedFunc(slices.Values(layers), func(a, b engine.Layer) int { return strings.Compare(a.ID, b.ID) })
 }

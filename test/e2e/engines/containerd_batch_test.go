@@ -118,8 +118,11 @@ func TestRemovalsOnAFullDisk(t *testing.T) {
 
 func (b *bench) removeInBatch(images []engine.Image) {
 	b.Helper()
-	batch, err := b.rt.Batch(b.Context(), images...)
+	batch, err := b.rt.Batch(b.Context())
 	if err != nil {
+		b.Fatal(err)
+	}
+	if err := batch.Hold(b.Context(), images...); err != nil {
 		b.Fatal(err)
 	}
 	b.removeBy(batch.Remove, images)

@@ -112,8 +112,11 @@ func TestRemovalByAnOldListSparesTheNewImage(t *testing.T) {
 			tag := b.ref("a:1")
 			b.push("old", tag)
 			old := b.pull(tag)
-			batch, err := b.rt.Batch(t.Context(), old)
+			batch, err := b.rt.Batch(t.Context())
 			if err != nil {
+				t.Fatal(err)
+			}
+			if err := batch.Hold(t.Context(), old); err != nil {
 				t.Fatal(err)
 			}
 			b.push("new", tag)
