@@ -30,6 +30,7 @@ const (
 	pullLimit  = 1.15
 
 	pruneImages = 100
+	pruneOthers = 100
 	pruneRounds = 5
 	pruneLimit  = 1.0
 	pruneGoal   = 0.5
@@ -111,7 +112,8 @@ func (b *bench) pull(ctx context.Context) error {
 	return b.clear(ctx, base)
 }
 
-// prune compares the removal of the same images, until the disk has their space back.
+// prune compares the removal of the same images, until the disk has their space back: on a node that holds hardly anything else, and on one that keeps
+// other images, as nodes do.
 func (b *bench) prune(ctx context.Context) error {
 	base, err := b.bare(ctx)
 	if err != nil {
@@ -122,16 +124,49 @@ func (b *bench) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fill := func(ctx context.Context) error {
+	c := comparison{
+		what: fmt.Sprintf("`orlop-node prune`, %d images, until the disk has the space back", pruneImages), against: "`crictl rmi --prune`",
+		limit: pruneLimit, goal: pruneGoal, rounds: pruneRounds, ours: orlopPrune, theirs: crictlPrune,
+	}
+	if err := b.pruneTo(ctx, base, names, c); err != nil {
+		return err
+	}
+	others, err := b.push(ctx, pruneOthers, "keep", smallImage)
+	if err != nil {
+		return err
+	}
+	b.say("pulling and pinning them")
+	for _, verb := range []string{"pull", "pin"} {
+		if _, err := b.clock(ctx, task{Argv: append([]string{"orlop-node", verb}, others...)}); err != nil {
+			return err
+		}
+	}
+	full, err := b.bare(ctx)
+	if err != nil {
+		return err
+	}
+	if full.Records < base.Records+pruneOthers {
+		return fmt.Errorf("%d images are pinned, and crictl left %+v", pruneOthers, full)
+	}
+	c.what, c.limit, c.goal = c.what+fmt.Sprintf(", beside %d that stay", pruneOthers), 0, 0
+	if err := b.pruneTo(ctx, full, names, c); err != nil {
+		return err
+	}
+	if _, err := b.clock(ctx, task{Argv: append([]string{"orlop-node", "unpin"}, others...)}); err != nil {
+		return err
+	}
+	return b.clear(ctx, base)
+}
+
+// pruneTo measures prunes of these images on a node that holds no more than base afterwards.
+func (b *bench) pruneTo(ctx context.Context, base stock, names []string, c comparison) error {
+	c.until = &base
+	c.prepare = func(ctx context.Context) error {
 		filled, err := b.clock(ctx, task{Argv: append([]string{stopwatch, inNode, "raw-pull"}, names...)})
 		if err == nil && filled.Stock.Snapshots < base.Snapshots+2*pruneImages {
 			err = fmt.Errorf("pulling left %+v on the node", filled.Stock)
 		}
 		return err
-	}
-	c := comparison{
-		what: fmt.Sprintf("`orlop-node prune`, %d images, until the disk has the space back", pruneImages), against: "`crictl rmi --prune`",
-		limit: pruneLimit, goal: pruneGoal, rounds: pruneRounds, prepare: fill, ours: orlopPrune, theirs: crictlPrune, until: &base,
 	}
 	ours, theirs, err := b.contest(ctx, c)
 	if err != nil {
