@@ -38,6 +38,9 @@ func (s *Supervisor) setUpNetwork(ctx context.Context) error {
 
 // plug joins a node's network namespace to the bridge.
 func (n *node) plug(ctx context.Context, pid int) error {
+	// The kernel takes down a machine's links some time after its end: they may still be there when the next one starts. Where
+	// they have gone, there is nothing to delete.
+	_ = ip(ctx, 0, "link delete "+n.link())
 	if err := ip(ctx, 0,
 		fmt.Sprintf("link add %s type veth peer name eth0 address %s netns %d", n.link(), n.mac(), pid),
 		fmt.Sprintf("link set %s master %s up", n.link(), bridgeName),
