@@ -12,6 +12,8 @@ BENCH_FLAGS ?=
 # The Go cryptographic module by which the unit tests are built, and what is tested with nothing else allowed.
 FIPS_MODULE   ?= v1.26.0
 FIPS_PACKAGES ?= ./internal/seal ./internal/registry
+# Of these, as many run at once as there are processors: those that take longest come first.
+E2E_PACKAGES ?= ./operator ./jobs ./docs ./...
 # What is linted and tidied; hack/tools and test/lab/tools only name programs.
 MODULES = . hack/manifests hack/release hack/tools/codegen test/lab test/e2e test/chart
 CONTROLLER_GEN = go tool -modfile=hack/tools/codegen/go.mod controller-gen
@@ -78,7 +80,7 @@ test-lab: setup ## the lab's own tests: a real cluster is started and taken apar
 	cd test/lab && go vet ./... && go test -count=1 -timeout 30m $(TEST_FLAGS) ./...
 
 test-e2e: setup build ## Orlop on real runtimes and on a real cluster
-	cd test/e2e && go vet ./... && go test -count=1 -timeout 40m $(TEST_FLAGS) ./...
+	cd test/e2e && go vet ./... && go test -count=1 -timeout 40m $(TEST_FLAGS) $(E2E_PACKAGES)
 
 lint: ## golangci-lint with .golangci.yaml, in every module
 	@linter=$$(go tool -modfile=hack/tools/go.mod -n golangci-lint) || exit 1; for module in $(MODULES); do \
