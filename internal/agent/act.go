@@ -21,8 +21,9 @@ func (a *Agent) decide(now time.Time) decision {
 	}
 	_, canPin := engine.As[engine.Pinner](a.rt.current)
 	_, canMark := engine.As[engine.Marker](a.rt.current)
+	_, restores := engine.As[engine.Batcher](a.rt.current)
 	return decide(sight{
-		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, canMark: canMark, needs: a.wanted,
+		now: now, spec: a.store.Spec, records: a.records, view: &a.view, canPin: canPin, canMark: canMark, restores: restores, needs: a.wanted,
 		pulls: a.pulls, tries: a.tries, intended: a.intended, going: a.going, sealed: a.sealed,
 		fetches: a.work.fetches,
 		disk:    a.cfg.Disk(a.rt.described.ImageFS),
@@ -60,6 +61,9 @@ func (a *Agent) act(ctx context.Context, now time.Time, made *decision, next *ea
 		t := a.tries[what]
 		t.next = time.Time{}
 		a.tries[what] = t
+	}
+	for _, record := range made.missed {
+		a.mayComeBack(now, record)
 	}
 	next.or(made.wake.at)
 	a.cancelPulls(func(name string) bool { return slices.Contains(made.cancel, name) })

@@ -22,7 +22,9 @@ type sight struct {
 	view    *view
 	canPin  bool
 	canMark bool
-	needs   *protection // of the spec
+	// restores: what was removed in this runtime may be put back.
+	restores bool
+	needs    *protection // of the spec
 	// pulls are under way; tries failed; intended are recorded as pulled, and no pull of them has begun, or the last has brought nothing.
 	pulls    map[string]*pull
 	tries    map[tried]try
@@ -51,6 +53,8 @@ type decision struct {
 	release []candidate
 	// retired: there is nothing left of ours.
 	retired bool
+	// missed are released images that have gone, and that nothing here has removed.
+	missed []string
 	// forget are tries that count no more; hasten are those whose pause does not.
 	forget, hasten []tried
 	// wake is when something that waits is looked at again.

@@ -16,15 +16,33 @@ import (
 // name in tens of them.
 const lateness = 900 * time.Millisecond
 
-// comingOf is the look for what a pull that was given up may have brought.
+// wayBack is how long another process may take to put back what it removed: one that has been told to end in the middle of a batch, as the
+// agent before this one, whose pod was deleted by force and which the kubelet kills seconds later.
+const wayBack = 10 * time.Second
+
+// comingOf is the look for what a pull that was given up may have brought, or what another process may have put back.
 func comingOf(image string) tried { return tried{"look", image} }
 
 // mayCome notes that what an entry stood for, as this digest, may yet come, though no pull of it is under way any more.
 func (a *Agent) mayCome(now time.Time, image, digest string) {
-	a.view.settles = now.Add(lateness)
+	settles := now.Add(lateness)
+	a.view.settle(settles)
 	for _, record := range recordsOf(image, digest) {
-		a.tries[comingOf(record)] = try{next: a.view.settles}
+		a.tries[comingOf(record)] = try{next: settles}
 	}
+}
+
+// mayComeBack notes that what a record is about was not seen, and was not removed here: whoever did may put it back.
+func (a *Agent) mayComeBack(now time.Time, record string) {
+	settles := now.Add(wayBack)
+	a.view.settle(settles)
+	a.tries[comingOf(record)] = try{next: settles}
+}
+
+// isMissed reports whether what a record is about has gone, and nobody here knows how.
+func (d *decider) isMissed(record string) bool {
+	_, known := d.tries[comingOf(record)]
+	return d.restores && !known
 }
 
 // comes reports whether what a record is about, and was not seen, may yet come.

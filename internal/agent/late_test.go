@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/engine"
 )
 
 // A pull is given up, and brings its image all the same: its answer was lost, or the runtime heard too late that nobody waits any more.
@@ -86,4 +87,60 @@ func (w *world) wantLetGo(record string, e v1alpha1.StoreImage, came *bool) {
 	}
 	w.wantHere(ref(e.Image).Repository()+"@"+e.Digest, false)
 	w.wantForgotten(record)
+}
+
+// Somebody else has just removed a released image, as the agent before this one, and puts it back when it is told to end: what is back is
+// let go, and what is not is forgotten.
+func TestWhatIsPutBackByAnotherProcess(t *testing.T) {
+	for name, back := range map[string]bool{"it is put back": true, "it is not": false} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				e := w.push("a:1", "a", 1000)
+				e.Pin = false
+				w.start()
+				w.want(e)
+				w.pass(time.Second)
+				w.wantState("a:1", v1alpha1.ImagePresent, "")
+				w.stop()
+				img, batch := w.removeElsewhere("a:1")
+				w.release(e)
+				w.start()
+				w.pass(time.Second)
+				w.wantState("a:1", v1alpha1.ImageReleasing, "")
+				if back {
+					if err := batch.Restore(t.Context(), img.ID); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := batch.Close(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				for range 12 {
+					w.pass(time.Second)
+					w.answer()
+				}
+				w.wantHere("a:1", false)
+				w.wantForgotten("a:1")
+			})
+		})
+	}
+}
+
+// removeElsewhere removes the names of an image in a batch that stays open.
+func (w *world) removeElsewhere(name string) (engine.Image, engine.Batch) {
+	w.Helper()
+	img, _ := w.here(name)
+	batcher, _ := engine.As[engine.Batcher](w.runtime)
+	batch, err := batcher.Batch(w.Context())
+	if err == nil {
+		err = batch.Hold(w.Context(), img)
+	}
+	if err == nil {
+		err = batch.Remove(w.Context(), engine.RemoveRequest{Image: img})
+	}
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.wantHere(name, false)
+	return img, batch
 }

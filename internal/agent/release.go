@@ -55,6 +55,10 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 	if !present && rec.Pulled && d.comes(e.Image) {
 		return st, true
 	}
+	if !present && (rec.Pulled || rec.Pinned) && d.isMissed(e.Image) {
+		d.missed = append(d.missed, e.Image)
+		return st, true
+	}
 	if !present || !rec.Pulled && !rec.Pinned {
 		return st, false
 	}

@@ -136,6 +136,9 @@ func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 	switch step.State {
 	case session.StateRemoved, session.StateAbsent:
 		delete(a.tries, key)
+		if step.State == session.StateRemoved {
+			a.tries[comingOf(c.image)] = try{} // Nobody else can put it back.
+		}
 		a.view.drop(c, step)
 	case session.StateKept:
 		t := a.tries[key]

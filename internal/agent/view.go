@@ -41,7 +41,7 @@ type view struct {
 	byDigest map[oci.Ref]int
 
 	wanted  time.Time // the next look; zero: none is wanted
-	settles time.Time // a look that begins then shows what became of pulls that were given up
+	settles time.Time // a look that begins then shows what became of what was in doubt; see late.go
 	looking bool
 	epoch   int // counts acts: a look that began before an act tells nothing of what it did
 }
@@ -139,6 +139,9 @@ func (v *view) want(at time.Time) {
 		v.wanted = at
 	}
 }
+
+// settle asks for a look that begins no earlier, whatever looks come before.
+func (v *view) settle(at time.Time) { v.settles = later(v.settles, at) }
 
 // look starts a look when it is time for one.
 func (a *Agent) look(ctx context.Context, now time.Time, next *earliest) {

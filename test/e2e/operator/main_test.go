@@ -159,6 +159,16 @@ func settled(t *testing.T, name, what string, is func(v1alpha1.ImageCache) bool)
 // onNodes waits until crictl finds the name on just these of the cluster's nodes.
 func onNodes(t *testing.T, name string, want ...string) {
 	t.Helper()
+	failed := t.Failed()
+	defer func() {
+		if t.Failed() && !failed {
+			for _, node := range nodes {
+				t.Logf("the store of %s: %+v", node, storeOf(t, node).Status)
+			}
+			t.Log(kubectl(t, "get", "pods", "-n", system, "-o", "wide"))
+			t.Log(kubectl(t, "logs", "-n", system, "-l", "app.kubernetes.io/component=agent", "--prefix", "--tail=50"))
+		}
+	}()
 	stage.Eventually(t, fmt.Sprintf("%s is on %v", name, want), func() (bool, string) {
 		have := []string{}
 		for _, node := range nodes {
