@@ -10,7 +10,8 @@ import (
 
 // A pull that ended without a clear answer may bring its image all the same: it had just come when it was given up, or the runtime
 // hears a moment later that nobody waits any more. What there is no record of stays for ever. So the record of a released image
-// stays until a look shows what became of its pull.
+// stays until a look shows what became of its pull. Likewise what is there no more, and was not removed here: whoever removed it may put
+// it back.
 
 // lateness is how long after its end such a pull may bring its image. The runtime hears of the end in milliseconds, and writes a
 // name in tens of them.
@@ -32,14 +33,14 @@ func (a *Agent) mayCome(now time.Time, image, digest string) {
 	}
 }
 
-// mayComeBack notes that what a record is about was not seen, and was not removed here: whoever did may put it back.
+// mayComeBack notes that what a record is about has gone, and nobody here knows how.
 func (a *Agent) mayComeBack(now time.Time, record string) {
 	settles := now.Add(wayBack)
 	a.view.settle(settles)
 	a.tries[comingOf(record)] = try{next: settles}
 }
 
-// isMissed reports whether what a record is about has gone, and nobody here knows how.
+// isMissed reports whether what a record is about, and was not seen, has to be looked for again.
 func (d *decider) isMissed(record string) bool {
 	_, known := d.tries[comingOf(record)]
 	return d.restores && !known

@@ -52,15 +52,15 @@ func (d *decider) released(e v1alpha1.StoreImage) (st v1alpha1.StoreImageStatus,
 		return st, true // It may be put back.
 	}
 	d.forget = append(d.forget, pullOf(e.Image))
-	if !present && rec.Pulled && d.comes(e.Image) {
-		return st, true
-	}
-	if !present && (rec.Pulled || rec.Pinned) && d.isMissed(e.Image) {
-		d.missed = append(d.missed, e.Image)
-		return st, true
-	}
-	if !present || !rec.Pulled && !rec.Pinned {
+	if !rec.Pulled && !rec.Pinned {
 		return st, false
+	}
+	if !present {
+		missed := d.isMissed(e.Image)
+		if missed {
+			d.missed = append(d.missed, e.Image)
+		}
+		return st, missed || d.comes(e.Image)
 	}
 	w := d.needs.wanter(img)
 	// A pin of which the runtime gave no answer may be there, unseen as yet: not lifted, it would be taken for somebody else's.
