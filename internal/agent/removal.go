@@ -124,6 +124,7 @@ func (a *Agent) removed(candidates []candidate, result session.Result, err error
 	if err != nil {
 		a.cfg.Log.Warn("removing", "node", a.cfg.Node, "error", err)
 		for _, c := range candidates {
+			a.tries[comingOf(c.image)] = try{} // What went before the error, and was not put back, stays away.
 			if _, told := a.tries[removalOf(c.image)]; !told {
 				a.tries[removalOf(c.image)] = try{}.failed("", err, now)
 			}
@@ -133,12 +134,12 @@ func (a *Agent) removed(candidates []candidate, result session.Result, err error
 
 func (a *Agent) removedOne(c candidate, step session.Step, now time.Time) {
 	key := removalOf(c.image)
+	if step.State != session.StateAbsent { // Else somebody else removed it, and may put it back.
+		a.tries[comingOf(c.image)] = try{}
+	}
 	switch step.State {
 	case session.StateRemoved, session.StateAbsent:
 		delete(a.tries, key)
-		if step.State == session.StateRemoved {
-			a.tries[comingOf(c.image)] = try{} // Nobody else can put it back.
-		}
 		a.view.drop(c, step)
 	case session.StateKept:
 		t := a.tries[key]
