@@ -123,22 +123,30 @@ func (b *batch) Remove(ctx context.Context, req engine.RemoveRequest) error {
 		if err := b.lease.current(); err != nil {
 			return err
 		}
-		deleted, err := b.runtime.delete(ctx, record, deletion{compared: b.compared})
-		if err != nil {
+		if err := b.delete(ctx, req.Image.ID, record); err != nil {
 			return err
-		}
-		if deleted {
-			b.note(req.Image.ID, record)
 		}
 	}
 	return nil
 }
 
-func (b *batch) note(id string, gone *record) {
+// delete deletes a record, and notes that it may have to be put back.
+func (b *batch) delete(ctx context.Context, id string, record *record) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	// The answer is waited for also when nobody wants it any more: containerd goes on with what it was asked for, and a name that was put back
+	// could go after that.
+	deleted, err := b.runtime.delete(context.WithoutCancel(ctx), record, deletion{compared: b.compared})
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.gone[id] = append(b.gone[id], gone)
-	b.unsettled[id] = true
+	if deleted || err != nil { // Of an error nobody knows what came before it. What is there still takes no harm from being put back.
+		b.gone[id] = append(b.gone[id], record)
+	}
+	if deleted {
+		b.unsettled[id] = true
+	}
+	return err
 }
 
 // Settle waits for the CRI plugin, which hears of removals by events.
@@ -205,7 +213,7 @@ func (b *batch) Restore(ctx context.Context, imageID string) error {
 	gone := b.gone[imageID]
 	b.mu.Unlock()
 	var failed error
-	for _, old := range gone { // One name that does not come back keeps no other away.
+	for _, old := range slices.Backward(gone) { // One name that does not come back keeps no other away.
 		failed = errors.Join(failed, b.runtime.restore(ctx, old))
 	}
 	if failed != nil {

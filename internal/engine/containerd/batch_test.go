@@ -264,6 +264,42 @@ func TestRestoreGoesOnAfterAFailure(t *testing.T) {
 	}
 }
 
+// A removal is broken off while containerd deletes a name: in the end that name is back too.
+func TestWhatWentAsTheRemovalWasBrokenOffIsPutBack(t *testing.T) {
+	tag, digest := "a.test/x:1", "a.test/x@"+indexA
+	for name, broken := range map[string]func(cancel func()) error{
+		"by whoever asked for it":      func(cancel func()) error { cancel(); return nil },
+		"by the end of the connection": func(func()) error { return status.Error(codes.Unavailable, "the transport is closing") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newServer("2.4.2", at(tag, indexA), at(digest, indexA), at(imageID, indexA))
+			image := listed(t, imageID, tag)
+			image.Digests = append(image.Digests, ref(t, digest))
+			s.shown = []engine.Image{image}
+			batch, err := open(t.Context(), s.connected(t), image)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var gone []string
+			s.deleting = func(name string) error { gone = append(gone, name); return broken(cancel) }
+			if err := batch.Remove(ctx, engine.RemoveRequest{Image: image}); err == nil {
+				t.Error("a removal that was broken off is no error")
+			}
+			if len(gone) != 1 {
+				t.Errorf("deleted: %v, want one name", gone)
+			}
+			if err := batch.Restore(t.Context(), imageID); err != nil {
+				t.Error(err)
+			}
+			if diff := cmp.Diff([]string{tag, digest, imageID}, s.names()); diff != "" {
+				t.Errorf("names that are there (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestComparing(t *testing.T) {
 	for version, want := range map[string]bool{
 		"v1.7.35": false, "1.6.20~ds1": false, "2.4.2": true, "v2.0.5-k3s1": true, "10.0.0": true, "unknown": false, "": false, "2a3b4c5": false,

@@ -58,13 +58,13 @@ func TestSplit(t *testing.T) {
 			records: []string{a1, b, aDigest, bDigest, imageID}, tags: []string{a1}, want: []string{a1, aDigest},
 		},
 		"the last name takes the id's": {
-			records: []string{a1, aDigest, imageID}, tags: []string{a1}, want: []string{a1, aDigest, imageID},
+			records: []string{a1, aDigest, imageID}, tags: []string{a1}, want: []string{a1, imageID, aDigest},
 		},
 		"a digest's name of another repository stays, and with it the id's": {
 			records: []string{a1, bDigest, imageID}, tags: []string{a1}, want: []string{a1},
 		},
 		"all tags of two repositories": {
-			records: []string{a1, b, aDigest, bDigest, imageID}, tags: []string{a1, b}, want: []string{a1, b, aDigest, bDigest, imageID},
+			records: []string{a1, b, aDigest, bDigest, imageID}, tags: []string{a1, b}, want: []string{a1, b, imageID, aDigest, bDigest},
 		},
 		"a name that is written in short": {
 			records: []string{"nginx:1", a1, imageID}, tags: []string{"docker.io/library/nginx:1"}, want: []string{"nginx:1"},
@@ -89,10 +89,10 @@ func TestSplit(t *testing.T) {
 	}
 }
 
-func TestRecordsGoWithTheIDLast(t *testing.T) {
+func TestRecordsGoWithTheDigestsLast(t *testing.T) {
 	records := []*record{recordNamed(imageID), recordNamed("z.test/x@" + indexA), recordNamed("z.test/x:1"), recordNamed("a.test/x@" + indexA)}
 	slices.SortFunc(records, inOrder)
-	want := []string{"z.test/x:1", "a.test/x@" + indexA, "z.test/x@" + indexA, imageID}
+	want := []string{"z.test/x:1", imageID, "a.test/x@" + indexA, "z.test/x@" + indexA}
 	if diff := cmp.Diff(want, namesIn(records)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

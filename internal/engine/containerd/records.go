@@ -103,7 +103,8 @@ func (r *Runtime) recordsOf(ctx context.Context, image engine.Image) ([]*record,
 	return slices.SortedFunc(maps.Values(found), inOrder), nil
 }
 
-// inOrder is how records are removed: an image whose removal is broken off still has its id, by which it is found.
+// inOrder is how records are removed, and in reverse how they are put back: whenever that is broken off, as by the end of the process, what is
+// there has the digest by which whoever needs it, or is to remove it, knows it. A tag may mean something else by then, and the id says nothing.
 func inOrder(a, b *record) int {
 	return cmp.Or(cmp.Compare(rank(a), rank(b)), strings.Compare(a.Name, b.Name))
 }
@@ -112,7 +113,7 @@ func rank(i *record) int {
 	switch ref := parsed(i.Name); {
 	case ref.Tag() != "":
 		return 0
-	case !ref.IsZero():
+	case ref.IsZero():
 		return 1
 	}
 	return 2

@@ -67,7 +67,8 @@ func split(all []*record, tags []oci.Ref) []*record {
 	}
 	onlyID := !slices.ContainsFunc(staying, func(i *record) bool { return !isID(i.Name) })
 	if len(going) > 0 && onlyID {
-		return append(going, staying...)
+		going = append(going, staying...)
+		slices.SortFunc(going, inOrder)
 	}
 	return going
 }

@@ -45,12 +45,14 @@ type server struct {
 	parents  map[string]string // of snapshots
 	content  []*contentapi.Info
 	configs  map[string]string    // by the topmost snapshot of their layers
+	shown    []engine.Image       // by CRI
 	known    []*criapi.Container  // to CRI
 	pods     []*criapi.PodSandbox // to CRI
 	fails    map[string]error     // by method, such as Leases/Create
 	called   []string
-	deadline map[string]bool // methods that were called with one
-	refused  string          // the name of a record that cannot be created
+	deadline map[string]bool         // methods that were called with one
+	refused  string                  // the name of a record that cannot be created
+	deleting func(name string) error // is called when a record has been deleted, before its client hears of it
 }
 
 func newServer(version string, records ...*record) *server {
@@ -113,9 +115,12 @@ func (s *server) names() []string {
 }
 
 // images stands for CRI, in which a change shows at once.
-type images struct{ engine.Interface }
+type images struct {
+	engine.Interface
+	server *server
+}
 
-func (images) List(context.Context, ...string) ([]engine.Image, error) { return nil, nil }
+func (i images) List(context.Context, ...string) ([]engine.Image, error) { return i.server.shown, nil }
 
 func (images) Uses(context.Context) ([]engine.Use, error) {
 	return []engine.Use{{ImageID: "of CRI"}}, nil
@@ -138,7 +143,7 @@ func (s *server) connected(t testing.TB) *Runtime {
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(listener) }()
 	t.Cleanup(func() { g.Stop(); <-done })
-	r, err := Connect("unix://"+path, images{})
+	r, err := Connect("unix://"+path, images{server: s})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,6 +247,9 @@ func (s imageService) Delete(_ context.Context, req *imagesapi.DeleteImageReques
 		return nil, status.Errorf(codes.NotFound, "image %q: not found", req.Name)
 	}
 	delete(s.records, req.Name)
+	if s.deleting != nil {
+		return &emptypb.Empty{}, s.deleting(req.Name)
+	}
 	return &emptypb.Empty{}, nil
 }
 

@@ -6,6 +6,7 @@ package operator
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -39,10 +40,21 @@ func killPods(t *testing.T, pods ...string) {
 	kubectl(t, append([]string{"delete", "pod", "-n", system, "--grace-period=0", "--force"}, pods...)...)
 }
 
+// oneLeads waits until a controller that is there leads: one that was killed, and could not give its lease back since the API server was away,
+// is waited for until the lease has run out.
+func oneLeads(t *testing.T) {
+	t.Helper()
+	stage.Eventually(t, "a controller leads", func() (bool, string) {
+		holder := kubectl(t, "get", "lease", "orlop-controller", "-n", system, "-o", "jsonpath={.spec.holderIdentity}")
+		return slices.ContainsFunc(controllerPods(t), func(pod string) bool { return strings.HasPrefix(holder, pod) }), holder
+	})
+}
+
 // TestKilledInTheMiddleOfAPull: each part is killed while the nodes pull slowly, and it ends right all the same.
 func TestKilledInTheMiddleOfAPull(t *testing.T) {
 	for what, kill := range killers {
 		t.Run(what, func(t *testing.T) {
+			oneLeads(t)
 			repository := "killed/" + map[string]string{"the controller": "a", "an agent": "b", "a containerd": "c", "the API server": "d"}[what]
 			name := at(repository + ":1")
 			here.PushSpec(t, name, lab.ImageSpec{Layers: []lab.Layer{{Size: 4 << 20}}})
@@ -68,6 +80,7 @@ func TestKilledInTheMiddleOfAPull(t *testing.T) {
 func TestKilledInTheMiddleOfARemoval(t *testing.T) {
 	for what, kill := range killers {
 		t.Run(what, func(t *testing.T) {
+			oneLeads(t)
 			var names []string
 			for i := range 12 {
 				names = append(names, at(fmt.Sprintf("dropped/a%d:1", i)))
