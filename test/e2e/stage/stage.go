@@ -28,9 +28,8 @@ const (
 	ToolsImage      = Registry + "/orlop-tools:" + Tag
 )
 
-// Patience is how long the cluster may take for what it always does in the end. After a restart of the API server, Kubernetes was seen to take 20 s
-// until it replaced a pod that was killed, which then waited 30 s for the lease of the one before it.
-const Patience = 2 * time.Minute
+// Patience is how long the cluster may take for what it always does in the end.
+const Patience = time.Minute
 
 // attachEnv names a running lab for the tests to use rather than one of their own, while they are worked on.
 const attachEnv = "ORLOP_E2E_LAB"
