@@ -42,14 +42,20 @@ func Run(ctx context.Context, cfg Config, args []string) int {
 	if exit, ok := errors.AsType[exitError](err); ok {
 		return exit.code
 	}
-	fmt.Fprintln(cfg.Err, "orlop-node:", err)
+	code := term.ExitError
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, node.ErrAskerGone):
-		return term.ExitInterrupted
+	case errors.Is(err, context.Canceled):
+		code = term.ExitInterrupted
+		if ctx.Err() != nil { // The error is that of whatever it ended, and says no more.
+			err = errors.New("interrupted; nothing was done but what is told above")
+		}
+	case errors.Is(err, node.ErrAskerGone):
+		code = term.ExitInterrupted
 	case errors.Is(err, context.DeadlineExceeded):
-		return term.ExitTimeout
+		code = term.ExitTimeout
 	}
-	return term.ExitError
+	fmt.Fprintln(cfg.Err, "orlop-node:", err)
+	return code
 }
 
 // exitError ends a command whose answer has been given, with another code than 0.

@@ -44,7 +44,13 @@ func (m *machine) run(t *testing.T, code int, args ...string) {
 	t.Helper()
 	m.out.Reset()
 	m.err.Reset()
-	got := Run(t.Context(), Config{
+	m.runUntil(t, t.Context(), code, args...)
+}
+
+// runUntil is run for somebody who may go.
+func (m *machine) runUntil(t *testing.T, ctx context.Context, code int, args ...string) {
+	t.Helper()
+	got := Run(ctx, Config{
 		Streams: term.Streams{In: &m.in, Out: &m.out, Err: &m.err}, Version: "v0.0.1",
 		Open: func(context.Context, string, string) (engine.Interface, error) {
 			return engine.Verify(m.Containerd), nil
@@ -230,6 +236,16 @@ func TestPartialFailureIsExitCode3(t *testing.T) {
 	m.run(t, 3, "pull", "nothing:1", "nginx:1", app)
 	if !strings.Contains(m.err.String(), "NotFound") || m.left(t) != 2 {
 		t.Errorf("%d images left\n%s", m.left(t), &m.err)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	m := newMachine(t, nginx)
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	m.runUntil(t, ctx, term.ExitInterrupted, "rm", "--yes", nginx)
+	if told := m.err.String(); !strings.Contains(told, "interrupted; nothing was done") || strings.Contains(told, context.Canceled.Error()) || m.left(t) != 1 {
+		t.Errorf("%d images are left, and it said:\n%s", m.left(t), told)
 	}
 }
 
