@@ -39,6 +39,9 @@ const (
 	// firstPause and maxPause are between attempts: many agents come back at once when an API server does.
 	firstPause = 500 * time.Millisecond
 	maxPause   = 30 * time.Second
+
+	// shortWatch is how long a watch lasts at least that is worth beginning anew at once, though it told nothing.
+	shortWatch = 5 * time.Second
 )
 
 // Client is one agent's.
@@ -72,14 +75,19 @@ func New(cfg *rest.Config, log *slog.Logger) (*Client, error) {
 func (c *Client) Watch(ctx context.Context, node string, seen func(*v1alpha1.ImageStore)) {
 	w := &follower{Client: c, node: node, seen: seen, pause: firstPause}
 	for ctx.Err() == nil {
+		began := time.Now()
+		w.told = false
 		err := w.follow(ctx)
+		if err == nil && !w.told && time.Since(began) < shortWatch {
+			err = errTooShort
+		}
 		switch {
 		case ctx.Err() != nil:
 		case err == nil:
 			w.pause = firstPause
 		default:
 			c.log.Warn("watching the ImageStore", "node", node, "error", err)
-			w.rest(ctx)
+			w.wait(ctx)
 		}
 	}
 }
@@ -91,9 +99,13 @@ type follower struct {
 	seen    func(*v1alpha1.ImageStore)
 	version string // empty: list first
 	pause   time.Duration
+	told    bool // this watch has told something
 }
 
-func (w *follower) rest(ctx context.Context) {
+// errTooShort is of an API server that takes watches and ends them, as one does that shuts down, or a proxy before it.
+var errTooShort = errors.New("the watch ended at once, and told nothing")
+
+func (w *follower) wait(ctx context.Context) {
 	timer := time.NewTimer(time.Duration(float64(w.pause) * (0.5 + rand.Float64())))
 	defer timer.Stop()
 	select {
@@ -118,7 +130,7 @@ func (w *follower) follow(ctx context.Context) error {
 	options.Watch, options.AllowWatchBookmarks, options.ResourceVersion = true, true, w.version
 	span := minWatch + rand.N(minWatch)
 	options.TimeoutSeconds = new(int64(span / time.Second))
-	events, err := w.Client.rest.Get().Resource(stores).VersionedParams(options, w.params).Watch(ctx)
+	events, err := w.rest.Get().Resource(stores).VersionedParams(options, w.params).Watch(ctx)
 	if err != nil {
 		return w.anew(err)
 	}
@@ -136,10 +148,10 @@ func (w *follower) follow(ctx context.Context) error {
 			if !more {
 				return nil
 			}
-			w.pause = firstPause
 			if err := w.take(event); err != nil {
 				return w.anew(err)
 			}
+			w.pause, w.told = firstPause, true
 		}
 	}
 }
@@ -149,7 +161,7 @@ func (w *follower) list(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var list v1alpha1.ImageStoreList
-	if err := w.Client.rest.Get().Resource(stores).VersionedParams(w.options(), w.params).Do(ctx).Into(&list); err != nil {
+	if err := w.rest.Get().Resource(stores).VersionedParams(w.options(), w.params).Do(ctx).Into(&list); err != nil {
 		return err
 	}
 	w.version = list.ResourceVersion

@@ -96,6 +96,32 @@ func TestWatchGoesOn(t *testing.T) {
 	}
 }
 
+// An API server that shuts down, or a proxy before it, may take each watch and end it at once.
+func TestWatchesThatEndAtOnceAreSpaced(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var mu sync.Mutex
+	var at []time.Time
+	c := client(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if r.URL.Query().Get("watch") == "" {
+			fmt.Fprint(w, `{"apiVersion":"orlop.dev/v1alpha1","kind":"ImageStoreList","metadata":{"resourceVersion":"1"},"items":[]}`)
+			return
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if at = append(at, time.Now()); len(at) == 3 {
+			cancel()
+		}
+	}))
+	c.Watch(ctx, "node1", func(*v1alpha1.ImageStore) {})
+	mu.Lock()
+	defer mu.Unlock()
+	if len(at) != 3 || at[1].Sub(at[0]) < 200*time.Millisecond || at[2].Sub(at[1]) < 400*time.Millisecond {
+		t.Errorf("watched at %v", at)
+	}
+}
+
 func TestApply(t *testing.T) {
 	var got struct {
 		Metadata map[string]string
