@@ -126,7 +126,7 @@ func (p *pass) recall(m *member, store *v1alpha1.ImageStore, asked map[string]v1
 	if store != nil && store.DeletionTimestamp == nil && ownedBy(store, m.node) {
 		at, ok := p.seen[m.name]
 		if !ok || at.version != store.ResourceVersion {
-			at = sight{version: store.ResourceVersion, stood: store.Job(string(p.job.UID)), answer: store.Answer(string(p.job.UID))}
+			at = sightOf(store, string(p.job.UID))
 			p.seen[m.name] = at
 			p.tally.hear(m.name, at.answer)
 		}

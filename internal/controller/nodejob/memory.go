@@ -53,6 +53,19 @@ type sight struct {
 	answer  *v1alpha1.StoreJobStatus
 }
 
+// sightOf copies the job's part, since a pointer into the store would keep those of all other jobs in memory for as long as this one
+// is remembered.
+func sightOf(store *v1alpha1.ImageStore, uid string) sight {
+	at := sight{version: store.ResourceVersion}
+	if entry := store.Job(uid); entry != nil {
+		at.stood = new(*entry)
+	}
+	if answer := store.Answer(uid); answer != nil {
+		at.answer = new(*answer)
+	}
+	return at
+}
+
 // refusal is the API server's no to a pod of the template.
 type refusal struct {
 	text       string
