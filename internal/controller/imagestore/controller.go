@@ -160,7 +160,7 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	if until.IsZero() {
 		return reconcile.Result{}, nil
 	}
-	return reconcile.Result{RequeueAfter: time.Until(until)}, nil
+	return reconcile.Result{RequeueAfter: max(time.Millisecond, time.Until(until))}, nil
 }
 
 // soon is when what is seen will have caught up with the API server.
