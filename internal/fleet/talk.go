@@ -101,7 +101,7 @@ func (t *talk) listen(ctx context.Context, from io.Reader) error {
 		var m session.Message
 		err := decoder.Decode(&m)
 		switch {
-		case errors.Is(err, io.EOF) && limited.N <= 0:
+		case err != nil && limited.N <= 0: // What was cut off ends in one error or another.
 			return fmt.Errorf("the node's answer is larger than %d MB", maxMessage>>20)
 		case errors.Is(err, io.EOF):
 			return nil

@@ -164,13 +164,17 @@ func pulledBefore(f Facts, at time.Time) Answer {
 	return answer(f.FirstSeen.Before(at))
 }
 
+const day = 24 * time.Hour
+
 // ParseSpan reads a time span as time.ParseDuration does, and days too: 168h, 7d, 90m.
 func ParseSpan(value string) (time.Duration, error) {
 	span, err := time.ParseDuration(value)
 	if days, ok := strings.CutSuffix(value, "d"); ok {
-		var n int
-		n, err = strconv.Atoi(days)
-		span = time.Duration(n) * 24 * time.Hour
+		var n int64
+		n, err = strconv.ParseInt(days, 10, 64)
+		if span = time.Duration(n) * day; span/day != time.Duration(n) { // It is more than fits: some other span by now.
+			err = strconv.ErrRange
+		}
 	}
 	if err != nil || span < 0 {
 		return 0, fmt.Errorf("%q is not a time span such as 168h, 7d or 90m", value)
@@ -180,7 +184,7 @@ func ParseSpan(value string) (time.Duration, error) {
 
 func parseSize(op, value string) (func(Facts) Answer, error) {
 	bytes, err := units.FromHumanSize(value)
-	if err != nil {
+	if err != nil || bytes < 0 { // Below zero is what does not fit.
 		return nil, fmt.Errorf("%q is not a size such as 500MB or 1GB", value)
 	}
 	compare := map[string]func(int64) bool{

@@ -126,12 +126,14 @@ func TestPruneRequestValidate(t *testing.T) {
 		req  PruneRequest
 		says string
 	}{
-		"over a hundred":      {PruneRequest{WhenDiskAbove: 101}, "when-disk-above"},
-		"below zero":          {PruneRequest{UntilDiskBelow: -1}, "until-disk-below"},
-		"the wrong way round": {PruneRequest{WhenDiskAbove: 60, UntilDiskBelow: 80}, "nothing would ever go"},
-		"less than none":      {PruneRequest{KeepLatest: -1}, "keep-latest"},
-		"fewer than none":     {PruneRequest{MaxRemovals: -1}, "max-removals"},
-		"back in time":        {PruneRequest{UnusedFor: -time.Hour}, "unused-for"},
+		"over a hundred":            {PruneRequest{WhenDiskAbove: 101}, "when-disk-above"},
+		"below zero":                {PruneRequest{UntilDiskBelow: -1}, "until-disk-below"},
+		"the wrong way round":       {PruneRequest{WhenDiskAbove: 60, UntilDiskBelow: 80}, "nothing would ever go"},
+		"less than none":            {PruneRequest{KeepLatest: -1}, "keep-latest"},
+		"fewer than none":           {PruneRequest{MaxRemovals: -1}, "max-removals"},
+		"more than an object takes": {PruneRequest{KeepLatest: 1 << 32}, "keep-latest"},
+		"more than any node holds":  {PruneRequest{MaxRemovals: 1 << 32}, "max-removals"},
+		"back in time":              {PruneRequest{UnusedFor: -time.Hour}, "unused-for"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if err := tt.req.Validate(); err == nil || !strings.Contains(err.Error(), tt.says) {
@@ -197,6 +199,9 @@ func TestParseFilterRefuses(t *testing.T) {
 		"not to be compared": {"repo>a", "takes = and != only"},
 		"no size":            {"size>big", "500MB"},
 		"no span":            {"unused-for=soon", "168h"},
+		"ages":               {"unused-for=213504d", "168h"}, // 25 minutes, where days are counted in nanoseconds
+		"before everything":  {"pulled-before=99999999999d", "30d"},
+		"more than a disk":   {"size>99999999EB", "500MB"},
 		"no time":            {"pulled-before=yesterday", "30d"},
 		"no reference":       {"reference=$(x)", "not a pattern of image references"},
 		"nothing":            {"", "unknown key"},

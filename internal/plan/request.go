@@ -6,6 +6,7 @@ package plan
 import (
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"orlop.dev/orlop/internal/oci"
@@ -45,6 +46,9 @@ func (r PruneRequest) NeedsSizes() bool {
 	return r.WhenDiskAbove+r.UntilDiskBelow+r.MaxRemovals > 0 || !r.Filter.IsZero()
 }
 
+// maxImages is what fits in an object's field.
+const maxImages = math.MaxInt32
+
 // Validate refuses what cannot be meant, and says what to write instead.
 func (r PruneRequest) Validate() error {
 	percent := func(name string, n int) error {
@@ -59,10 +63,10 @@ func (r PruneRequest) Validate() error {
 	switch {
 	case r.WhenDiskAbove > 0 && r.UntilDiskBelow > r.WhenDiskAbove:
 		return fmt.Errorf("until-disk-below (%d) is above when-disk-above (%d): nothing would ever go", r.UntilDiskBelow, r.WhenDiskAbove)
-	case r.KeepLatest < 0:
-		return fmt.Errorf("keep-latest is a number of images, not %d", r.KeepLatest)
-	case r.MaxRemovals < 0:
-		return fmt.Errorf("max-removals is a number of images, not %d", r.MaxRemovals)
+	case r.KeepLatest < 0 || r.KeepLatest > maxImages:
+		return fmt.Errorf("keep-latest is a number of images up to %d, not %d", maxImages, r.KeepLatest)
+	case r.MaxRemovals < 0 || r.MaxRemovals > maxImages:
+		return fmt.Errorf("max-removals is a number of images up to %d, not %d", maxImages, r.MaxRemovals)
 	case r.UnusedFor < 0:
 		return fmt.Errorf("unused-for is a time span such as 168h, not %s", r.UnusedFor)
 	}
