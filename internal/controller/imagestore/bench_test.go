@@ -44,7 +44,7 @@ func BenchmarkLook(b *testing.B) {
 	found := map[types.NamespacedName][]pullsecret.Secret{in.caches[0].Key: {secret}}
 	for b.Loop() {
 		v := look(in)
-		granted, _ := newTurns().Update("n", v.asks(), metav1.Now().Time)
+		granted, _, _ := newTurns().Update("n", v.asks(), metav1.Now().Time)
 		entries := v.images(granted)
 		if in.store.Spec.Credentials, _, err = v.credentials(entries, keys{caches: found}); err != nil || len(in.store.Spec.Credentials) != 1 {
 			b.Fatal(in.store.Spec.Credentials, err)

@@ -129,8 +129,11 @@ func (c *Controller) bring(ctx context.Context, node *corev1.Node, store *v1alph
 	}
 	v := look(in)
 	asks := v.asks()
-	granted, wake := c.turns.Update(node.Name, asks, time.Now())
+	granted, wake, due := c.turns.Update(node.Name, asks, time.Now())
 	c.enqueue(wake...)
+	if until.IsZero() || !due.IsZero() && due.Before(until) {
+		until = due
+	}
 	spec, now, err := c.spec(ctx, v, granted)
 	if err != nil {
 		c.yield(node.Name, asks)
@@ -215,7 +218,7 @@ func (c *Controller) gone(node string) {
 
 // yield gives back the turns that the node got just now and cannot be told of; without asks, all that it has.
 func (c *Controller) yield(node string, asks []ask) {
-	_, wake := c.turns.Update(node, nothingNew(asks), time.Now())
+	_, wake, _ := c.turns.Update(node, nothingNew(asks), time.Now())
 	c.enqueue(wake...)
 }
 

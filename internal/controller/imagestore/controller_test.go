@@ -444,6 +444,28 @@ func TestTurnsGoRound(t *testing.T) {
 	b.has("n1", "web:1 =ONE pin a/x")
 }
 
+// Nothing else looks again: a failed attempt more changes nothing that the controller is woken by.
+func TestATurnIsTakenFromANodeThatFailsForGood(t *testing.T) {
+	x := with(cacheOf("x", web), func(s *v1alpha1.ImageCacheSpec) { s.MaxParallelNodes = new(intstr.FromInt32(1)) })
+	b := newBench(t, x, nodeOf("n0"), agentOn("n0"), nodeOf("n1"), agentOn("n1"))
+	b.learn(web, one)
+	fails := func(node string) time.Duration {
+		b.answer(node, func(s *v1alpha1.ImageStoreStatus) {
+			s.Images = []v1alpha1.StoreImageStatus{{Image: web, State: v1alpha1.ImageFailed, Reason: "RegistryUnavailable"}}
+		})
+		return b.reconcile(node).RequeueAfter
+	}
+	b.reconcile("n0")
+	b.reconcile("n1")
+	if after := fails("n0"); after != 0 {
+		t.Errorf("n0 has given its turn away, and is looked at after %s", after)
+	}
+	b.reconcile("n1")
+	if after := fails("n1"); after < again-time.Minute || after > again {
+		t.Errorf("n1 fails, too, and is looked at after %s", after)
+	}
+}
+
 func TestAnAgentThatStarts(t *testing.T) {
 	now := time.Now()
 	starts := agentOn("n1")

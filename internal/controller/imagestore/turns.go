@@ -62,8 +62,9 @@ type slot struct {
 
 func newTurns() *turns { return &turns{slots: map[string]*slot{}, in: map[string]map[string]bool{}} }
 
-// Update says all that a node asks for, and learns which slots it has a turn of, and which nodes must ask again.
-func (t *turns) Update(node string, asks []ask, now time.Time) (granted map[string]bool, wake []string) {
+// Update says all that a node asks for, and learns which slots it has a turn of, which nodes must ask again, and when this one must,
+// though nothing happens until then; zero: never.
+func (t *turns) Update(node string, asks []ask, now time.Time) (granted map[string]bool, wake []string, due time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	granted = map[string]bool{}
@@ -80,6 +81,9 @@ func (t *turns) Update(node string, asks []ask, now time.Time) (granted map[stri
 		s.members[node] = true
 		granted[a.slot] = s.ask(node, a, now)
 		wake = append(wake, s.wake(node, now)...)
+		if at := s.due(node, now); !at.IsZero() && (due.IsZero() || at.Before(due)) {
+			due = at
+		}
 	}
 	for name := range before {
 		if t.in[node][name] {
@@ -96,7 +100,7 @@ func (t *turns) Update(node string, asks []ask, now time.Time) (granted map[stri
 		delete(t.in, node)
 	}
 	slices.Sort(wake)
-	return granted, slices.Compact(wake)
+	return granted, slices.Compact(wake), due
 }
 
 func (s *slot) ask(node string, a ask, now time.Time) bool {
@@ -162,6 +166,19 @@ func (s *slot) next(besides string, now time.Time) string {
 		}
 	}
 	return ""
+}
+
+// due is when a node that fails in its turn could give it to one that has failed before and waits for another try; zero: there is none.
+func (s *slot) due(node string, now time.Time) (first time.Time) {
+	if !s.holders[node] || len(s.waiting) == 0 {
+		return time.Time{}
+	}
+	for _, spent := range s.spent {
+		if at := spent.Add(again); at.After(now) && (first.IsZero() || at.Before(first)) {
+			first = at
+		}
+	}
+	return first
 }
 
 // wake are the nodes that must ask again: as many of those that wait as there are turns left; or, if there are none, one that

@@ -21,6 +21,7 @@ func TestTurns(t *testing.T) {
 		limit int
 		want  bool
 		wake  string
+		due   time.Duration // from now
 	}
 	for name, steps := range map[string][]step{
 		"as many as may": {
@@ -64,8 +65,8 @@ func TestTurns(t *testing.T) {
 		"everybody fails, and has had its try": {
 			{node: "a", need: needsTurn, limit: 1, want: true}, {node: "b", need: needsTurn, limit: 1},
 			{node: "a", need: failsInTurn, limit: 1, wake: "b"}, {node: "b", need: needsTurn, limit: 1, want: true},
-			{node: "b", need: failsInTurn, limit: 1, want: true}, {node: "a", need: needsTurn, limit: 1},
-			{node: "b", need: failsInTurn, limit: 1, after: again, wake: "a"}, {node: "a", need: needsTurn, limit: 1, want: true},
+			{node: "b", need: failsInTurn, limit: 1, after: time.Minute, want: true, due: again - time.Minute}, {node: "a", need: needsTurn, limit: 1},
+			{node: "b", need: failsInTurn, limit: 1, after: again - time.Minute, wake: "a"}, {node: "a", need: needsTurn, limit: 1, want: true},
 		},
 		"one that has failed takes what is free": {
 			{node: "a", need: needsTurn, limit: 1, want: true}, {node: "b", need: needsTurn, limit: 1}, {node: "a", need: failsInTurn, limit: 1, wake: "b"},
@@ -84,9 +85,12 @@ func TestTurns(t *testing.T) {
 				if s.gone {
 					asks = nil
 				}
-				granted, wake := table.Update(s.node, asks, now)
+				granted, wake, due := table.Update(s.node, asks, now)
 				if granted["s"] != s.want || strings.Join(wake, " ") != s.wake {
 					t.Fatalf("step %d, %s: granted %v, wakes %q; want %v, %q", i, s.node, granted["s"], wake, s.want, s.wake)
+				}
+				if want := now.Add(s.due); (s.due == 0) != due.IsZero() || s.due > 0 && !due.Equal(want) {
+					t.Fatalf("step %d, %s: must ask again at %v, want %v", i, s.node, due, want)
 				}
 			}
 		})
@@ -108,7 +112,7 @@ func TestEveryNodeGetsItsTurn(t *testing.T) {
 	done := 0
 	for len(queue) > 0 || len(pulling) > 0 {
 		if len(queue) == 0 || len(pulling) == nodes*share/100 && done%3 == 0 {
-			_, wake := table.Update(pulling[0], ask1(needsNone), now)
+			_, wake, _ := table.Update(pulling[0], ask1(needsNone), now)
 			pulling, queue = pulling[1:], append(queue, wake...)
 			done++
 			continue
@@ -118,13 +122,13 @@ func TestEveryNodeGetsItsTurn(t *testing.T) {
 		if slices.Contains(pulling, node) {
 			continue
 		}
-		granted, wake := table.Update(node, ask1(needsTurn), now)
+		granted, wake, _ := table.Update(node, ask1(needsTurn), now)
 		queue = append(queue, wake...)
 		if granted["s"] {
 			pulling = append(pulling, node)
 		} else if len(pulling) == nodes*share/100 {
 			done++ // Time goes on: somebody finishes.
-			_, wake := table.Update(pulling[0], ask1(needsNone), now)
+			_, wake, _ := table.Update(pulling[0], ask1(needsNone), now)
 			pulling, queue = pulling[1:], append(queue, wake...)
 		}
 		if len(pulling) > nodes*share/100 {
