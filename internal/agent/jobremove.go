@@ -57,18 +57,12 @@ func (a *Agent) startJobRemoval(ctx context.Context, now time.Time, next *earlie
 	if !waits {
 		return
 	}
-	a.noteNeeds()
-	age := now.Sub(a.currentNeeds().AsOf)
 	if acting {
-		// A long removal looks at them again and again: they must not grow too old in the middle of it.
-		if age > plan.NeedsMaxAge/2 {
-			a.askNow(now, next)
-		} else {
-			next.or(a.currentNeeds().AsOf.Add(plan.NeedsMaxAge/2 + time.Second))
-		}
+		a.keepNeedsKnown(now, next)
 		return
 	}
-	stale := age >= plan.NeedsMaxAge-needsMargin
+	a.noteNeeds()
+	stale := now.Sub(a.currentNeeds().AsOf) >= plan.NeedsMaxAge-needsMargin
 	omitted := a.needsOmitted(now)
 	var first *task
 	for _, t := range a.work.order {

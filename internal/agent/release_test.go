@@ -15,6 +15,7 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/agent"
 	"orlop.dev/orlop/internal/engine/enginetest"
+	"orlop.dev/orlop/internal/plan"
 )
 
 // release marks entries as released, with the word that no pod needs anything now.
@@ -40,6 +41,30 @@ func (w *world) answer(pods ...v1alpha1.NeededImage) bool {
 	})
 	w.pass(time.Second)
 	return true
+}
+
+// What is removed on a slow disk would be put back, and removed again, for ever, if what pods need were asked only before.
+func TestALongRemovalIsNotUndone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.rt.Before = func(c enginetest.Call) {
+			if c.Op == enginetest.OpRemove {
+				time.Sleep(plan.NeedsMaxAge + 5*time.Second)
+			}
+		}
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.release(e)
+		for range 10 {
+			w.pass(15 * time.Second)
+			w.answer()
+		}
+		w.wantHere("a:1", false)
+		if removals, restores := w.rt.Calls(enginetest.OpRemove), w.rt.Calls(enginetest.OpRestore); removals != 1 || restores != 0 {
+			t.Errorf("%d removals, %d put back", removals, restores)
+		}
+	})
 }
 
 func (w *world) wantForgotten(name string) {

@@ -29,6 +29,9 @@ var wantedBy = []plan.Reason{plan.ReasonNeeded, plan.ReasonCached}
 
 // startRemoval removes what nothing needs. What the node cannot see itself it asks for first, if what it knows is old.
 func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision, next *earliest) {
+	if a.removal {
+		a.keepNeedsKnown(now, next)
+	}
 	if len(made.release) == 0 {
 		if waits, _ := a.work.removals(); !a.removal && !waits {
 			a.asking = asking{}
@@ -68,6 +71,18 @@ func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision,
 		a.ask(now, next)
 	default:
 		a.startRemoving(ctx, planned, made.release)
+	}
+}
+
+// keepNeedsKnown asks what pods need again while something is being removed: a long removal looks at it again and again, and it must
+// not grow too old in the middle of it.
+func (a *Agent) keepNeedsKnown(now time.Time, next *earliest) {
+	a.noteNeeds()
+	asOf := a.currentNeeds().AsOf
+	if now.Sub(asOf) > plan.NeedsMaxAge/2 {
+		a.askNow(now, next)
+	} else {
+		next.or(asOf.Add(plan.NeedsMaxAge/2 + time.Second))
 	}
 }
 
