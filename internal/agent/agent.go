@@ -28,8 +28,8 @@ import (
 // API is what the agent needs of the cluster: its own node's two objects.
 type API interface {
 	// Watch calls seen with the store as it is, and whenever it has changed; nil means that there is none. It goes on until
-	// ctx ends, whatever happens to the connection.
-	Watch(ctx context.Context, node string, seen func(*v1alpha1.ImageStore))
+	// ctx ends, whatever happens to the connection. late: the store may have been so for long, since nobody was told meanwhile.
+	Watch(ctx context.Context, node string, seen func(store *v1alpha1.ImageStore, late bool))
 	// MayRead is nil while the store is there and may be read; else ErrGone, or why that is not known.
 	MayRead(ctx context.Context, node string) error
 	Inventory(ctx context.Context, node string) (*v1alpha1.ImageInventory, error)
@@ -153,7 +153,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	working, stop := context.WithCancel(ctx)
 	defer stop()
 	a.jobs.Go(func() {
-		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore) { a.post(func() { a.seen(working, s) }) })
+		a.cfg.API.Watch(working, a.cfg.Node, func(s *v1alpha1.ImageStore, late bool) { a.post(func() { a.seen(working, s, late) }) })
 	})
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx)) // What there is to do at the end takes the runtime.
 	defer disconnect()
@@ -182,7 +182,7 @@ func (a *Agent) Run(ctx context.Context) error {
 func (a *Agent) post(f func()) { a.inbox.put(f) }
 
 // seen takes a new state of the store in.
-func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
+func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore, late bool) {
 	if s == nil {
 		if a.store != nil {
 			a.cfg.Log.Info("the ImageStore is gone: letting go of everything", "node", a.cfg.Node)
@@ -205,7 +205,7 @@ func (a *Agent) seen(ctx context.Context, s *v1alpha1.ImageStore) {
 	a.watched.take(&s.Spec, time.Now())
 	a.stock.uidMayChange(s)
 	a.rt.expect(s.Spec.Runtime)
-	a.telling.hear(s.Spec.Needs, a.asking, begins, time.Now())
+	a.telling.hear(s.Spec.Needs, a.asking, begins || late, time.Now())
 	a.noteNeeds()
 }
 

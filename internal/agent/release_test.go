@@ -346,6 +346,30 @@ func TestReleaseHeedsOmittedNeedsAndTheFuture(t *testing.T) {
 	}
 }
 
+// The controller's clock is ahead by as much as the watch was away: what it wrote at the beginning of that looks new.
+func TestWhatWasWrittenWhileNobodyWatchedIsNotNew(t *testing.T) {
+	inWorld(t, func(w *world) {
+		e := w.push("a:1", "a", 1000)
+		w.start()
+		w.want(e)
+		w.pass(time.Second)
+		w.api.Away(errors.New("no route to host"))
+		e.Released = true
+		w.api.Change(func(s *v1alpha1.ImageStoreSpec) {
+			s.Images, s.Needs = []v1alpha1.StoreImage{e}, &v1alpha1.PodNeeds{AsOf: metav1.NewMicroTime(time.Now().Add(5 * time.Minute))}
+		})
+		w.pass(5 * time.Minute)
+		w.api.Away(nil)
+		w.pass(5 * time.Second)
+		w.wantHere("a:1", true)
+		if !w.answer() {
+			t.Error("it asked nothing")
+		}
+		w.pass(5 * time.Second)
+		w.wantHere("a:1", false)
+	})
+}
+
 // The controller's clock is ahead. What it told as last looks new again once this node's clock has come to that time.
 func TestAnOldWordIsNotNewByAnotherClock(t *testing.T) {
 	const ahead = 5 * time.Minute

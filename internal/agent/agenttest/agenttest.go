@@ -144,15 +144,17 @@ func (a *API) touch() {
 }
 
 // Watch is part of agent.API.
-func (a *API) Watch(ctx context.Context, _ string, seen func(*v1alpha1.ImageStore)) {
-	last := -1
+func (a *API) Watch(ctx context.Context, _ string, seen func(store *v1alpha1.ImageStore, late bool)) {
+	last, late := -1, true
 	for {
 		a.mu.Lock()
 		version, changed, store, err := a.version, a.changed, a.store.DeepCopy(), a.err
 		a.mu.Unlock()
+		late = late || err != nil
 		if version != last && err == nil {
 			last = version
-			seen(store)
+			seen(store, late)
+			late = false
 		}
 		select {
 		case <-ctx.Done():

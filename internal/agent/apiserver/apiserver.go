@@ -42,6 +42,9 @@ const (
 
 	// shortWatch is how long a watch lasts at least that is worth beginning anew at once, though it told nothing.
 	shortWatch = 5 * time.Second
+
+	// replay is how long it takes at most until what was missed has come.
+	replay = 10 * time.Second
 )
 
 // Client is one agent's.
@@ -72,13 +75,15 @@ func New(cfg *rest.Config, log *slog.Logger) (*Client, error) {
 }
 
 // Watch follows the store of one name.
-func (c *Client) Watch(ctx context.Context, node string, seen func(*v1alpha1.ImageStore)) {
+func (c *Client) Watch(ctx context.Context, node string, seen func(store *v1alpha1.ImageStore, late bool)) {
 	w := &follower{Client: c, node: node, seen: seen, pause: firstPause}
 	for ctx.Err() == nil {
-		began := time.Now()
 		w.told = false
-		err := w.follow(ctx)
-		if err == nil && !w.told && time.Since(began) < shortWatch {
+		asked := time.Now()
+		span, err := w.follow(ctx)
+		lasted := time.Since(asked)
+		w.broken = err != nil || lasted < span
+		if err == nil && !w.told && lasted < shortWatch {
 			err = errTooShort
 		}
 		switch {
@@ -96,11 +101,20 @@ func (c *Client) Watch(ctx context.Context, node string, seen func(*v1alpha1.Ima
 type follower struct {
 	*Client
 	node    string
-	seen    func(*v1alpha1.ImageStore)
+	seen    func(store *v1alpha1.ImageStore, late bool)
 	version string // empty: list first
 	pause   time.Duration
 	told    bool // this watch has told something
+	// broken: the watch before this one ended before its time, and nobody knows when it had last worked.
+	broken bool
+	began  time.Time // when the API server took this watch
 }
+
+// late reports whether what comes may have come about while there was no watch: all of that comes at the beginning.
+func (w *follower) late() bool { return w.broken && time.Since(w.began) < replay }
+
+// errSilent is of a connection that nobody answers on any more.
+var errSilent = errors.New("the watch did not end in its time")
 
 // errTooShort is of an API server that takes watches and ends them, as one does that shuts down, or a proxy before it.
 var errTooShort = errors.New("the watch ended at once, and told nothing")
@@ -119,21 +133,22 @@ func (w *follower) options() *metav1.ListOptions {
 	return &metav1.ListOptions{FieldSelector: fields.OneTermEqualSelector("metadata.name", w.node).String()}
 }
 
-// follow lists if it must, and watches until the watch ends.
-func (w *follower) follow(ctx context.Context) error {
+// follow lists if it must, and watches until the watch ends, which after span is nothing unusual.
+func (w *follower) follow(ctx context.Context) (span time.Duration, err error) {
+	span = (minWatch + rand.N(minWatch)).Truncate(time.Second)
 	if w.version == "" {
 		if err := w.list(ctx); err != nil {
-			return err
+			return span, err
 		}
 	}
 	options := w.options()
 	options.Watch, options.AllowWatchBookmarks, options.ResourceVersion = true, true, w.version
-	span := minWatch + rand.N(minWatch)
 	options.TimeoutSeconds = new(int64(span / time.Second))
 	events, err := w.rest.Get().Resource(stores).VersionedParams(options, w.params).Watch(ctx)
 	if err != nil {
-		return w.anew(err)
+		return span, w.anew(err)
 	}
+	w.began = time.Now()
 	defer events.Stop()
 	// A connection that nobody answers on any more ends by itself only after minutes.
 	ended := time.NewTimer(span + listTimeout)
@@ -141,15 +156,15 @@ func (w *follower) follow(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			return ctx.Err()
+			return span, ctx.Err()
 		case <-ended.C:
-			return nil
+			return span, errSilent
 		case event, more := <-events.ResultChan():
 			if !more {
-				return nil
+				return span, nil
 			}
 			if err := w.take(event); err != nil {
-				return w.anew(err)
+				return span, w.anew(err)
 			}
 			w.pause, w.told = firstPause, true
 		}
@@ -166,10 +181,11 @@ func (w *follower) list(ctx context.Context) error {
 	}
 	w.version = list.ResourceVersion
 	if len(list.Items) == 0 {
-		w.seen(nil)
+		w.seen(nil, true)
 		return nil
 	}
-	w.seen(bare(&list.Items[0]))
+	w.seen(bare(&list.Items[0]), true)
+	w.broken = false // What comes now has come about since.
 	return nil
 }
 
@@ -187,9 +203,9 @@ func (w *follower) take(event watch.Event) error {
 		w.version = object.ResourceVersion
 		switch event.Type {
 		case watch.Deleted:
-			w.seen(nil)
+			w.seen(nil, w.late())
 		case watch.Added, watch.Modified:
-			w.seen(bare(object))
+			w.seen(bare(object), w.late())
 		case watch.Bookmark, watch.Error:
 		}
 	case *metav1.Status:

@@ -72,6 +72,7 @@ func (f *follows) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func TestWatchGoesOn(t *testing.T) {
 	f := &follows{script: []string{
 		`{"type":"MODIFIED","object":` + store(20) + `}`,
+		`{"type":"MODIFIED","object":` + store(22) + `}`, // written, for all that is known, while there was no watch
 		`{"type":"BOOKMARK","object":` + store(25) + `}`,
 		`{"type":"ERROR","object":{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Expired","code":410}}`,
 		`{"type":"DELETED","object":` + store(30) + `}`,
@@ -80,7 +81,9 @@ func TestWatchGoesOn(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
 	var seen []int64
-	c.Watch(ctx, "node1", func(s *v1alpha1.ImageStore) {
+	var late []bool
+	c.Watch(ctx, "node1", func(s *v1alpha1.ImageStore, old bool) {
+		late = append(late, old)
 		if s == nil {
 			seen = append(seen, 0)
 			cancel()
@@ -88,11 +91,14 @@ func TestWatchGoesOn(t *testing.T) {
 		}
 		seen = append(seen, s.Generation)
 	})
-	if want := []int64{1, 20, 2, 0}; fmt.Sprint(seen) != fmt.Sprint(want) {
+	if want := []int64{1, 20, 22, 2, 0}; fmt.Sprint(seen) != fmt.Sprint(want) {
 		t.Errorf("seen %v, want %v", seen, want)
 	}
-	if want := "[1 20 25 2]"; fmt.Sprint(f.watched) != want {
+	if want := "[1 20 22 25 2]"; fmt.Sprint(f.watched) != want {
 		t.Errorf("watched from %v, want %s", f.watched, want)
+	}
+	if want := "[true false true true false]"; fmt.Sprint(late) != want {
+		t.Errorf("late %v, want %s", late, want)
 	}
 }
 
@@ -114,7 +120,7 @@ func TestWatchesThatEndAtOnceAreSpaced(t *testing.T) {
 			cancel()
 		}
 	}))
-	c.Watch(ctx, "node1", func(*v1alpha1.ImageStore) {})
+	c.Watch(ctx, "node1", func(*v1alpha1.ImageStore, bool) {})
 	mu.Lock()
 	defer mu.Unlock()
 	if len(at) != 3 || at[1].Sub(at[0]) < 200*time.Millisecond || at[2].Sub(at[1]) < 400*time.Millisecond {
