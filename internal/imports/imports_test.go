@@ -86,11 +86,12 @@ var rows = []row{
 	{"internal/agent/apiserver", "agent api/v1alpha1", []string{typed, informers, runtime, grpc}},
 	{"internal/agent/agenttest", "agent api/v1alpha1", []string{client, grpc}},
 	{"internal/controller/apply", "api/v1alpha1", []string{criClient, grpc, cobra}},
-	{"internal/controller/imagecache", "api/v1alpha1 catalog condition controller/apply demand engine metric oci pullsecret registry", []string{criClient, grpc, cobra}},
-	{"internal/controller/imagestore", "action api/v1alpha1 assign catalog condition controller/apply demand engine oci podimage pullsecret seal", []string{criClient, cobra}},
+	{"internal/controller/calls", "", []string{criClient, grpc, cobra}},
+	{"internal/controller/imagecache", "api/v1alpha1 catalog condition controller/apply controller/calls demand engine metric oci pullsecret registry", []string{criClient, grpc, cobra}},
+	{"internal/controller/imagestore", "action api/v1alpha1 assign catalog condition controller/apply controller/calls demand engine oci podimage pullsecret seal", []string{criClient, cobra}},
 	{"internal/controller/nodejob/podrun", "api/v1alpha1", []string{criClient, grpc, cobra}},
-	{"internal/controller/nodejob", "action api/v1alpha1 assign condition controller/apply controller/nodejob/podrun demand metric pullsecret table", []string{criClient, cobra}},
-	{"internal/controller/nodecronjob", "action api/v1alpha1 condition controller/apply metric table", []string{criClient, grpc, cobra}},
+	{"internal/controller/nodejob", "action api/v1alpha1 assign condition controller/apply controller/calls controller/nodejob/podrun demand metric pullsecret table", []string{criClient, cobra}},
+	{"internal/controller/nodecronjob", "action api/v1alpha1 condition controller/apply controller/calls metric table", []string{criClient, grpc, cobra}},
 
 	// A person's machine.
 	{"internal/fleet", "api/v1alpha1 engine oci plan podimage session suggest", []string{grpc, cobra}},

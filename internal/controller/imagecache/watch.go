@@ -16,7 +16,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -24,6 +23,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/controller/calls"
 	"orlop.dev/orlop/internal/demand"
 )
 
@@ -50,7 +50,7 @@ func (c *Controller) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.ImageStore{}, handler.EnqueueRequestsFromMapFunc(c.onStore), builder.WithPredicates(predicate.Funcs{UpdateFunc: storeChanged})).
 		Watches(&corev1.Pod{}, c.onAgent(), builder.WithPredicates(predicate.NewPredicateFuncs(isAgent), predicate.Funcs{UpdateFunc: agentChanged})).
 		WatchesRawSource(source.Channel(c.wakes, &handler.EnqueueRequestForObject{})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: parallel}).
+		WithOptions(calls.Options(parallel)).
 		Complete(c)
 }
 

@@ -18,7 +18,6 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/log"
@@ -28,6 +27,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/controller/calls"
 	"orlop.dev/orlop/internal/demand"
 	"orlop.dev/orlop/internal/pullsecret"
 )
@@ -47,7 +47,7 @@ func (c *Controller) SetupWithManager(mgr manager.Manager) error {
 	}
 	byName := &handler.EnqueueRequestForObject{}
 	err := builder.ControllerManagedBy(mgr).Named("imagestore").
-		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce}).
+		WithOptions(calls.Options(atOnce)).
 		Watches(&corev1.Node{}, byName, builder.WithPredicates(changed(nodeChanged))).
 		Watches(&v1alpha1.ImageStore{}, byName, builder.WithPredicates(changed(storeChanged))).
 		WatchesMetadata(&v1alpha1.ImageInventory{}, byName, builder.WithPredicates(onlyDeleted)).

@@ -17,12 +17,12 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/controller/calls"
 )
 
 const (
@@ -74,7 +74,7 @@ func (c *Controller) SetupWithManager(ctx context.Context, mgr ctrl.Manager) err
 		Named("nodecronjob").
 		For(&v1alpha1.NodeCronJob{}).
 		Owns(&v1alpha1.NodeJob{}, builder.WithPredicates(predicate.Funcs{UpdateFunc: childChanged})).
-		WithOptions(controller.Options{MaxConcurrentReconciles: parallel}).
+		WithOptions(calls.Options(parallel)).
 		Complete(c)
 }
 

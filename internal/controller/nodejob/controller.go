@@ -41,7 +41,7 @@ const (
 
 // pods makes, finds and ends the pods of templates: podrun.Runner.
 type pods interface {
-	Observe(ctx context.Context, job *v1alpha1.NodeJob) (map[string]podrun.Seen, error)
+	Observe(ctx context.Context, job *v1alpha1.NodeJob) (all map[string]podrun.Seen, untidy, err error)
 	Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.Node, run int32) error
 	Release(ctx context.Context, pod *corev1.Pod) error
 	Cancel(ctx context.Context, pod *corev1.Pod) error
@@ -118,7 +118,8 @@ func (c *Controller) gone(ctx context.Context, key types.NamespacedName) error {
 // going ends the pods of a job that waits for them to go.
 func (c *Controller) going(ctx context.Context, job *v1alpha1.NodeJob) error {
 	c.cfg.Ledger.Forget(string(job.UID))
-	seen, err := c.cfg.Pods.Observe(ctx, job)
+	seen, untidy, err := c.cfg.Pods.Observe(ctx, job)
+	err = errors.Join(untidy, err)
 	for _, pod := range seen {
 		err = errors.Join(err, c.cfg.Pods.Cancel(ctx, pod.Pod))
 	}
@@ -149,6 +150,8 @@ type pass struct {
 	job   *v1alpha1.NodeJob // its status is the newest that is known
 	now   time.Time
 	again time.Time
+	// untidy is what went wrong beside the matter, and is told when all else is done.
+	untidy error
 }
 
 // at has the job looked at again no later than then.
@@ -169,10 +172,20 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	if p.summedJustNow() {
 		return p.result(), nil
 	}
+	if err := p.follow(ctx); err != nil {
+		// Else the next call would find it summed up just now, succeed, and end the pauses that grow with each failure.
+		p.summed = time.Time{}
+		return reconcile.Result{}, err
+	}
+	return p.result(), nil
+}
+
+// follow looks, decides, tells and acts.
+func (p *pass) follow(ctx context.Context) error {
 	began := time.Now()
 	picture, err := p.look(ctx)
 	if err != nil {
-		return reconcile.Result{}, err
+		return err
 	}
 	v := decide(picture)
 	p.summed, p.summing = p.now, time.Since(began)
@@ -181,17 +194,15 @@ func (p *pass) run(ctx context.Context) (reconcile.Result, error) {
 	p.at(v.again)
 	measure(p.job, &v.status)
 	if v.remove {
-		return reconcile.Result{}, p.remove(ctx)
+		p.again = time.Time{}
+		return p.remove(ctx)
 	}
 	// What is asked of nodes follows from the status: a retry that is not in it would be begun again after a restart.
 	if err := p.report(ctx, &v.status); err != nil {
-		return reconcile.Result{}, err
+		return err
 	}
 	p.assign(picture.members, v.entries)
-	if err := p.act(ctx, v); err != nil {
-		return reconcile.Result{}, err
-	}
-	return p.result(), nil
+	return errors.Join(p.act(ctx, v), p.untidy)
 }
 
 // assign leaves what is asked where the stores' reconciler finds it.

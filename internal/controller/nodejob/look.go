@@ -43,10 +43,11 @@ func (p *pass) look(ctx context.Context) (picture, error) {
 	if err != nil {
 		return pic, err
 	}
-	seen, err := p.cfg.Pods.Observe(ctx, p.job)
+	seen, untidy, err := p.cfg.Pods.Observe(ctx, p.job)
 	if err != nil {
 		return pic, err
 	}
+	p.untidy = untidy
 	asked, _ := p.cfg.Ledger.Of(string(p.job.UID))
 	named := make(map[string]bool, len(p.job.Spec.NodeNames))
 	for _, name := range p.job.Spec.NodeNames {

@@ -383,3 +383,18 @@ func TestANodeIsMadeAnew(t *testing.T) {
 		}
 	}, "n1", "n2")
 }
+
+// A failure that lasts is tried again later and later: no call in between succeeds.
+func TestAFailureThatLasts(t *testing.T) {
+	in(t, job(templated), func(w *world) {
+		w.refuses = map[string]string{"n1": "exceeded quota: pods"} // which passes
+		for range 3 {
+			if again, err := w.jobs.Reconcile(t.Context(), requestFor(key)); err == nil {
+				t.Errorf("succeeded, and is to be called again after %s", again.RequeueAfter)
+			}
+		}
+		if w.refused != 3 {
+			t.Errorf("asked for the pod %d times", w.refused)
+		}
+	}, "n1")
+}

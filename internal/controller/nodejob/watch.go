@@ -18,13 +18,13 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/controller/calls"
 	"orlop.dev/orlop/internal/demand"
 )
 
@@ -40,7 +40,7 @@ func (c *Controller) SetupWithManager(mgr ctrl.Manager) error {
 	}}
 	mine := predicate.Or(predicate.GenerationChangedPredicate{}, predicate.AnnotationChangedPredicate{}, leaving)
 	err := ctrl.NewControllerManagedBy(mgr).Named("nodejob").
-		WithOptions(controller.Options{MaxConcurrentReconciles: atOnce}).
+		WithOptions(calls.Options(atOnce)).
 		For(&v1alpha1.NodeJob{}, builder.WithPredicates(mine)).
 		Watches(&corev1.Node{}, c.onNode()).
 		Watches(&v1alpha1.ImageStore{}, onStore()).

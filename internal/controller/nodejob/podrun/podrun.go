@@ -8,6 +8,7 @@ package podrun
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -71,17 +72,18 @@ func ownerOf(object metav1.Object) *metav1.OwnerReference {
 
 // Observe finds the job's pods, by node. One that was deleted before it ended is neither done nor failed: it is let go here, and is missing
 // as soon as it has gone, so that it is started again. A pod that somebody deletes again and again is run again and
-// again: who wants an end ends the job. What is left of earlier runs is let go, too.
-func (r *Runner) Observe(ctx context.Context, job *v1alpha1.NodeJob) (map[string]Seen, error) {
+// again: who wants an end ends the job. What is left of earlier runs is let go, too. untidy tells what could not be let go, which the next
+// call tries again; of pods that err is about nothing is known.
+func (r *Runner) Observe(ctx context.Context, job *v1alpha1.NodeJob) (all map[string]Seen, untidy, err error) {
 	if job.Spec.Template == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
 	var pods corev1.PodList
-	err := r.Client.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingFields{ByJob: string(job.UID)}, client.UnsafeDisableDeepCopy)
+	err = r.Client.List(ctx, &pods, client.InNamespace(job.Namespace), client.MatchingFields{ByJob: string(job.UID)}, client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return nil, fmt.Errorf("listing the pods of NodeJob %s/%s: %w", job.Namespace, job.Name, err)
+		return nil, nil, fmt.Errorf("listing the pods of NodeJob %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	all := map[string]Seen{}
+	all = map[string]Seen{}
 	var earlier []*corev1.Pod
 	for i := range pods.Items {
 		pod := &pods.Items[i]
@@ -99,24 +101,21 @@ func (r *Runner) Observe(ctx context.Context, job *v1alpha1.NodeJob) (map[string
 		}
 		all[node] = Seen{Pod: pod, Run: run}
 	}
-	return r.tidy(ctx, job, all, earlier)
+	return all, r.tidy(ctx, job, all, earlier), nil
 }
 
-// tidy judges the pods, and lets go of those that do not count.
-func (r *Runner) tidy(ctx context.Context, job *v1alpha1.NodeJob, all map[string]Seen, earlier []*corev1.Pod) (map[string]Seen, error) {
+// tidy judges the pods, and lets go of those that do not count. What goes wrong with one holds up no other.
+func (r *Runner) tidy(ctx context.Context, job *v1alpha1.NodeJob, all map[string]Seen, earlier []*corev1.Pod) error {
+	var errs []error
 	for _, pod := range earlier {
-		if err := r.Release(ctx, pod); err != nil {
-			return nil, err
-		}
+		errs = append(errs, r.Release(ctx, pod))
 	}
 	for node, seen := range all {
 		if lost(job, seen.Pod) {
 			if held(seen.Pod) {
 				r.sayLost(job, seen.Pod, node)
 			}
-			if err := r.Release(ctx, seen.Pod); err != nil {
-				return nil, err
-			}
+			errs = append(errs, r.Release(ctx, seen.Pod))
 			// Until it has gone its name is taken.
 			seen.Reason, seen.Message = reasonDeleted, "Somebody deleted the pod before it ended"
 			all[node] = seen
@@ -128,7 +127,7 @@ func (r *Runner) tidy(ctx context.Context, job *v1alpha1.NodeJob, all map[string
 		}
 		all[node] = seen
 	}
-	return all, nil
+	return errors.Join(errs...)
 }
 
 // Start makes the job's pod on the node. One that is there already is fine. The error is a *Refused if the API server will never take it.

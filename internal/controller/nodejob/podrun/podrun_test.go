@@ -38,6 +38,8 @@ type world struct {
 	writes []string
 	// refuse is what it says to a pod.
 	refuse error
+	// denied is what it says to a change of one.
+	denied error
 }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
@@ -61,6 +63,9 @@ func newWorld(t *testing.T, objects ...client.Object) *world {
 			},
 			Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch, opts ...client.PatchOption) error {
 				w.writes = append(w.writes, "patch")
+				if w.denied != nil {
+					return w.denied
+				}
 				var asked metav1.PartialObjectMetadata
 				if data, err := patch.Data(obj); err != nil || json.Unmarshal(data, &asked) != nil {
 					return fmt.Errorf("reading the patch %s: %w", data, err)
@@ -108,8 +113,8 @@ func (w *world) start(t *testing.T, job *v1alpha1.NodeJob, run int32) {
 // see is what is seen on node1.
 func (w *world) see(t *testing.T, job *v1alpha1.NodeJob) (Seen, bool) {
 	t.Helper()
-	all, err := w.runner.Observe(t.Context(), job)
-	if err != nil {
+	all, untidy, err := w.runner.Observe(t.Context(), job)
+	if err := errors.Join(untidy, err); err != nil {
 		t.Fatal(err)
 	}
 	seen, ok := all["node1"]
@@ -299,6 +304,19 @@ func TestTheLastRunCounts(t *testing.T) {
 	}
 }
 
+// A webhook may say no to a write on one pod, for good.
+func TestAPodThatCannotBeLetGoHoldsUpNoOther(t *testing.T) {
+	job := aJob(0, corev1.RestartPolicyNever)
+	deleted, running := podOf(job, "node1", 0), podOf(job, "node2", 0)
+	deleted.DeletionTimestamp, deleted.DeletionGracePeriodSeconds = new(metav1.Now()), new(int64(0))
+	w := newWorld(t, deleted, running)
+	w.denied = errors.New("a webhook says no")
+	all, untidy, err := w.runner.Observe(t.Context(), job)
+	if err != nil || len(all) != 2 || all["node1"].Reason != reasonDeleted || !errors.Is(untidy, w.denied) {
+		t.Errorf("seen %v; %v, %v", all, untidy, err)
+	}
+}
+
 // Nobody gets a node counted as done by a pod that he made himself.
 func TestForeignPodsDoNotCount(t *testing.T) {
 	job := aJob(0, corev1.RestartPolicyNever)
@@ -327,7 +345,7 @@ func TestForeignPodsDoNotCount(t *testing.T) {
 			pod.Status.Phase = corev1.PodSucceeded
 			by(pod)
 			w := newWorld(t, pod)
-			if seen, err := w.runner.Observe(t.Context(), job); err != nil || len(seen) != 0 {
+			if seen, untidy, err := w.runner.Observe(t.Context(), job); errors.Join(untidy, err) != nil || len(seen) != 0 {
 				t.Errorf("seen %v, %v", seen, err)
 			}
 		})
