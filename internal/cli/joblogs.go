@@ -147,7 +147,7 @@ func (o *jobLogsOptions) readAll(ctx context.Context, pods []corev1.Pod) {
 				return
 			}
 			all.Go(func() {
-				o.read(ctx, &pods[i], container, false)
+				o.read(ctx, &pods[i], container.Name, false)
 				<-slots
 			})
 		}
@@ -156,13 +156,13 @@ func (o *jobLogsOptions) readAll(ctx context.Context, pods []corev1.Pod) {
 }
 
 // begun are the containers of a pod that have something to say.
-func (o *jobLogsOptions) begun(pod *corev1.Pod) (names []string) {
+func (o *jobLogsOptions) begun(pod *corev1.Pod) (begun []corev1.ContainerStatus) {
 	for _, status := range slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses) {
 		if (status.State.Running != nil || status.State.Terminated != nil || status.RestartCount > 0) && (o.container == "" || o.container == status.Name) {
-			names = append(names, status.Name)
+			begun = append(begun, status)
 		}
 	}
-	return names
+	return begun
 }
 
 // following reads every log from when its container starts, until the job and all of them have ended.
@@ -178,12 +178,13 @@ func (o *jobLogsOptions) following(ctx context.Context) error {
 			return
 		}
 		for _, container := range o.begun(pod) {
-			if key := string(pod.UID) + "/" + container; !begun[key] {
+			// The stream of a container ends with it; one that is started again has a new one.
+			if key := fmt.Sprintf("%s/%s/%d", pod.UID, container.Name, container.RestartCount); !begun[key] {
 				begun[key] = true
 				all.Go(func() {
 					select {
 					case slots <- struct{}{}:
-						o.read(working, pod, container, true)
+						o.read(working, pod, container.Name, true)
 						<-slots
 					case <-working.Done():
 					}
@@ -287,6 +288,9 @@ func (o *jobLogsOptions) read(ctx context.Context, pod *corev1.Pod, container st
 	for {
 		text, _, err := lines.ReadLine()
 		if err != nil {
+			if ctx.Err() == nil && !errors.Is(err, io.EOF) {
+				o.line(o.Err, prefix, fmt.Sprintf("(its log breaks off: %v)", err))
+			}
 			return
 		}
 		o.line(o.Out, prefix, string(text))

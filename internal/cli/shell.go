@@ -109,24 +109,42 @@ func possible(args []string) ([]string, error) {
 	if len(args) > 0 && args[0] == "crictl" { // People type it, and it is forgiven.
 		args = args[1:]
 	}
-	for i, arg := range args {
-		if other, ok := forHost[arg]; ok {
-			return nil, fmt.Errorf("crictl %s needs more of the host than the runtime's socket, and our pod has nothing more; use %s", arg, other)
-		}
-		if arg != "exec" {
-			continue
-		}
-		for _, flag := range args[i+1:] {
-			if !strings.HasPrefix(flag, "-") {
-				break
-			}
-			if flag == "--interactive" || flag == "--tty" || !strings.HasPrefix(flag, "--") && strings.ContainsAny(flag, "it") {
-				return nil, errors.New("crictl exec works here without input and terminal only, over the runtime's socket; use kubectl exec -it")
-			}
-		}
-		return slices.Insert(slices.Clone(args), i+1, "--sync"), nil
+	at := verbAt(args)
+	if at == len(args) {
+		return args, nil
 	}
-	return args, nil
+	if other, ok := forHost[args[at]]; ok {
+		return nil, fmt.Errorf("crictl %s needs more of the host than the runtime's socket, and our pod has nothing more; use %s", args[at], other)
+	}
+	if args[at] != "exec" {
+		return args, nil
+	}
+	for _, flag := range args[at+1:] {
+		if !strings.HasPrefix(flag, "-") {
+			break
+		}
+		if flag == "--interactive" || flag == "--tty" || !strings.HasPrefix(flag, "--") && strings.ContainsAny(flag, "it") {
+			return nil, errors.New("crictl exec works here without input and terminal only, over the runtime's socket; use kubectl exec -it")
+		}
+	}
+	return slices.Insert(slices.Clone(args), at+1, "--sync"), nil
+}
+
+// withValue are crictl's own flags, before its command, that take the next argument.
+var withValue = []string{"--config", "-c", "--image-endpoint", "-i", "--runtime-endpoint", "-r", "--timeout", "-t", "--tracing-endpoint",
+	"--tracing-sampling-rate-per-million", "--profile-cpu", "--profile-mem"}
+
+// verbAt is where crictl's command stands among the arguments; their number if it stands nowhere.
+func verbAt(args []string) int {
+	for i := 0; i < len(args); i++ {
+		switch {
+		case slices.Contains(withValue, args[i]):
+			i++
+		case !strings.HasPrefix(args[i], "-"):
+			return i
+		}
+	}
+	return len(args)
 }
 
 // one runs one command.

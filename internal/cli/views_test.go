@@ -362,13 +362,17 @@ func TestRegistryDigest(t *testing.T) {
 // TestPossible: what needs more of the host than a socket is refused before a pod is made.
 func TestPossible(t *testing.T) {
 	cases := map[string]struct{ line, want, refusal string }{
-		"a list":           {"images -q", "images -q", ""},
-		"with its name":    {"crictl images", "images", ""},
-		"exec":             {"--timeout 5s exec b07c ls -it", "--timeout 5s exec --sync b07c ls -it", ""},
-		"interactive exec": {"exec -it b07c sh", "", "kubectl exec -it"},
-		"long flags":       {"exec --tty b07c sh", "", "kubectl exec -it"},
-		"logs":             {"logs -f b07c", "", "kubectl logs"},
-		"port-forward":     {"port-forward b07c 80", "", "kubectl port-forward"},
+		"a list":            {"images -q", "images -q", ""},
+		"with its name":     {"crictl images", "images", ""},
+		"exec":              {"--timeout 5s exec b07c ls -it", "--timeout 5s exec --sync b07c ls -it", ""},
+		"interactive exec":  {"exec -it b07c sh", "", "kubectl exec -it"},
+		"long flags":        {"exec --tty b07c sh", "", "kubectl exec -it"},
+		"logs":              {"logs -f b07c", "", "kubectl logs"},
+		"a name of a verb":  {"ps --name logs", "ps --name logs", ""},
+		"another such":      {"ps --name exec", "ps --name exec", ""},
+		"flags before it":   {"-t 5s --debug logs b07c", "", "kubectl logs"},
+		"flags and no verb": {"--timeout", "--timeout", ""},
+		"port-forward":      {"port-forward b07c 80", "", "kubectl port-forward"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

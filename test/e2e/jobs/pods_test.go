@@ -4,8 +4,10 @@
 package jobs
 
 import (
+	"bufio"
 	"strings"
 	"testing"
+	"time"
 
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/test/e2e/stage"
@@ -154,6 +156,37 @@ func TestRestartsAreCountedPerPod(t *testing.T) {
 		out := here.Kubectl(t, "get", "pods", "-n", "default", "-l", v1alpha1.LabelNodeJob+"=restarts", "-o", "jsonpath={.items[*].status.phase}")
 		return !strings.Contains(out, "Running") && !strings.Contains(out, "Pending"), out
 	})
+}
+
+// TestLogsGoOnAfterARestart: what each attempt of a container says is printed as it comes.
+func TestLogsGoOnAfterARestart(t *testing.T) {
+	image := at("again/a:1")
+	here.Push(t, image)
+	template := task(image, "need", "/what/is/not/there")
+	spec, _ := template["spec"].(fields)
+	spec["restartPolicy"] = "OnFailure"
+	start(t, "again", fields{"nodeNames": []string{"node1"}, "failurePolicy": fields{"restartLimit": 5}, "template": template})
+	follow := here.OrlopCommand(t, "job", "logs", "again", "--follow", "-n", "default")
+	said, err := follow.StdoutPipe()
+	if err == nil {
+		err = follow.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	expired := time.AfterFunc(patience, func() { _ = follow.Process.Kill() })
+	defer expired.Stop()
+	attempts := 0
+	for lines := bufio.NewScanner(said); attempts < 2 && lines.Scan(); {
+		if strings.Contains(lines.Text(), "no such file or directory") {
+			attempts++
+		}
+	}
+	if attempts < 2 {
+		t.Errorf("the log tells of %d attempts", attempts)
+	}
+	_ = follow.Process.Kill()
+	_ = follow.Wait() // It was killed.
 }
 
 // TestDeadlineSuspendAndParallelism have a Job's meaning.
