@@ -262,6 +262,7 @@ func (a *Agent) told(store *v1alpha1.ImageStore, payload []byte, told news, vers
 	r.written, r.news, r.asked, r.last, r.wrote = payload, told, store.Status.NeedsAsked, now, true
 	r.version = max(r.version, versionOf(version))
 	r.away, r.failures, r.retry = false, 0, time.Time{}
+	r.heard(a.store, a.key.ID()) // It may have come after this write, and before its answer.
 	if now.Sub(r.rivalled) > 2*maxRivalPause {
 		r.rival = 0
 	}
