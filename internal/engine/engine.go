@@ -8,6 +8,9 @@ package engine
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
+	"strings"
 	"time"
 
 	"orlop.dev/orlop/internal/oci"
@@ -177,6 +180,27 @@ type Credentials struct {
 	Username      string `json:"username,omitempty"`
 	Password      string `json:"password,omitempty"`
 	IdentityToken string `json:"identityToken,omitempty"`
+}
+
+// minSecret is the shortest secret that is looked for in an error: a shorter one would tear words apart.
+const minSecret = 4
+
+// Hide takes the credentials out of an error in which a registry or a proxy gives them back, as they are or as the header of HTTP's
+// basic authentication has them. The error keeps its reason.
+func (c *Credentials) Hide(err error) error {
+	if c == nil || err == nil || errors.Is(err, context.Canceled) {
+		return err
+	}
+	text := err.Error()
+	for _, secret := range []string{base64.StdEncoding.EncodeToString([]byte(c.Username + ":" + c.Password)), c.Password, c.IdentityToken} {
+		if len(secret) >= minSecret {
+			text = strings.ReplaceAll(text, secret, "***")
+		}
+	}
+	if text == err.Error() {
+		return err
+	}
+	return Because(ReasonOf(err), errors.New(text))
 }
 
 // Progress is how far a pull is. A runtime that does not tell reports nothing.

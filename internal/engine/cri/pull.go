@@ -48,24 +48,13 @@ func authOf(c *engine.Credentials) *cri.AuthConfig {
 	return &cri.AuthConfig{Username: c.Username, Password: c.Password, IdentityToken: c.IdentityToken}
 }
 
-// minSecret is the shortest password that is looked for in an error: a shorter one would tear words apart.
-const minSecret = 4
-
-// tidied keeps credentials out of an error, where a registry or a proxy gives them back, and the reference, which
-// the error names already.
+// tidied keeps credentials out of an error, and the reference, which the error names already.
 func tidied(err error, req engine.PullRequest) error {
 	text := strings.TrimPrefix(err.Error(), req.Ref.WithoutDigest().String()+": ")
-	if c := req.Credentials; c != nil {
-		for _, secret := range []string{c.Password, c.IdentityToken} {
-			if len(secret) >= minSecret {
-				text = strings.ReplaceAll(text, secret, "***")
-			}
-		}
+	if text != err.Error() && !errors.Is(err, context.Canceled) {
+		err = engine.Because(engine.ReasonOf(err), errors.New(text))
 	}
-	if text == err.Error() || errors.Is(err, context.Canceled) {
-		return err
-	}
-	return engine.Because(engine.ReasonOf(err), errors.New(text))
+	return req.Credentials.Hide(err)
 }
 
 // pulled finds what a pull's answer names: the image's id on containerd and CRI-O since 1.36, repository@digest on

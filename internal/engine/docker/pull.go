@@ -20,7 +20,7 @@ import (
 func (r *Runtime) Pull(ctx context.Context, req engine.PullRequest) (engine.Image, error) {
 	id, err := r.pull(ctx, req)
 	if err != nil {
-		return engine.Image{}, foreign(fmt.Errorf("pulling %s: %w", req.Ref, err))
+		return engine.Image{}, req.Credentials.Hide(foreign(fmt.Errorf("pulling %s: %w", req.Ref, err)))
 	}
 	images, err := r.List(ctx, id)
 	if err != nil {
