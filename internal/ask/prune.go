@@ -29,6 +29,9 @@ func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) 
 	flags.IntVar(&req.UntilDiskBelow, "until-disk-below", 0, "oldest first, and only until the disk is below this `percent`")
 	flags.IntVar(&req.MaxRemovals, "max-removals", 0, "oldest first, and no more than `n` images per node")
 	return func(now time.Time) (plan.PruneRequest, error) {
+		if err := meant(flags, "unused-for", "pulled-before", "when-disk-above", "until-disk-below", "max-removals"); err != nil {
+			return plan.PruneRequest{}, err
+		}
 		chosen := *all || len(*match) > 0 || len(*filters) > 0 || *unusedFor != "" || *pulledBefore != "" || req.KeepLatest > 0
 		req.DanglingOnly = *dangling || !chosen
 		var errs [5]error
@@ -46,6 +49,21 @@ func Prune(flags *pflag.FlagSet) func(now time.Time) (plan.PruneRequest, error) 
 		}
 		return req, req.Validate()
 	}
+}
+
+// meant refuses a bound that is given and is none, as one that a script takes from a variable which is not set: more than was meant would go.
+func meant(flags *pflag.FlagSet, names ...string) error {
+	for _, name := range names {
+		f := flags.Lookup(name)
+		switch {
+		case !f.Changed:
+		case f.Value.String() == "":
+			return fmt.Errorf("--%s is empty: give it a value, or leave it out", name)
+		case f.Value.String() == "0":
+			return fmt.Errorf("--%s 0 bounds nothing: give it another value, or leave it out", name)
+		}
+	}
+	return nil
 }
 
 func parseBefore(value string, now time.Time) (time.Time, error) {

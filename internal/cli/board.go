@@ -269,7 +269,7 @@ func stepsOf(o fleet.Outcome) []session.Step {
 		steps = o.Result.Steps
 	}
 	if o.State == fleet.StateInterrupted || o.State == fleet.StateTimedOut {
-		steps = slices.DeleteFunc(slices.Clone(steps), func(s session.Step) bool { return s.State == session.StateFailed })
+		steps = slices.DeleteFunc(slices.Clone(steps), brokenOff)
 	}
 	return steps
 }

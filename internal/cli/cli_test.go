@@ -102,6 +102,22 @@ func TestRefusedAtOnce(t *testing.T) {
 	}
 }
 
+// TestAnEmptyBoundIsNone: a script's variable that is not set must not choose everything.
+func TestAnEmptyBoundIsNone(t *testing.T) {
+	noCluster(t)
+	for _, line := range [][]string{
+		{"prune", "--all", "--yes", "--unused-for", ""}, {"prune", "--all", "--yes", "--unused-for", "0"}, {"prune", "--all", "--yes", "--pulled-before", ""},
+		{"prune", "--all", "--yes", "--max-removals", "0"}, {"prune", "--all", "--yes", "--until-disk-below", "0"},
+		{"rm", "nginx:1", "--yes", "--node", ""}, {"rm", "nginx:1", "--yes", "-l", ""}, {"list", "--field-selector", ""},
+		{"cron", "create", "a", "--schedule", "0 3 * * 0", "--node", "", "prune", "--all"},
+	} {
+		code, out, err := try(t, line...)
+		if code != term.ExitError || out != "" || !strings.Contains(err, "leave it out") {
+			t.Errorf("%q ended with %d and said %q %s", line, code, out, err)
+		}
+	}
+}
+
 func TestNoConnection(t *testing.T) {
 	noCluster(t)
 	cases := map[string]struct {

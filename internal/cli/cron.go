@@ -147,7 +147,7 @@ func (o *cronCreateOptions) complete(args []string) (*v1alpha1.NodeCronJob, erro
 	if o.policy != "" {
 		err = oneOf("--concurrency-policy", o.policy, concurrency)
 	}
-	if err := errors.Join(err, oneOf("--dry-run", o.dryRun, dryRuns), o.output.check(), o.strangers(args[1])); err != nil {
+	if err := errors.Join(err, oneOf("--dry-run", o.dryRun, dryRuns), o.output.check(), o.strangers(args[1]), choosesNodes(o.flags)); err != nil {
 		return nil, err
 	}
 	cron := &v1alpha1.NodeCronJob{TypeMeta: metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: "NodeCronJob"}, ObjectMeta: metav1.ObjectMeta{Name: name}}

@@ -143,7 +143,7 @@ ghcr.io/acme/web          1     1111111111111     1/4   400MB   100MB   5 pods  
 }
 
 func TestDfOfAnInstall(t *testing.T) {
-	code, out, _ := shop(t).run("df", "-l", "", "--node", "node-1,node-3")
+	code, out, _ := shop(t).run("df", "--node", "node-1,node-3")
 	if code != term.ExitPartial {
 		t.Errorf("exit code %d", code)
 	}

@@ -32,6 +32,7 @@ type nodeFlags struct {
 	config  fleet.Config
 	// ephemeral: short-lived pods are made also where Orlop is installed.
 	ephemeral bool
+	flags     *pflag.FlagSet // of the choice
 }
 
 // Where the image names come from beside the flags.
@@ -44,6 +45,7 @@ const (
 
 func (n *nodeFlags) add(flags *pflag.FlagSet, version string, timeout time.Duration) {
 	mark(flags, flagsOfNodes, func(flags *pflag.FlagSet) {
+		n.flags = flags
 		flags.StringVarP(&n.choice.Selector, "selector", "l", "", "nodes by `label`, such as pool=web,zone!=b")
 		flags.StringVar(&n.choice.FieldSelector, "field-selector", "", "nodes by `field`, such as spec.unschedulable=false")
 		flags.StringSliceVar(&n.choice.Names, "node", nil, "nodes by `name`, such as a,b; may be repeated")
@@ -88,6 +90,9 @@ var (
 
 // check refuses what cannot be meant, before anything is asked of the cluster.
 func (n *nodeFlags) check() error {
+	if err := choosesNodes(n.flags); err != nil {
+		return err
+	}
 	if _, err := labels.Parse(n.choice.Selector); err != nil {
 		return fmt.Errorf("--selector %q: %w", n.choice.Selector, err)
 	}
@@ -109,6 +114,16 @@ func (n *nodeFlags) check() error {
 	}
 	if _, err := oci.Parse(n.config.Image); err != nil {
 		return fmt.Errorf("the node image: %w", err)
+	}
+	return nil
+}
+
+// choosesNodes refuses a choice that is given and is none, as one that a script takes from a variable which is not set: it would be all nodes.
+func choosesNodes(flags *pflag.FlagSet) error {
+	for _, name := range []string{"selector", "field-selector", "node"} {
+		if f := flags.Lookup(name); f != nil && f.Changed && slices.Contains([]string{"", "[]"}, f.Value.String()) {
+			return fmt.Errorf("--%s is empty: name nodes, or leave it out for all of them", name)
+		}
 	}
 	return nil
 }

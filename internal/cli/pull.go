@@ -193,7 +193,9 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 			if outcome.State == fleet.StateInterrupted {
 				message = "" // Whoever interrupts knows why.
 			}
-			t.Add(outcome.Node.Name, "", nodeWord(outcome), "", "", "", message)
+			for _, image := range o.unfinished(outcome) {
+				t.Add(outcome.Node.Name, image, nodeWord(outcome), "", "", "", message)
+			}
 		}
 	}
 	ans.items = items
@@ -206,6 +208,24 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 		}
 	}
 	return nil
+}
+
+// unfinished are the images of which a node that did not come to its end says nothing; empty: it stands for all of them.
+func (o *pullOptions) unfinished(outcome fleet.Outcome) []string {
+	told := map[string]bool{}
+	for _, step := range stepsOf(outcome) {
+		told[step.Asked] = true
+	}
+	var left []string
+	for _, ref := range o.refs {
+		if !told[ref.String()] {
+			left = append(left, ref.String())
+		}
+	}
+	if len(told) == 0 || len(left) == 0 {
+		return []string{""}
+	}
+	return left
 }
 
 // tookOf is how long a pull took, where that is known.

@@ -9,9 +9,36 @@ import (
 
 	"orlop.dev/orlop/internal/engine"
 	"orlop.dev/orlop/internal/fleet"
+	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/plan"
 	"orlop.dev/orlop/internal/session"
 )
+
+// What failed by itself before the end of the whole is told; what failed by that end is the node's.
+func TestReportOfAPullThatWasBrokenOff(t *testing.T) {
+	for name, state := range map[string]fleet.State{"in time": fleet.StateTimedOut, "by whoever asked": fleet.StateInterrupted} {
+		t.Run(name, func(t *testing.T) {
+			a, out, errs := testApp("pull")
+			o := &pullOptions{app: a, hand: &podHands{}, output: output{format: "table"}, refs: []oci.Ref{ref(t, "none:1"), ref(t, "slow:1"), ref(t, "good:1")}}
+			heard := outcome("a", state, string(state), "x")
+			heard.Steps = []session.Step{
+				{Asked: "docker.io/library/good:1", State: session.StatePulled},
+				{Asked: "docker.io/library/none:1", State: session.StateFailed, Reason: "NotFound", Message: "no such manifest"},
+				{Asked: "docker.io/library/slow:1", State: session.StateFailed, Message: "pulling slow:1: context canceled"},
+			}
+			if err := o.report([]fleet.Outcome{heard}); err != nil {
+				t.Fatal(err)
+			}
+			_ = o.conclude([]fleet.Outcome{heard}, 0) // Its exit code is that of troubles, which has a test.
+			said := strings.Join(strings.Fields(out.String()+errs.String()), " ")
+			for _, words := range []string{"none:1 failed", "NotFound", "a docker.io/library/slow:1 " + nodeWord(heard), "1 failed"} {
+				if !strings.Contains(said, words) {
+					t.Errorf("%q does not say %q", said, words)
+				}
+			}
+		})
+	}
+}
 
 // TestReportOfWhatIsNotKnown: a node that was told to remove, and was not heard to the end, is never said to have
 // removed nothing.
