@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"orlop.dev/orlop/internal/ask"
+	"orlop.dev/orlop/internal/fleet"
 	"orlop.dev/orlop/internal/oci"
 	"orlop.dev/orlop/internal/registry"
 	"orlop.dev/orlop/internal/survey"
@@ -102,7 +103,7 @@ func (o *driftOptions) run(ctx context.Context) error {
 			return err
 		}
 	}
-	found := o.summary(tags)
+	found := o.summary(tags, outcomes)
 	if code := o.troubles(outcomes); code != term.ExitOK {
 		return exitError{code}
 	}
@@ -195,16 +196,17 @@ func letter(i int) string {
 }
 
 // summary counts the verdicts, and reports whether anything is to be done.
-func (o *driftOptions) summary(tags []survey.Tag) bool {
+func (o *driftOptions) summary(tags []survey.Tag, outcomes []fleet.Outcome) bool {
 	counts := map[survey.Verdict]int{}
-	var stale, differing []string
+	var differing []string
+	var stale []survey.Tag
 	for _, tag := range tags {
 		counts[tag.Verdict]++
 		if tag.Verdict == survey.VerdictDrift {
 			differing = append(differing, tag.Ref.Familiar())
 		}
 		if tag.Verdict == survey.VerdictDrift || tag.Verdict == survey.VerdictBehind {
-			stale = append(stale, tag.Ref.Familiar())
+			stale = append(stale, tag)
 		}
 	}
 	switch {
@@ -222,10 +224,38 @@ func (o *driftOptions) summary(tags []survey.Tag) bool {
 	if len(differing) > 0 && len(o.targets) == 0 {
 		fmt.Fprintf(o.Err, "  See where: %s\n", o.commandLine("drift", differing[0]))
 	}
-	if len(stale) > 0 {
-		fmt.Fprintf(o.Err, "  Fix: %s\n", o.commandLine(append([]string{"pull", "--policy", "Always"}, stale...)...))
+	for _, line := range o.fixes(stale, outcomes) {
+		fmt.Fprintf(o.Err, "  Fix: %s\n", line)
 	}
 	return len(stale) > 0
+}
+
+// fixes are the command lines that pull tags anew: each only on the nodes that have it.
+func (o *driftOptions) fixes(stale []survey.Tag, outcomes []fleet.Outcome) (lines []string) {
+	var all []string
+	for _, outcome := range outcomes {
+		all = append(all, outcome.Node.Name)
+	}
+	slices.Sort(all)
+	var found groups[string] // tags, by the nodes that have them
+	for _, tag := range stale {
+		var on []string
+		for _, version := range tag.Versions {
+			on = append(on, version.Nodes...)
+		}
+		slices.Sort(on)
+		found.add(strings.Join(slices.Compact(on), ","), tag.Ref.Familiar())
+	}
+	for _, g := range found.all {
+		words := append([]string{"pull", "--policy", "Always"}, g.names...)
+		if g.said == strings.Join(all, ",") {
+			words = append(words, choiceWords(o.nodes.choice)...)
+		} else {
+			words = append(words, "--node", g.said)
+		}
+		lines = append(lines, o.commandLine(words...))
+	}
+	return lines
 }
 
 // silent says why registries did not tell, once for each.

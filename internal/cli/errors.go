@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 
 	"orlop.dev/orlop/api/v1alpha1"
+	"orlop.dev/orlop/internal/fleet"
 	"orlop.dev/orlop/internal/operator"
 	"orlop.dev/orlop/internal/suggest"
 	"orlop.dev/orlop/internal/term"
@@ -101,6 +102,10 @@ var missingRight = regexp.MustCompile(`cannot ([a-z]+) resource "([^"]+)" in API
 func (a *app) explain(err error) (what, why, try string) {
 	if e, ok := errors.AsType[usageError](err); ok {
 		return e.Error(), "", e.help
+	}
+	if t, ok := errors.AsType[*fleet.Trouble](err); ok {
+		what, why, try = a.explain(errors.New(t.Message))
+		return what, why, cmp.Or(t.Advice, try)
 	}
 	if e, ok := errors.AsType[advised](err); ok {
 		what, why, _ := a.explain(e.err)

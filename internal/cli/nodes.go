@@ -173,18 +173,19 @@ func (a *app) open(ctx context.Context, n *nodeFlags) (*fleet.Fleet, []fleet.Nod
 }
 
 // choiceText repeats what chose the nodes.
-func choiceText(c fleet.Choice) string {
-	var parts []string
+func choiceText(c fleet.Choice) string { return strings.Join(choiceWords(c), " ") }
+
+func choiceWords(c fleet.Choice) (words []string) {
 	if c.Selector != "" {
-		parts = append(parts, "-l "+c.Selector)
+		words = append(words, "-l", c.Selector)
 	}
 	if c.FieldSelector != "" {
-		parts = append(parts, "--field-selector "+c.FieldSelector)
+		words = append(words, "--field-selector", c.FieldSelector)
 	}
 	if len(c.Names) > 0 {
-		parts = append(parts, "--node "+strings.Join(c.Names, ","))
+		words = append(words, "--node", strings.Join(c.Names, ","))
 	}
-	return strings.Join(parts, " ")
+	return words
 }
 
 // ask runs a job on the nodes, tells first how to clean up after us should we be killed, and last what was left.

@@ -111,7 +111,7 @@ func (r *removal) hints(outcomes []fleet.Outcome) {
 		}
 		for _, kept := range o.Plan.Keep {
 			reasons[kept.Reason] = true
-			spared = spared || kept.Reason != plan.ReasonNotSelected
+			spared = spared || kept.Reason.Protects()
 		}
 	}
 	if reasons[plan.ReasonRecent] && !r.force {

@@ -173,9 +173,17 @@ func (r *removal) notes(outcomes []fleet.Outcome) {
 			}
 		}
 	})
+	planning := 0
+	for _, o := range outcomes {
+		if o.Plan != nil {
+			planning++
+		}
+	}
 	for _, g := range absent {
 		fmt.Fprintf(r.Err, "- %s is not on %s\n", g.said, some(g.names))
-		r.near(g.said, outcomes)
+		if len(g.names) == planning && !strings.Contains(g.said, "@") { // Else it was no slip: it is somewhere, or is this very image.
+			r.near(g.said, outcomes)
+		}
 	}
 	atMost := grouped(outcomes, func(o fleet.Outcome, add func(string)) {
 		if o.Plan != nil && !o.Plan.Shared && len(o.Plan.Remove) > 0 {
@@ -251,6 +259,9 @@ func (r *removal) report(outcomes []fleet.Outcome) error {
 		}
 	}
 	if !r.output.structured() {
+		for _, g := range grouped(outcomes, elsewhere) {
+			fmt.Fprintf(r.Err, "- %s was removed by somebody else meanwhile on %s\n", g.said, some(g.names))
+		}
 		r.sum(sum, outcomes)
 	}
 	failures.tell(r.app, "")

@@ -82,3 +82,20 @@ func TestReportOfWhatIsNotKnown(t *testing.T) {
 		})
 	}
 }
+
+// What others removed between the plan and its turn is told, and is no space that this command freed.
+func TestReportOfWhatSomebodyElseRemoved(t *testing.T) {
+	a, out, errs := testApp("prune")
+	o := outcome("a", fleet.StateDone, "", "")
+	o.Plan, o.Proceeded = &plan.Plan{Remove: []plan.Removal{{Image: engine.Image{ID: "sha256:1"}}}}, true
+	o.Result = &session.Result{FreedBytes: new(int64(5e6)), Steps: []session.Step{{Asked: "x:1", ID: "sha256:1", State: session.StateAbsent, Message: "somebody else removed it"}}}
+	if err := (&removal{app: a, output: output{format: "table"}}).report([]fleet.Outcome{o}); err != nil {
+		t.Fatal(err)
+	}
+	said := out.String() + errs.String()
+	for _, words := range []string{"x:1 was removed by somebody else meanwhile on a\n", "0 images removed, 0B freed"} {
+		if !strings.Contains(said, words) {
+			t.Errorf("%q does not say %q", said, words)
+		}
+	}
+}

@@ -4,6 +4,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -113,6 +114,13 @@ func goingOf(outcomes []fleet.Outcome) []*going {
 			}
 		}
 	}
+	// Nodes answer in any order.
+	for _, g := range list {
+		slices.Sort(g.nodes)
+	}
+	slices.SortFunc(list, func(a, b *going) int {
+		return cmp.Or(cmp.Compare(b.frees, a.frees), strings.Compare(a.names, b.names), strings.Compare(a.id, b.id))
+	})
 	return list
 }
 

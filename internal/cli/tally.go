@@ -36,10 +36,20 @@ func tallyOf(o fleet.Outcome, failures *failures) tally {
 		default: // Absent: there was nothing to do.
 		}
 	}
-	if o.Result != nil && o.Result.FreedBytes != nil {
+	// What the disk has more room of is another's doing where nothing was done here.
+	if o.Result != nil && o.Result.FreedBytes != nil && (c.removed+c.failed > 0 || c.unsettled) {
 		c.freed, c.measured = *o.Result.FreedBytes, true
 	}
 	return c
+}
+
+// elsewhere is what was gone already when its turn came.
+func elsewhere(o fleet.Outcome, add func(string)) {
+	for _, step := range stepsOf(o) {
+		if step.State == session.StateAbsent && step.ID != "" { // Else it was not there when the plan was made.
+			add(step.Asked)
+		}
+	}
 }
 
 func (t *tally) add(c tally) {

@@ -70,12 +70,36 @@ func TestAgain(t *testing.T) {
 	}
 }
 
+// TestDriftIsFixedWhereItIs: to pull a tag where it is not would fill other nodes.
+func TestDriftIsFixedWhereItIs(t *testing.T) {
+	stale := []survey.Tag{
+		{Ref: ref(t, "all:latest"), Versions: []survey.Version{{Nodes: []string{"c", "a"}}, {Nodes: []string{"b"}}}},
+		{Ref: ref(t, "some:latest"), Versions: []survey.Version{{Nodes: []string{"b"}}, {Nodes: []string{"a"}}}},
+		{Ref: ref(t, "others:latest"), Versions: []survey.Version{{Nodes: []string{"a", "b"}}}},
+	}
+	var outcomes []fleet.Outcome
+	for _, node := range []string{"a", "b", "c"} {
+		outcomes = append(outcomes, fleet.Outcome{Node: fleet.Node{Name: node}})
+	}
+	a, _, _ := testApp("drift")
+	for choice, all := range map[string]fleet.Choice{"": {}, " -l pool=web": {Selector: "pool=web"}} {
+		o := &driftOptions{app: a, nodes: nodeFlags{choice: all}}
+		want := []string{
+			"kubectl orlop pull --policy Always all:latest" + choice,
+			"kubectl orlop pull --policy Always some:latest others:latest --node a,b",
+		}
+		if diff := cmp.Diff(want, o.fixes(stale, outcomes)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
 // TestAdviceIsForTheSameCluster: a command that is to be copied must not act upon the cluster of another context.
 func TestAdviceIsForTheSameCluster(t *testing.T) {
 	a, _, err := testApp("drift")
 	*a.conn.Context = "far"
 	o := &driftOptions{app: a, output: output{format: "table"}}
-	o.summary([]survey.Tag{{Ref: ref(t, "nginx:latest"), Verdict: survey.VerdictDrift}})
+	o.summary([]survey.Tag{{Ref: ref(t, "nginx:latest"), Verdict: survey.VerdictDrift}}, nil)
 	prune := a.pruneCommand().Flags()
 	if err := prune.Parse([]string{"--all"}); err != nil {
 		t.Fatal(err)
@@ -168,8 +192,8 @@ func plans(t *testing.T) []fleet.Outcome {
 func TestRmTables(t *testing.T) {
 	r := &removal{}
 	want := `ID              NODES   FREES   IMAGE                      NAMES THAT GO
-b07c55e19a44f       1      0B   stays, under other names   ghcr.io/acme/web:1
 0d11f6a2c3b7f       2   100MB   goes                       docker.io/library/nginx:1
+b07c55e19a44f       1      0B   stays, under other names   ghcr.io/acme/web:1
 `
 	got := write(t, r.rmTables(plans(t))[:1])
 	if diff := cmp.Diff(strings.Fields(want), strings.Fields(got)); diff != "" {

@@ -36,29 +36,25 @@ type Held struct {
 // holder is the program in the tools image that waits.
 const holder = "/usr/local/bin/orlop-node"
 
-// Hold makes a pod of the tools image on a node, with the runtime's CRI socket, for as long as life.
+// Hold makes a pod of the tools image on a node, with the runtime's CRI socket, for as long as life. What keeps it from there is a *Trouble.
 func (f *Fleet) Hold(ctx context.Context, node Node, startTimeout, life time.Duration) (*Held, error) {
 	if node.Trouble != nil {
-		return nil, errors.New(node.Trouble.Message)
+		return nil, node.Trouble
 	}
 	one := []Node{node}
 	if err := f.markFull(ctx, one); err != nil {
 		return nil, err
 	}
 	if one[0].full {
-		return nil, errors.New(noSlot(node).Message)
+		return nil, noSlot(node)
 	}
 	watching, stop := context.WithCancel(context.WithoutCancel(ctx))
 	h := &Held{fleet: f, lookout: newLookout(f, ""), stop: stop}
 	h.clean = newCleaner(f, h.lookout)
 	h.watcher.Go(func() { h.lookout.watch(watching) })
-	trouble := h.start(ctx, node, startTimeout, life)
-	if trouble != nil {
+	if trouble := h.start(ctx, node, startTimeout, life); trouble != nil {
 		h.Close(ctx)
-		if trouble.Advice != "" {
-			return nil, fmt.Errorf("%s\n  try:     %s", trouble.Message, trouble.Advice)
-		}
-		return nil, errors.New(trouble.Message)
+		return nil, trouble
 	}
 	return h, nil
 }

@@ -6,6 +6,7 @@ package fleet
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,7 +34,7 @@ func judge(pod *corev1.Pod, s sighting) (stage, *Trouble) {
 		return stageUnseen, nil
 	}
 	for i := range pod.Status.ContainerStatuses {
-		if at, trouble, tells := judgeContainer(pod.Status.ContainerStatuses[i].State); tells {
+		if at, trouble, tells := judgeContainer(pod.Status.ContainerStatuses[i].State, imageOf(pod)); tells {
 			return at, trouble
 		}
 	}
@@ -50,32 +51,44 @@ func judge(pod *corev1.Pod, s sighting) (stage, *Trouble) {
 	return stageComing, nil
 }
 
-func judgeContainer(state corev1.ContainerState) (at stage, t *Trouble, tells bool) {
+// image is which of our images a pod was to run, and how it is named.
+type image struct{ what, flags string }
+
+func imageOf(pod *corev1.Pod) image {
+	for _, c := range pod.Spec.Containers {
+		if slices.Equal(c.Command, []string{holder}) {
+			return image{"the tools image", "--tools-image or ORLOP_TOOLS_IMAGE"}
+		}
+	}
+	return image{"the node image", "--image or ORLOP_IMAGE"}
+}
+
+func judgeContainer(state corev1.ContainerState, ours image) (at stage, t *Trouble, tells bool) {
 	switch {
 	case state.Running != nil:
 		return stageRunning, nil, true
 	case state.Terminated != nil:
-		return stageOver, crashed(state.Terminated), true
+		return stageOver, crashed(state.Terminated, ours), true
 	case state.Waiting == nil || patience[state.Waiting.Reason]:
 		return stageComing, nil, false
 	}
 	waiting := state.Waiting
 	trouble := &Trouble{Reason: ReasonRejected, Message: waiting.Reason + ": " + waiting.Message}
 	if strings.Contains(waiting.Reason, "Image") || waiting.Reason == "RegistryUnavailable" || waiting.Reason == "SignatureValidationFailed" {
-		trouble = &Trouble{Reason: ReasonNodeImage, Message: "the node image cannot be pulled: " + waiting.Message,
-			Advice: "name one that this cluster can fetch, with --image or ORLOP_IMAGE; for a private registry add --image-pull-secret"}
+		trouble = &Trouble{Reason: ReasonNodeImage, Message: ours.what + " cannot be pulled: " + waiting.Message,
+			Advice: "name one that this cluster can fetch, with " + ours.flags + "; for a private registry add --image-pull-secret"}
 	}
 	return stageOver, trouble, true
 }
 
-func crashed(t *corev1.ContainerStateTerminated) *Trouble {
+func crashed(t *corev1.ContainerStateTerminated, ours image) *Trouble {
 	message := strings.TrimSpace(t.Message)
 	switch t.Reason {
 	case "OOMKilled":
 		return &Trouble{Reason: ReasonOutOfMemory, Message: "our pod was killed: it ran out of memory"}
 	case "StartError", "ContainerCannotRun":
-		return &Trouble{Reason: ReasonCrashed, Message: "the node image does not start: " + message,
-			Advice: "is it Orlop's node image? It is named with --image or ORLOP_IMAGE"}
+		return &Trouble{Reason: ReasonCrashed, Message: ours.what + " does not start: " + message,
+			Advice: "is it Orlop's? It is named with " + ours.flags}
 	}
 	return &Trouble{Reason: ReasonCrashed, Message: fmt.Sprintf("our pod ended with exit code %d before its answer: %s", t.ExitCode, cmp.Or(message, t.Reason))}
 }

@@ -52,6 +52,8 @@ type Trouble struct {
 	Advice  string `json:"advice,omitempty"`
 }
 
+func (t *Trouble) Error() string { return t.Message }
+
 // Outcome is all that is known of one node at the end.
 type Outcome struct {
 	Node  Node
