@@ -92,7 +92,7 @@ func TestPullByANodeJob(t *testing.T) {
 	s := shop(t)
 	s.operated(nil, answers{"node-1": pulled(image, 71e6), "node-2": failed})
 	code, out, errs := s.run("pull", "nginx:1.29", "-n", "shop", "--max-parallel", "2", "--secret", "shop/regcred")
-	want := `NODE     IMAGE                          STATE     PULLED   TOOK   DIGEST          MESSAGE
+	want := `NODE     IMAGE                          STATE       PULL   TOOK   DIGEST          MESSAGE
 node-1   docker.io/library/nginx:1.29   pulled      71MB   3s     aaaaaaaaaaaaa   -
 node-2   docker.io/library/nginx:1.29   failed         -   -      -               Unauthorized
 node-3   -                              skipped        -   -      -               AgentNotReady
@@ -106,7 +106,7 @@ node-4   -                              skipped        -   -      -             
 		t.Fatalf("%d NodeJobs", len(made))
 	}
 	job := made[0]
-	expect(t, errs, "asking 4 nodes by NodeJob shop/"+job.Name, "node-3 │ skipped", "1 pulled (71MB), 0 present, 1 failed on 4 nodes", "401 from the registry",
+	expect(t, errs, "asking 4 nodes by NodeJob shop/"+job.Name, "node-3 │ skipped", "1 pulled, 0 present, 1 failed on 4 nodes", "401 from the registry",
 		"try: allow them with --secret", "node-3 (AgentNotReady): its agent is not ready", "--ephemeral", "--node node-3,node-4")
 	if !strings.HasPrefix(job.Name, "pull-") || job.Annotations[v1alpha1.AnnotationRequestedBy] != "ann" || job.Spec.Parallelism.IntValue() != 2 || *job.Spec.TTLSecondsAfterFinished != 3600 ||
 		job.Spec.Tolerations[0].Operator != "Exists" || len(job.Spec.NodeNames) != 0 || job.Labels["app.kubernetes.io/managed-by"] == "" {

@@ -175,7 +175,7 @@ type pulledImage struct {
 
 func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 	var items []pulledImage
-	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "PULLED", Right: true}, {Name: "TOOK", Right: true, Yields: 1}, {Name: "DIGEST", Yields: 2}, {Name: "MESSAGE"}}}
+	t := &table.Table{Columns: []table.Column{{Name: "NODE"}, {Name: "IMAGE"}, {Name: "STATE"}, {Name: "PULL", Right: true}, {Name: "TOOK", Right: true, Yields: 1}, {Name: "DIGEST", Yields: 2}, {Name: "MESSAGE"}}}
 	ans := answer{kind: "PullList", table: t, extra: map[string]any{"nodes": nodeStates(outcomes)}}
 	for _, outcome := range outcomes {
 		for _, step := range stepsOf(outcome) {
@@ -257,14 +257,12 @@ func byDigest(step session.Step) string {
 
 func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) error {
 	states := map[session.State]int{}
-	var bytes int64
 	failures := new(failures)
 	whole, interrupted := true, false
 	for _, outcome := range outcomes {
 		whole, interrupted = whole && !outcome.Fail(), interrupted || outcome.State == fleet.StateInterrupted
 		for _, step := range stepsOf(outcome) {
 			states[step.State]++
-			bytes += step.Bytes
 			if step.State == session.StateFailed {
 				failures.add(outcome.Node.Name, step)
 			}
@@ -275,7 +273,7 @@ func (o *pullOptions) conclude(outcomes []fleet.Outcome, took time.Duration) err
 		if failures.any() || !whole {
 			mark = o.paint.bad("✗")
 		}
-		fmt.Fprintf(o.Err, "%s %d pulled (%s), %d present, %d failed on %s in %s.\n", mark, states[session.StatePulled], table.Size(bytes), states[session.StatePresent],
+		fmt.Fprintf(o.Err, "%s %d pulled, %d present, %d failed on %s in %s.\n", mark, states[session.StatePulled], states[session.StatePresent],
 			states[session.StateFailed], count(len(outcomes), "node"), tell.Took(took))
 	}
 	if interrupted {
