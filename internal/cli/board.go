@@ -200,7 +200,11 @@ func (b *board) ended(o fleet.Outcome) {
 	line.over, line.state = true, nodeWord(o)
 	if o.Trouble != nil {
 		line.note = o.Trouble.Message
-		b.say(o.Node.Name, line.state+": "+cmp.Or(o.Trouble.Reason, o.Trouble.Message)) // Its words follow, once for all nodes.
+		text := line.state
+		if o.Trouble.Reason == "" || !saysAll(o.State) {
+			text += ": " + cmp.Or(o.Trouble.Reason, o.Trouble.Message) // Its words follow, once for all nodes.
+		}
+		b.say(o.Node.Name, text)
 	}
 }
 
@@ -254,6 +258,11 @@ func nodeWord(o fleet.Outcome) string {
 	default:
 		return strings.ToLower(string(o.State))
 	}
+}
+
+// saysAll reports whether the reason of a trouble would only repeat the state.
+func saysAll(s fleet.State) bool {
+	return s == fleet.StateTimedOut || s == fleet.StateInterrupted || s == fleet.StateLost
 }
 
 // brokenOff reports whether an image only failed because the whole was ended: that is told of the node.

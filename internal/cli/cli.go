@@ -111,8 +111,12 @@ Exit codes: 0 done; 1 wrong usage, or failed before anything was done; 2 drift -
 	a.commands = []*cobra.Command{a.listCommand(), a.dfCommand(), a.driftCommand(), a.pullCommand(), a.rmCommand(), a.pruneCommand(),
 		a.cacheCommand(), a.jobCommand(), a.cronCommand(), a.convertCommand(), a.historyCommand(), a.statusCommand(), a.checkCommand(), a.shellCommand(), a.cleanupCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand(), a.optionsCommand()}
 	root.AddCommand(a.commands...)
+	root.InitDefaultHelpCmd()
 	for _, cmd := range root.Commands() {
 		a.completeFlags(cmd)
+		if cmd.Name() == "help" {
+			cmd.Args = a.helpTopic
+		}
 	}
 	return root
 }
@@ -165,6 +169,14 @@ func (a *app) unknownCommand(cmd *cobra.Command, args []string) error {
 		of, help = " for "+cmd.Name(), a.program+" "+cmd.Name()+" --help"
 	}
 	return usageError{fmt.Errorf("unknown command %q%s%s", args[0], of, suggest.DidYouMean(args[0], known)), help}
+}
+
+// helpTopic refuses what there is no help for.
+func (a *app) helpTopic(cmd *cobra.Command, args []string) error {
+	if found, _, err := cmd.Root().Find(args); err != nil || found == cmd.Root() {
+		return a.unknownCommand(cmd.Root(), args)
+	}
+	return nil
 }
 
 // noArgs refuses arguments: passed over, they would leave more chosen than was meant.

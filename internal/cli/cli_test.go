@@ -44,6 +44,7 @@ func TestRefusedAtOnce(t *testing.T) {
 		says []string
 	}{
 		"unknown command":       {"lits", []string{`unknown command "lits"`, `did you mean "list"`, "kubectl orlop --help"}},
+		"unknown help topic":    {"help lits", []string{`unknown command "lits"`, `did you mean "list"`}},
 		"unknown flag":          {"list --fitler x", []string{`did you mean "filter"`, "kubectl orlop list --help"}},
 		"unknown short flag":    {"list -Z", []string{"unknown shorthand flag"}},
 		"namespace":             {"list -n shop", []string{"--agent-namespace"}},

@@ -51,7 +51,7 @@ or the nodes agree but the registry gave no digest.`,
 			{} drift
 			{} drift ghcr.io/acme/web:latest
 			{} drift --all-tags --offline
-			{} drift --exit-code && echo the same everywhere`),
+			{} drift --exit-code || echo something differs, or was not answered`),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var err error
 			if o.targets, err = ask.Named(args); err == nil {
@@ -217,7 +217,7 @@ func (o *driftOptions) summary(tags []survey.Tag, outcomes []fleet.Outcome) bool
 	case len(tags) == 0:
 		fmt.Fprintln(o.Err, "No tag on these nodes looks as if it moved; --all-tags compares every one.")
 	default:
-		fmt.Fprintf(o.Err, "%s compared: %d differing between nodes, %d behind the registry, %d unknown, %d the same.\n", count(len(tags), "tag"),
+		sentence(o.Err, 2, "%s compared: %d differing between nodes, %d behind the registry, %d unknown, %d the same.", count(len(tags), "tag"),
 			counts[survey.VerdictDrift], counts[survey.VerdictBehind], counts[survey.VerdictUnknown], counts[survey.VerdictSame])
 	}
 	o.silent(tags)

@@ -64,7 +64,7 @@ func (r *removal) foresee(outcomes []fleet.Outcome) {
 		fmt.Fprintln(r.Err, "Nothing to remove.")
 		return
 	}
-	fmt.Fprintf(r.Err, "%s to remove on %s, which frees about %s. Nothing was removed (dry run).\n", count(images, "image"), count(nodes, "node"), r.output.told(bytes))
+	sentence(r.Err, 0, "%s to remove on %s, which frees about %s. Nothing was removed (dry run).", count(images, "image"), count(nodes, "node"), r.output.told(bytes))
 	fmt.Fprintf(r.Err, "Do it: %s\n", r.without("--dry-run"))
 	if r.schedule != nil {
 		fmt.Fprintf(r.Err, "Keep it: %s\n", r.schedule())

@@ -190,8 +190,8 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 			if o.output.format == "table" { // Its words follow the table, once for all nodes.
 				message = outcome.Trouble.Reason
 			}
-			if outcome.State == fleet.StateInterrupted {
-				message = "" // Whoever interrupts knows why.
+			if saysAll(outcome.State) {
+				message = ""
 			}
 			for _, image := range o.unfinished(outcome) {
 				t.Add(outcome.Node.Name, image, nodeWord(outcome), "", "", "", message)
@@ -307,6 +307,11 @@ func (o *pullOptions) show(ctx context.Context) error {
 			step := presence(answer.Inventory, ref)
 			items = append(items, pulledImage{answer.Node, step})
 			t.Add(answer.Node, step.Asked, strings.ToLower(string(step.State)), o.output.id(step.Digest))
+		}
+	}
+	for _, outcome := range outcomes {
+		if outcome.Fail() {
+			t.Add(outcome.Node.Name, "", nodeWord(outcome), "")
 		}
 	}
 	if err := o.print(&o.output, answer{kind: "PullList", items: items, table: t, extra: map[string]any{"nodes": nodeStates(outcomes), "dryRun": true}}); err != nil {

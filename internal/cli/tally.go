@@ -105,7 +105,7 @@ func (r *removal) sum(c tally, outcomes []fleet.Outcome) {
 	case c.removed > 0:
 		mark = r.paint.good()
 	}
-	fmt.Fprintf(r.Err, "%s %s%s removed, %s freed (measured), %d spared, %d failed on %s.\n", mark, least, count(c.removed, "image"), c.freedText(r.output.told), c.spared, c.failed, count(len(outcomes), "node"))
+	sentence(r.Err, 2, "%s %s%s removed, %s freed (measured), %d spared, %d failed on %s.", mark, least, count(c.removed, "image"), c.freedText(r.output.told), c.spared, c.failed, count(len(outcomes), "node"))
 	if len(unsettled) > 0 {
 		look := r.commandLine("list", "--node", strings.Join(unsettled, ","))
 		fmt.Fprintf(r.Err, "%s not everything that was removed on %s is known\n  see: %s\n", r.paint.warn(), some(unsettled), look)

@@ -71,8 +71,8 @@ func (v *visit) do(ctx context.Context) {
 			return
 		}
 	}
-	v.end(StateFailed, &Trouble{Reason: ReasonNoSocket, Message: fmt.Sprintf("no %s at any of %s", strings.TrimSpace(node.Runtime+" "+node.RuntimeVersion), strings.Join(node.sockets, ", ")),
-		Advice: "name the runtime's socket with --runtime-socket"})
+	v.end(StateFailed, &Trouble{Reason: ReasonNoSocket, Message: fmt.Sprintf("no %s at any of %s", node.Runtime, strings.Join(node.sockets, ", ")),
+		Advice: "is the runtime running? If its socket is in another place, name it with --runtime-socket"})
 }
 
 // noSlot is about a node under pressure that is full.
