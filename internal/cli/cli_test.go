@@ -80,6 +80,7 @@ func TestRefusedAtOnce(t *testing.T) {
 		"id of a run":           {"cleanup --run a_b", []string{"--run"}},
 		"all without a yes":     {"cleanup --all", []string{"--yes"}},
 		"shell on two nodes":    {"shell a b", []string{"name one node"}},
+		"shell, no connection":  {"shell node1 -- images", []string{"kubeconfig"}},
 		"shell without a node":  {"shell -- images", []string{"name one node"}},
 		"unknown shell":         {"completion tcsh", []string{`not "tcsh"`, "bash, zsh, fish", "kubectl orlop completion --help"}},
 		"no shell":              {"completion", []string{"bash, zsh, fish", "kubectl orlop completion --help"}},

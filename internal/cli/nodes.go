@@ -90,8 +90,10 @@ var (
 
 // check refuses what cannot be meant, before anything is asked of the cluster.
 func (n *nodeFlags) check() error {
-	if err := choosesNodes(n.flags); err != nil {
-		return err
+	if n.flags != nil { // Else the nodes are no flag's.
+		if err := choosesNodes(n.flags); err != nil {
+			return err
+		}
 	}
 	if _, err := labels.Parse(n.choice.Selector); err != nil {
 		return fmt.Errorf("--selector %q: %w", n.choice.Selector, err)

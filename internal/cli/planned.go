@@ -111,7 +111,7 @@ func (r *removal) hints(outcomes []fleet.Outcome) {
 		}
 		for _, kept := range o.Plan.Keep {
 			reasons[kept.Reason] = true
-			spared = spared || kept.Reason.Protects()
+			spared = spared || kept.Reason.Protects() || r.dryRun && kept.Reason != plan.ReasonNotSelected // As many as its answer has.
 		}
 	}
 	if reasons[plan.ReasonRecent] && !r.force {

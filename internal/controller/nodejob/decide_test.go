@@ -491,3 +491,14 @@ func TestWhatIsAskedIsWhatTheJobSays(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// Nothing else happens to a job without pods when it has ended, by which it would be looked at again.
+func TestAJobThatEndsIsLookedAtAgainWhenItsTimeIsOver(t *testing.T) {
+	for ttl, want := range map[int32]time.Time{0: noon, 60: noon.Add(time.Minute)} {
+		j := job(func(j *v1alpha1.NodeJob) { j.Spec.TTLSecondsAfterFinished = &ttl })
+		v := decide(picture{job: j, tally: newTally(), now: noon}) // of no node
+		if !ended(v.status.Conditions) || v.remove || !v.again.Equal(want) {
+			t.Errorf("with %d s: %+v, again at %s, want %s", ttl, v.status.Conditions, v.again, want)
+		}
+	}
+}

@@ -6,6 +6,8 @@ package nodejob
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"orlop.dev/orlop/api/v1alpha1"
 	"orlop.dev/orlop/internal/condition"
 )
@@ -131,16 +133,19 @@ func (d *decision) entry(r *reading, cancel bool) v1alpha1.StoreJob {
 // expire removes a job that has outlived its end by long enough, once its end has been told and its pods are let go.
 func (d *decision) expire() {
 	ttl := d.job.Spec.TTLSecondsAfterFinished
-	over := condition.Holds(d.before.Conditions, v1alpha1.ConditionComplete) || condition.Holds(d.before.Conditions, v1alpha1.ConditionFailed)
-	if ttl == nil || d.status.CompletionTime == nil || !over || d.course == goesOn || d.course == pauses || d.course == suspended {
+	if ttl == nil || d.status.CompletionTime == nil || !ended(d.status.Conditions) || d.course == goesOn || d.course == pauses || d.course == suspended {
 		return
 	}
 	at := d.status.CompletionTime.Add(time.Duration(*ttl) * time.Second)
-	if d.now.Before(at) {
-		d.at(at)
+	if d.now.Before(at) || !ended(d.before.Conditions) {
+		d.at(at) // Nothing else may happen to the job any more.
 		return
 	}
 	d.remove = !d.unsettled()
+}
+
+func ended(conditions []metav1.Condition) bool {
+	return condition.Holds(conditions, v1alpha1.ConditionComplete) || condition.Holds(conditions, v1alpha1.ConditionFailed)
 }
 
 // unsettled: a pod's outcome is yet to be written down.
