@@ -100,7 +100,7 @@ type ImageCacheSpec struct {
 	// +optional
 	// +kubebuilder:default=50
 	// +kubebuilder:validation:XIntOrString
-	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 : (type(self) == string && self.matches('^(100|[1-9][0-9]?)%$'))",messageExpression="'maxParallelNodes ' + string(self) + ' is neither a number from 1 nor a percentage from 1% to 100%'"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 1000000 : (type(self) == string && self.matches('^(100|[1-9][0-9]?)%$'))",messageExpression="'maxParallelNodes ' + string(self) + ' is neither a number from 1 to 1000000 nor a percentage from 1% to 100%'"
 	MaxParallelNodes *intstr.IntOrString `json:"maxParallelNodes,omitempty"`
 
 	// removalPolicy is what becomes of what this cache pulled when an image leaves the list or the cache goes.

@@ -82,7 +82,7 @@ type NodeJobSpec struct {
 	// +optional
 	// +kubebuilder:default="100%"
 	// +kubebuilder:validation:XIntOrString
-	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 : (type(self) == string && self.matches('^(100|[1-9]?[0-9])%$'))",messageExpression="'parallelism ' + string(self) + ' is neither a number from 0 nor a percentage from 0% to 100%'"
+	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 0 && self <= 1000000 : (type(self) == string && self.matches('^(100|[1-9]?[0-9])%$'))",messageExpression="'parallelism ' + string(self) + ' is neither a number from 0 to 1000000 nor a percentage from 0% to 100%'"
 	Parallelism *intstr.IntOrString `json:"parallelism,omitempty"`
 
 	// pull fetches images.

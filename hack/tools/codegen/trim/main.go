@@ -1,9 +1,9 @@
 // SPDX-FileCopyrightText: The Orlop Authors
 // SPDX-License-Identifier: Apache-2.0
 
-// Command trim takes the descriptions out of the schemas of pod templates in the CustomResourceDefinitions that it is given,
-// and writes those schemas in YAML's flow style: they are documented where pods are, and with all of it such a kind would take
-// seven times the room in files, in releases of Helm, and in each client that asks a cluster for its kinds.
+// Command trim makes the schemas of pod templates in the CustomResourceDefinitions that it is given as strict as their Go types, takes
+// the descriptions out, and writes them in YAML's flow style: they are documented where pods are, and with all of it such a kind
+// would take seven times the room in files, in releases of Helm, and in each client that asks a cluster for its kinds.
 package main
 
 import (
@@ -34,6 +34,7 @@ func trim(file string) error {
 	}
 	each(&crd, func(key string, value *yaml.Node) {
 		if template := entry(value, "template"); key == "properties" && template != nil {
+			strict(template)
 			short(template)
 		}
 	})
@@ -66,6 +67,31 @@ func entry(mapping *yaml.Node, key string) (found *yaml.Node) {
 	}
 	return found
 }
+
+const (
+	intOrString = "x-kubernetes-int-or-string"
+	// quantity is the pattern of resource.Quantity, but for exponents that its parser does not take.
+	quantity = `^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]{1,2}))?$`
+	// maxPort bounds what is a number or a name in pods, where these are all ports.
+	maxPort = "65535"
+)
+
+// strict refuses values that fit the schema of a pod and not its Go type. Stored in one object, they would keep the controller from
+// reading any object of the kind. In pods it is the API server itself that reads them.
+func strict(node *yaml.Node) {
+	if entry(node, intOrString) != nil {
+		if pattern := entry(node, "pattern"); pattern != nil {
+			pattern.Value = quantity
+		} else {
+			node.Content = append(node.Content, scalar("minimum"), scalar("0"), scalar("maximum"), scalar(maxPort))
+		}
+	}
+	for _, child := range node.Content {
+		strict(child)
+	}
+}
+
+func scalar(value string) *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Value: value} }
 
 // short drops what schemas say of themselves. A property that is called description is a mapping, and stays.
 func short(node *yaml.Node) {
