@@ -73,7 +73,15 @@ func (p *pass) began(err error) error {
 	if p.refused == nil {
 		p.refused = map[string]refusal{}
 	}
-	p.refused[refused.Node] = refusal{text: refused.Text, at: p.now, generation: p.job.Generation, run: p.job.Status.Run}
+	no := refusal{text: refused.Text, at: p.now, generation: p.job.Generation, run: p.job.Status.Run}
+	if was := p.refused[refused.Node]; was.generation == no.generation && was.run == no.run {
+		no.tries = was.tries + 1
+	}
+	no.until = p.now.Add(refusedFor)
+	if refused.Passing {
+		no.until = p.now.Add(min(firstAgain<<min(no.tries, 10), mostAgain))
+	}
+	p.refused[refused.Node] = no
 	p.summed = p.now.Add(-mostPause) // To be told now.
 	p.at(p.now)
 	return nil
@@ -85,16 +93,15 @@ func (p *pass) refusals() (all string, nodes map[string]string) {
 	nodes = make(map[string]string, len(p.refused))
 	times := map[string]int{}
 	for node, r := range p.refused {
-		until := r.at.Add(refusedFor)
 		if r.generation != p.job.Generation || r.run != p.job.Status.Run {
 			delete(p.refused, node)
 			continue
 		}
-		if !p.now.Before(until) {
+		if !p.now.Before(r.until) {
 			nodes[node] = ""
 			continue
 		}
-		p.at(until)
+		p.at(r.until)
 		nodes[node] = r.text
 		if !r.at.After(p.taken) {
 			continue

@@ -37,6 +37,9 @@ const (
 	lookGood, lookBad = time.Minute, 10 * time.Second
 	// refusedFor is how long the API server's no to a pod is taken for an answer, unless the job is edited: what it follows from may change.
 	refusedFor = 5 * time.Minute
+	// firstAgain and mostAgain are the pauses after a no that passes by itself: a namespace's account comes within moments, room in a quota
+	// when others' pods end.
+	firstAgain, mostAgain = 250 * time.Millisecond, 30 * time.Second
 )
 
 // pods makes, finds and ends the pods of templates: podrun.Runner.

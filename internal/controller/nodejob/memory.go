@@ -69,7 +69,8 @@ func sightOf(store *v1alpha1.ImageStore, uid string) sight {
 // refusal is the API server's no to a pod of the template.
 type refusal struct {
 	text       string
-	at         time.Time
+	at, until  time.Time
+	tries      int // in a row
 	generation int64
 	run        int32
 }

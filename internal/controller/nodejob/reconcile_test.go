@@ -387,7 +387,7 @@ func TestANodeIsMadeAnew(t *testing.T) {
 // A failure that lasts is tried again later and later: no call in between succeeds.
 func TestAFailureThatLasts(t *testing.T) {
 	in(t, job(templated), func(w *world) {
-		w.refuses = map[string]string{"n1": "exceeded quota: pods"} // which passes
+		w.broken = errors.New("etcdserver: request timed out")
 		for range 3 {
 			if again, err := w.jobs.Reconcile(t.Context(), requestFor(key)); err == nil {
 				t.Errorf("succeeded, and is to be called again after %s", again.RequeueAfter)
@@ -397,4 +397,22 @@ func TestAFailureThatLasts(t *testing.T) {
 			t.Errorf("asked for the pod %d times", w.refused)
 		}
 	}, "n1")
+}
+
+// A quota that is full is told, and asked again later and later, until it has room.
+func TestAQuotaThatIsFull(t *testing.T) {
+	in(t, job(templated), func(w *world) {
+		w.refuses = map[string]string{"n1": "exceeded quota: pods", "n2": "exceeded quota: pods", "n3": "exceeded quota: pods"}
+		w.run(time.Minute)
+		w.expect("Waiting 0/3 a0 f0 s0 Stalled/PodRefused")
+		if said := w.job().Status.Message; !strings.Contains(said, "exceeded quota: pods") {
+			t.Errorf("it says %q", said)
+		}
+		if w.refused < 6 || w.refused > 40 {
+			t.Errorf("asked %d times in a minute", w.refused)
+		}
+		w.refuses = nil
+		w.run(mostAgain + time.Second)
+		w.expect("Complete 3/3 a0 f0 s0 Complete/NodesDone")
+	}, "n1", "n2", "n3")
 }

@@ -58,6 +58,7 @@ type world struct {
 	// refuses is what the API server says to pods, by node; refused counts that.
 	refuses map[string]string
 	refused int
+	broken  error // what every pod meets
 }
 
 func newWorld(t *testing.T, objects ...client.Object) *world {
@@ -126,6 +127,10 @@ func (w *world) create(ctx context.Context, c client.WithWatch, o client.Object,
 	if said := w.refuses[o.GetAnnotations()[v1alpha1.AnnotationNode]]; said != "" {
 		w.refused++
 		return apierrors.NewForbidden(corev1.Resource("pods"), o.GetName(), errors.New(said))
+	}
+	if w.broken != nil {
+		w.refused++
+		return w.broken
 	}
 	o.SetUID(types.UID("uid-" + o.GetName()))
 	err := c.Create(ctx, o, opts...)

@@ -130,7 +130,7 @@ func (r *Runner) tidy(ctx context.Context, job *v1alpha1.NodeJob, all map[string
 	return errors.Join(errs...)
 }
 
-// Start makes the job's pod on the node. One that is there already is fine. The error is a *Refused if the API server will never take it.
+// Start makes the job's pod on the node. One that is there already is fine. The error is a *Refused if the API server does not take it.
 func (r *Runner) Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.Node, run int32) error {
 	if job.Spec.Template == nil {
 		return fmt.Errorf("making the pod of NodeJob %s/%s on node %s: it has no template", job.Namespace, job.Name, node.Name)
@@ -142,10 +142,11 @@ func (r *Runner) Start(ctx context.Context, job *v1alpha1.NodeJob, node *corev1.
 		return nil
 	case apierrors.IsAlreadyExists(err):
 		return r.known(ctx, job, node.Name, client.ObjectKeyFromObject(pod))
-	case final(err):
-		refused := &Refused{Node: node.Name, Text: text(err, pod.Name)}
-		r.sayRefused(job, refused)
-		return refused
+	}
+	if refused, passes := isRefusal(err); refused {
+		no := &Refused{Node: node.Name, Passing: passes, Text: text(err, pod.Name)}
+		r.sayRefused(job, no)
+		return no
 	}
 	return fmt.Errorf("making the pod of NodeJob %s/%s on node %s: %w", job.Namespace, job.Name, node.Name, err)
 }

@@ -19,9 +19,11 @@ import (
 	"orlop.dev/orlop/api/v1alpha1"
 )
 
-// Refused is the API server's no to a pod: it would say it again, until a person changes something.
+// Refused is the API server's no to a pod: it would say it again, until a person changes something; or, if Passing, until other pods end,
+// or an account has come.
 type Refused struct {
-	Node string
+	Node    string
+	Passing bool
 	// Text is the API server's, without the pod's name, so that it is the same for every node.
 	Text string
 }
@@ -31,15 +33,15 @@ func (r *Refused) Error() string { return r.Text }
 // passing are words of refusals that pass by themselves: others' pods end, and an account comes with its namespace.
 var passing = []string{"exceeded quota", "status unknown for quota", "error looking up service account", "is being terminated", "timed out"}
 
-// final reports whether the API server would say the same of the same pod again.
-func final(err error) bool {
+// isRefusal reports whether the API server has judged the pod, and would say the same of the same pod again, at least for a while.
+func isRefusal(err error) (refused, passes bool) {
 	switch {
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
-		return true
+		return true, false
 	case !apierrors.IsForbidden(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
-		return false
+		return false, false
 	}
-	return !slices.ContainsFunc(passing, func(words string) bool { return strings.Contains(err.Error(), words) })
+	return true, slices.ContainsFunc(passing, func(words string) bool { return strings.Contains(err.Error(), words) })
 }
 
 // text leaves out the pod's name, which nobody has seen.
