@@ -18,9 +18,10 @@ import (
 // +kubebuilder:printcolumn:name="NEXT",type=string,JSONPath=`.status.nextScheduleTime`
 // +kubebuilder:printcolumn:name="FREED",type=string,JSONPath=`.status.lastFreed`,description="What the last run freed, as measured"
 // +kubebuilder:printcolumn:name="SUSPEND",type=boolean,JSONPath=`.spec.suspend`
+// +kubebuilder:printcolumn:name="STATUS",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].reason`
 // +kubebuilder:printcolumn:name="AGE",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="TIMEZONE",type=string,JSONPath=`.spec.timeZone`,priority=1
-// +kubebuilder:printcolumn:name="STATUS",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
+// +kubebuilder:printcolumn:name="MESSAGE",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].message`,priority=1
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 52",message="the name of a NodeCronJob has at most 52 characters, as its NodeJobs add 11"
 type NodeCronJob struct {
 	metav1.TypeMeta   `json:",inline"`

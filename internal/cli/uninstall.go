@@ -111,7 +111,7 @@ func (o *uninstallOptions) run(ctx context.Context) error {
 		fmt.Fprintf(o.Err, "Helm installed it, and must remove it:\n  %s\n", o.helmLine())
 		return exitWith(partialIf(len(silent) > 0))
 	}
-	return o.remove(ctx, len(silent) > 0)
+	return o.remove(ctx, silent)
 }
 
 func podNames(pods []types.NamespacedName) (names []string) {
@@ -273,12 +273,12 @@ func (o *uninstallOptions) away(node string) bool {
 	return ok && !agent.Ready
 }
 
-// remove deletes what was applied from manifests.
-func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
+// remove deletes what was applied from manifests. On nodes that were silent nothing is waited for any longer.
+func (o *uninstallOptions) remove(ctx context.Context, silent []string) error {
 	failed := o.op.Delete(ctx, o.parts.Workloads)
 	waiting, cancel := context.WithTimeout(ctx, goneTimeout)
 	defer cancel()
-	left := o.op.AwaitEnd(waiting, o.install.Namespace, func(node string) bool { return !o.away(node) })
+	left := o.op.AwaitEnd(waiting, o.install.Namespace, func(node string) bool { return !o.away(node) && !slices.Contains(silent, node) })
 	if len(left) > 0 && len(failed) == 0 {
 		return fmt.Errorf("pods on %s have not ended after %s; the rest was left, so that they can end in order: try again", some(left), goneTimeout)
 	}
@@ -306,5 +306,5 @@ func (o *uninstallOptions) remove(ctx context.Context, partial bool) error {
 	}
 	fmt.Fprintf(o.Err, "%s %s deleted\n", o.paint.good(), count(len(o.parts.Workloads)+len(parts)-len(failed), "object"))
 	o.tellNamespaces()
-	return exitWith(partialIf(partial || len(failed) > 0))
+	return exitWith(partialIf(len(silent)+len(failed) > 0))
 }

@@ -204,7 +204,7 @@ func TestColumns(t *testing.T) {
 	}
 	for short, columns := range map[string]string{
 		"nj":  "NAME ACTION DONE FAILED SKIPPED FREED STATUS AGE",
-		"ncj": "NAME SCHEDULE ACTION LAST NEXT FREED SUSPEND AGE",
+		"ncj": "NAME SCHEDULE ACTION LAST NEXT FREED SUSPEND STATUS AGE",
 	} {
 		kind := map[string]string{"nj": "NodeJob", "ncj": "NodeCronJob"}[short]
 		if _, err := as(t, "").Resource(resource(strings.ToLower(kind)+"s")).Namespace("default").Create(t.Context(), jobOf(t, kind, "tried", "prune: {}"), metav1.CreateOptions{}); err != nil {
