@@ -75,6 +75,9 @@ func (a *Agent) act(ctx context.Context, now time.Time, made *decision, next *ea
 		}
 	}
 	a.startPins(ctx, now, made)
+	if a.removal {
+		a.keepNeedsKnown(now, next)
+	}
 	a.startRemoval(ctx, now, made, next)
 	a.remember(made)
 }

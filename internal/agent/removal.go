@@ -29,9 +29,6 @@ var wantedBy = []plan.Reason{plan.ReasonNeeded, plan.ReasonCached}
 
 // startRemoval removes what nothing needs. What the node cannot see itself it asks for first, if what it knows is old.
 func (a *Agent) startRemoval(ctx context.Context, now time.Time, made *decision, next *earliest) {
-	if a.removal {
-		a.keepNeedsKnown(now, next)
-	}
 	if len(made.release) == 0 {
 		if waits, _ := a.work.removals(); !a.removal && !waits {
 			a.asking = asking{}

@@ -186,16 +186,7 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 			}
 		}
 		if outcome.Fail() {
-			message := outcome.Trouble.Message
-			if o.output.format == "table" { // Its words follow the table, once for all nodes.
-				message = outcome.Trouble.Reason
-			}
-			if saysAll(outcome.State) {
-				message = ""
-			}
-			for _, image := range o.unfinished(outcome) {
-				t.Add(outcome.Node.Name, image, nodeWord(outcome), "", "", "", message)
-			}
+			o.addTrouble(t, outcome)
 		}
 	}
 	ans.items = items
@@ -208,6 +199,20 @@ func (o *pullOptions) report(outcomes []fleet.Outcome) error {
 		}
 	}
 	return nil
+}
+
+// addTrouble adds a row for each image of which a node that did not come to its end says nothing.
+func (o *pullOptions) addTrouble(t *table.Table, outcome fleet.Outcome) {
+	message := outcome.Trouble.Message
+	if o.output.format == "table" { // Its words follow the table, once for all nodes.
+		message = outcome.Trouble.Reason
+	}
+	if saysAll(outcome.State) {
+		message = ""
+	}
+	for _, image := range o.unfinished(outcome) {
+		t.Add(outcome.Node.Name, image, nodeWord(outcome), "", "", "", message)
+	}
 }
 
 // unfinished are the images of which a node that did not come to its end says nothing; empty: it stands for all of them.

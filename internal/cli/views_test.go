@@ -82,8 +82,8 @@ func TestDriftIsFixedWhereItIs(t *testing.T) {
 		outcomes = append(outcomes, fleet.Outcome{Node: fleet.Node{Name: node}})
 	}
 	a, _, _ := testApp("drift")
-	for choice, all := range map[string]fleet.Choice{"": {}, " -l pool=web": {Selector: "pool=web"}} {
-		o := &driftOptions{app: a, nodes: nodeFlags{choice: all}}
+	for selector, choice := range map[string]string{"": "", "pool=web": " -l pool=web"} {
+		o := &driftOptions{app: a, nodes: nodeFlags{choice: fleet.Choice{Selector: selector}}}
 		want := []string{
 			"kubectl orlop pull --policy Always all:latest" + choice,
 			"kubectl orlop pull --policy Always some:latest others:latest --node a,b",

@@ -44,11 +44,11 @@ func (m *machine) run(t *testing.T, code int, args ...string) {
 	t.Helper()
 	m.out.Reset()
 	m.err.Reset()
-	m.runUntil(t, t.Context(), code, args...)
+	m.runUntil(t.Context(), t, code, args...)
 }
 
 // runUntil is run for somebody who may go.
-func (m *machine) runUntil(t *testing.T, ctx context.Context, code int, args ...string) {
+func (m *machine) runUntil(ctx context.Context, t *testing.T, code int, args ...string) {
 	t.Helper()
 	got := Run(ctx, Config{
 		Streams: term.Streams{In: &m.in, Out: &m.out, Err: &m.err}, Version: "v0.0.1",
@@ -243,7 +243,7 @@ func TestInterrupted(t *testing.T) {
 	m := newMachine(t, nginx)
 	ctx, interrupt := context.WithCancel(t.Context())
 	interrupt()
-	m.runUntil(t, ctx, term.ExitInterrupted, "rm", "--yes", nginx)
+	m.runUntil(ctx, t, term.ExitInterrupted, "rm", "--yes", nginx)
 	if told := m.err.String(); !strings.Contains(told, "interrupted; nothing was done") || strings.Contains(told, context.Canceled.Error()) || m.left(t) != 1 {
 		t.Errorf("%d images are left, and it said:\n%s", m.left(t), told)
 	}
