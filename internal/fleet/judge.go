@@ -51,16 +51,16 @@ func judge(pod *corev1.Pod, s sighting) (stage, *Trouble) {
 	return stageComing, nil
 }
 
-// image is which of our images a pod was to run, and how it is named.
-type image struct{ what, flags string }
+// image is which of our images a pod was to run: what is said when it cannot be, and how it is named.
+type image struct{ unpulled, unstarted, flags string }
 
 func imageOf(pod *corev1.Pod) image {
 	for _, c := range pod.Spec.Containers {
 		if slices.Equal(c.Command, []string{holder}) {
-			return image{"the tools image", "--tools-image or ORLOP_TOOLS_IMAGE"}
+			return image{"the tools image cannot be pulled: ", "the tools image does not start: ", "--tools-image or ORLOP_TOOLS_IMAGE"}
 		}
 	}
-	return image{"the node image", "--image or ORLOP_IMAGE"}
+	return image{"the node image cannot be pulled: ", "the node image does not start: ", "--image or ORLOP_IMAGE"}
 }
 
 func judgeContainer(state corev1.ContainerState, ours image) (at stage, t *Trouble, tells bool) {
@@ -75,7 +75,7 @@ func judgeContainer(state corev1.ContainerState, ours image) (at stage, t *Troub
 	waiting := state.Waiting
 	trouble := &Trouble{Reason: ReasonRejected, Message: waiting.Reason + ": " + waiting.Message}
 	if strings.Contains(waiting.Reason, "Image") || waiting.Reason == "RegistryUnavailable" || waiting.Reason == "SignatureValidationFailed" {
-		trouble = &Trouble{Reason: ReasonNodeImage, Message: ours.what + " cannot be pulled: " + waiting.Message,
+		trouble = &Trouble{Reason: ReasonNodeImage, Message: ours.unpulled + waiting.Message,
 			Advice: "name one that this cluster can fetch, with " + ours.flags + "; for a private registry add --image-pull-secret"}
 	}
 	return stageOver, trouble, true
@@ -87,7 +87,7 @@ func crashed(t *corev1.ContainerStateTerminated, ours image) *Trouble {
 	case "OOMKilled":
 		return &Trouble{Reason: ReasonOutOfMemory, Message: "our pod was killed: it ran out of memory"}
 	case "StartError", "ContainerCannotRun":
-		return &Trouble{Reason: ReasonCrashed, Message: ours.what + " does not start: " + message,
+		return &Trouble{Reason: ReasonCrashed, Message: ours.unstarted + message,
 			Advice: "is it Orlop's? It is named with " + ours.flags}
 	}
 	return &Trouble{Reason: ReasonCrashed, Message: fmt.Sprintf("our pod ended with exit code %d before its answer: %s", t.ExitCode, cmp.Or(message, t.Reason))}
