@@ -99,3 +99,34 @@ func TestReportOfWhatSomebodyElseRemoved(t *testing.T) {
 		}
 	}
 }
+
+// Another image is advised only where the one named is nowhere, and was named by a name that may be a slip.
+func TestAnotherImageIsAdvisedOnlyForASlip(t *testing.T) {
+	digested := "docker.io/library/web@sha256:" + strings.Repeat("a", 64)
+	absentOn := func(node, name string, absent bool) fleet.Outcome {
+		o := outcome(node, fleet.StateDone, "", "")
+		o.Plan = &plan.Plan{Near: map[string][]string{name: {"web:2"}}}
+		if absent {
+			o.Plan.Absent = []string{name}
+		}
+		return o
+	}
+	for name, c := range map[string]struct {
+		asked   string
+		both    bool
+		advised bool
+	}{
+		"it is nowhere":     {"web:1", true, true},
+		"it is on one node": {"web:1", false, false},
+		"named by a digest": {digested, true, false},
+		"a digest, on one":  {digested, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a, _, errs := testApp("rm")
+			(&removal{app: a}).notes([]fleet.Outcome{absentOn("a", c.asked, true), absentOn("b", c.asked, c.both)})
+			if said := errs.String(); !strings.Contains(said, c.asked+" is not on a") || strings.Contains(said, "there is web:2") != c.advised {
+				t.Errorf("it says %q", said)
+			}
+		})
+	}
+}

@@ -139,14 +139,18 @@ func TestFailurePolicies(t *testing.T) {
 	}
 }
 
+// restarted runs a pod on one node whose containers are started again where they fail, so many times.
+func restarted(limit int, template fields) fields {
+	spec, _ := template["spec"].(fields)
+	spec["restartPolicy"] = "OnFailure"
+	return fields{"nodeNames": []string{"node1"}, "failurePolicy": fields{"restartLimit": limit}, "template": template}
+}
+
 // TestRestartsAreCountedPerPod against restartLimit.
 func TestRestartsAreCountedPerPod(t *testing.T) {
 	image := at("restarts/a:1")
 	here.Push(t, image)
-	template := task(image, "exit", "3")
-	spec, _ := template["spec"].(fields)
-	spec["restartPolicy"] = "OnFailure"
-	start(t, "restarts", fields{"nodeNames": []string{"node1"}, "failurePolicy": fields{"restartLimit": 1}, "template": template})
+	start(t, "restarts", restarted(1, task(image, "exit", "3")))
 	job := failed(t, "restarts")
 	o := outcome(t, "node1", job)
 	if o.Reason != v1alpha1.ReasonRestartLimit || o.Restarts != 1 || o.ExitCode == nil || *o.ExitCode != 3 {
@@ -162,10 +166,7 @@ func TestRestartsAreCountedPerPod(t *testing.T) {
 func TestLogsGoOnAfterARestart(t *testing.T) {
 	image := at("again/a:1")
 	here.Push(t, image)
-	template := task(image, "need", "/what/is/not/there")
-	spec, _ := template["spec"].(fields)
-	spec["restartPolicy"] = "OnFailure"
-	start(t, "again", fields{"nodeNames": []string{"node1"}, "failurePolicy": fields{"restartLimit": 5}, "template": template})
+	start(t, "again", restarted(5, task(image, "need", "/what/is/not/there")))
 	follow := here.OrlopCommand(t, "job", "logs", "again", "--follow", "-n", "default")
 	said, err := follow.StdoutPipe()
 	if err == nil {
